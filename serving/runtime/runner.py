@@ -1,0 +1,57 @@
+"""What the engine needs of a model: somewhere to put sentences and a way to step them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from serving.decoding.step import Candidates, Ints, StepPlan
+
+
+class Grid(Protocol):
+    """Slots x beams of sentences in flight, all of one beam size, with their memory and state on the device.
+
+    Busy slots are always 0 .. n-1. A grid is used from one thread only.
+    """
+
+    @property
+    def beam(self) -> int:
+        """Hypotheses a slot."""
+        ...
+
+    def admit(self, sources: Sequence[Ints]) -> None:
+        """Encodes sources and places them in the next slots, in order.
+
+        Args:
+            sources: Token ids with the end token, already reversed where the model wants that. Each shape (src,).
+        """
+        ...
+
+    def step(self, plan: StepPlan) -> Candidates:
+        """Runs the decoder once for all busy slots; ``plan`` has exactly one row for each."""
+        ...
+
+    def keep(self, order: Ints) -> None:
+        """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held.
+
+        Args:
+            order: Distinct slot numbers, ``order[i] >= i``, so that every move goes down. Shape (kept slot,), int64.
+        """
+        ...
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    @property
+    def device(self) -> str:
+        """Where it really runs: ``cpu`` or ``cuda``."""
+        ...
+
+    def grid(self, beam: int, slots: int) -> Grid:
+        """Makes an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
+        ...
+
+    def state_bytes(self) -> int:
+        """Bytes held for memory and state by all grids."""
+        ...
