@@ -1,0 +1,74 @@
+"""Everything serving raises on purpose.
+
+    DragomanError
+    ├── InvalidRequest       the caller must change the request
+    ├── NotFound             no such model or version
+    ├── Overloaded           try again later: queue, token budget or rate limit is full
+    ├── Unavailable          try again later: loading or draining
+    ├── DeadlineExceeded     the answer would come, or came, too late
+    ├── Cancelled            the caller went away
+    ├── EngineFailure        a bug, a runtime failure, NaN logits: details go to the log, never to the caller
+    └── StartupError         the server cannot start: bad configuration, broken bundle, absent device
+
+``serving/api/errors.py`` maps each to a gRPC status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DragomanError(Exception):
+    """Root of the tree."""
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One bad field: its path in the request and one sentence with value, limit and remedy."""
+
+    field: str
+    description: str
+
+
+class InvalidRequest(DragomanError):
+    """The request itself is wrong; lists every bad field."""
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        self.violations = tuple(violations)
+
+
+class NotFound(DragomanError):
+    """No such model or version; the message names those that are served."""
+
+
+class _RetryLater(DragomanError):
+    def __init__(self, message: str, *, reason: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.reason = reason  # closed set, a metric label
+        self.retry_after = retry_after  # seconds
+
+
+class Overloaded(_RetryLater):
+    """The queue, the token budget or a rate limit is full."""
+
+
+class Unavailable(_RetryLater):
+    """The model is loading or draining."""
+
+
+class DeadlineExceeded(DragomanError):
+    """The deadline passed, or cannot be met."""
+
+
+class Cancelled(DragomanError):
+    """The caller went away."""
+
+
+class EngineFailure(DragomanError):
+    """An internal failure; its text never reaches a caller."""
+
+
+class StartupError(DragomanError):
+    """The server cannot start; lists every problem found."""
