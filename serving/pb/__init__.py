@@ -1,0 +1,1 @@
+"""Generated from protos/ by scripts/stubs; never edited by hand."""
