@@ -1,0 +1,107 @@
+# Everything here works from a fresh clone with Python 3.11 or newer and make. Environment, caches and temporary files
+# stay inside the clone; only pip's own download cache is the user's.
+#
+#   make demo    start the server on the shipped bundle, translate samples, stop it again
+#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
+#   make test    all tests
+#   make check   what CI runs: lint, types, import rules, proto lint, tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The first that runs and is new enough; 3.11 first, since that is what CI runs.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3 python3.13; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then command -v $$python; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(CURDIR)/.cache
+LISTEN ?= 127.0.0.1:50051
+HTTP ?= 127.0.0.1:8080
+MODELS ?= models
+PYTEST_ARGS ?=
+
+# pip is run without XDG_CACHE_HOME, so that it finds the user's download cache.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUN := XDG_CACHE_HOME=$(CACHE) TMPDIR=$(CACHE)/tmp PATH="$(CURDIR)/$(BIN):$$PATH"
+
+PROTO := protos/dragoman/v1/translation_service.proto
+
+.PHONY: help
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# --- environment ---------------------------------------------------------------------------------------------------
+
+# A stamp for each set of dependencies: an unchanged pyproject.toml and constraints.txt install nothing again.
+SERVING := $(VENV)/.installed-serving
+DEVELOPMENT := $(VENV)/.installed-development
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or newer found; install one, or name it: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; fi
+	"$(PYTHON)" -m venv $(VENV)
+
+$(SERVING): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu]'
+	@mkdir -p $(CACHE)/tmp
+	@touch $@
+
+$(DEVELOPMENT): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,export,dev]'
+	@mkdir -p $(CACHE)/tmp
+	@touch $(SERVING) $@
+
+.PHONY: install install-dev
+install: $(SERVING)
+install-dev: $(DEVELOPMENT)
+
+# --- run -----------------------------------------------------------------------------------------------------------
+
+.PHONY: demo serve
+demo: $(SERVING)
+	@$(RUN) python -m scripts.demo --models $(MODELS)
+
+serve: $(SERVING)
+	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP)
+
+# --- checks --------------------------------------------------------------------------------------------------------
+
+.PHONY: check lint types imports proto-lint test format
+check: lint types imports proto-lint test
+
+lint: $(DEVELOPMENT)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+types: $(DEVELOPMENT)
+	$(RUN) mypy
+
+imports: $(DEVELOPMENT)
+	$(RUN) lint-imports --cache-dir $(CACHE)/import-linter
+
+proto-lint: $(DEVELOPMENT)
+	$(RUN) buf lint
+
+test: $(DEVELOPMENT)
+	$(RUN) python -m pytest $(PYTEST_ARGS)
+
+format: $(DEVELOPMENT)
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+# --- generated code ------------------------------------------------------------------------------------------------
+
+.PHONY: protos
+protos: $(DEVELOPMENT)
+	$(RUN) python -m grpc_tools.protoc -Iserving/pb=protos/dragoman/v1 \
+		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
