@@ -28,8 +28,6 @@ PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN := XDG_CACHE_HOME=$(CACHE) TMPDIR=$(CACHE)/tmp PATH="$(CURDIR)/$(BIN):$$PATH"
 
-PROTO := protos/dragoman/v1/translation_service.proto
-
 .PHONY: help
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -98,8 +96,7 @@ format: $(DEVELOPMENT)
 
 .PHONY: protos
 protos: $(DEVELOPMENT)
-	$(RUN) python -m grpc_tools.protoc -Iserving/pb=protos/dragoman/v1 \
-		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+	$(RUN) PYTHON=$(BIN)/python scripts/stubs
 
 .PHONY: clean
 clean:
