@@ -96,7 +96,7 @@ format: $(DEVELOPMENT)
 
 .PHONY: protos
 protos: $(DEVELOPMENT)
-	$(RUN) PYTHON=$(BIN)/python scripts/stubs
+	$(RUN) scripts/stubs
 
 .PHONY: clean
 clean:
