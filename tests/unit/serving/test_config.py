@@ -1,0 +1,95 @@
+"""Where an option comes from, and what a wrong one says."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.config import ServerConfig, load_config, split_address
+from serving.errors import StartupError
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "serve.yaml"
+    path.write_text("models: from-file\nmax_beam: 5\nmax_contents: 6\n")
+    return path
+
+
+def test_flags_beat_the_file_which_beats_variables_which_beat_defaults(file: Path) -> None:
+    config = load_config(
+        ["--config", str(file), "--max-beam", "7"],
+        {"DRAGOMAN_MAX_BEAM": "3", "DRAGOMAN_MAX_CONTENTS": "4", "DRAGOMAN_THREADS": "2"},
+    )
+    assert (config.max_beam, config.max_contents, config.threads) == (7, 6, 2)
+    assert config.models == Path("from-file")
+    assert config.drain_timeout == ServerConfig.model_fields["drain_timeout"].default
+
+
+def test_the_file_itself_can_be_named_by_a_variable(file: Path) -> None:
+    assert load_config([], {"DRAGOMAN_CONFIG": str(file)}).max_beam == 5
+
+
+def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
+    wanted = ServerConfig(models=Path("m"), default_model="en-fr", listen="[::1]:0", max_calls_per_second=2.5)
+    values = {key: str(value) for key, value in wanted.model_dump().items()}
+    path = tmp_path / "all.yaml"
+    path.write_text("".join(f"{key}: '{value}'\n" for key, value in values.items()))
+    flags = [part for key, value in values.items() for part in (f"--{key.replace('_', '-')}", value)]
+    assert load_config(flags, {}) == wanted
+    assert load_config(["--config", str(path)], {}) == wanted
+    assert load_config([], {f"DRAGOMAN_{key.upper()}": value for key, value in values.items()}) == wanted
+
+
+def test_variables_of_others_are_none_of_our_business() -> None:
+    environment = {"DRAGOMAN_DATA": "corpora", "PATH": "/bin", "MAX_BEAM": "x"}
+    assert load_config(["--models", "m"], environment).models == Path("m")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        ([], {}, "models is not set; give --models"),
+        (["--models", "m"], {"DRAGOMAN_MAX_BEEM": "4"}, "DRAGOMAN_MAX_BEEM; did you mean DRAGOMAN_MAX_BEAM?"),
+        (["--models", "m"], {"DRAGOMAN_XYZZY": "4"}, "DRAGOMAN_XYZZY; remove it, or take one of DRAGOMAN_CONFIG,"),
+        (["--models", "m", "--max-beam", "0"], {}, "--max-beam = '0': should be greater than or equal to 1"),
+        (["--models", "m"], {"DRAGOMAN_THREADS": "two"}, "DRAGOMAN_THREADS = 'two': should be a valid integer"),
+        (["--models", "m", "--device", "tpu"], {}, "--device = 'tpu': should be 'auto', 'cpu' or 'cuda'"),
+        (["--models", "m", "--drain-timeout", "nan"], {}, "--drain-timeout = 'nan'"),
+        (["--models", "m", "--listen", "localhost"], {}, "'localhost' is no HOST:PORT"),
+        (["--models", "m", "--http", "localhost:70000"], {}, "'localhost:70000' is no HOST:PORT"),
+        (["--models", "m", "--config", "absent.yaml"], {}, "cannot read the configuration absent.yaml"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_sentence(arguments: list[str], environment: dict[str, str], message: str) -> None:
+    with pytest.raises(StartupError) as caught:
+        load_config(arguments, environment)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("max_beem: 4", "unknown key 'max_beem' in"),
+        ("- models", "is not a YAML mapping"),
+        ("models: [", "cannot read the configuration"),
+        ("models: m\nmax_contents: many", "max_contents in"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_sentence(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_text(content)
+    with pytest.raises(StartupError, match=message) as caught:
+        load_config(["--config", str(path)], {})
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_flags_end_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        load_config(["--max-beem", "4"], {})
+    assert "--max-beem" in capsys.readouterr().err
+
+
+def test_addresses() -> None:
+    assert split_address("[::1]:80") == ("::1", 80)
+    assert split_address("0.0.0.0:0") == ("0.0.0.0", 0)
