@@ -1,0 +1,1 @@
+"""Search: pure NumPy, no model, no clock."""

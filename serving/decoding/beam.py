@@ -1,45 +1,313 @@
 """Beam search (greedy is a beam of one): a state machine over arrays, vectorised over slots.
 
-The search never owns the loop: the caller runs ``plan`` -> model -> ``advance`` until slots finish.
+The search never owns the loop: the caller runs ``plan`` -> model -> ``advance`` until slots finish. A slot ends when
+``beam`` hypotheses have reached the end token, or at its length limit. Nothing here loops over slots or beams except
+to start a sentence and to read a finished one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.decoding.hypothesis import Hypothesis
-from serving.decoding.options import DecodingOptions
-from serving.decoding.step import Candidates, Ints, StepPlan
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.decoding import constraints, sampling
+from serving.decoding.finished import FinishedPool
+from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.step import Candidates, Edits, Floats, Ints, StepPlan
+
+DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
+_FIRST_TIME = 32  # target positions reserved at first; doubles
+_OPTION_FIELDS = np.dtype(
+    [
+        ("length_penalty", np.float64),
+        ("max_length", np.int64),
+        ("min_length", np.int64),
+        ("ngram_size", np.int64),
+        ("repetition_penalty", np.float32),
+        ("prefix_length", np.int64),
+        ("n_best", np.int64),
+        ("sampled", np.bool_),
+        ("temperature", np.float32),
+        ("top_k", np.int64),
+        ("top_p", np.float32),
+        ("seed", np.int64),
+    ]
+)
 
 
 class BeamSearch:
-    """The live and finished hypotheses of a grid of slots, all of one beam size."""
+    """The live and finished hypotheses of a grid of slots, all of one beam size.
 
-    def __init__(self, beam: int, slots: int, *, decoder_start_id: int, eos_id: int, pad_id: int) -> None:
+    ``_tokens[slot, beam, t]`` is the token that row read at position t (t = 0: the start token), and
+    ``_ancestors[slot, beam, t]`` the row that held the input of hypothesis ``beam`` at position t. So a hypothesis is
+    read by one gather, and reordering the beams moves this table only.
+    """
+
+    def __init__(
+        self, beam: int, slots: int, *, decoder_start_id: int, eos_id: int, pad_id: int, vocabulary_size: int
+    ) -> None:
         """Allocates for up to ``slots`` sentences."""
-        raise NotImplementedError
+        self._beam, self._slots, self._busy = beam, slots, 0
+        self._start, self._eos, self._pad, self._vocabulary = decoder_start_id, eos_id, pad_id, vocabulary_size
+        self._options = np.zeros(slots, dtype=_OPTION_FIELDS)
+        self._position = np.zeros(slots, dtype=np.int64)
+        self._scores = np.full((slots, beam), DEAD, dtype=np.float32)
+        self._parents = np.zeros((slots, beam), dtype=np.int64)
+        self._targets = np.zeros((slots, beam), dtype=np.int64)
+        self._prefix = np.zeros((slots, 1), dtype=np.int64)
+        self._tokens = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
+        self._ancestors = np.full((slots, beam, _FIRST_TIME), -1, dtype=np.int64)
+        self._log_probs = np.zeros((slots, beam, _FIRST_TIME), dtype=np.float32)
+        self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
+        self._finished = FinishedPool(beam, slots, _FIRST_TIME)
+        self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
+        self._no_edits = constraints.no_edits(slots, beam)
 
     @property
     def busy(self) -> int:
         """Sentences in flight; their slots are 0 .. busy-1."""
-        raise NotImplementedError
+        return self._busy
 
     def admit(self, options: Sequence[DecodingOptions]) -> None:
-        """Starts one sentence for each of ``options`` in the next slots, in order."""
-        raise NotImplementedError
+        """Starts one sentence for each of ``options`` in the next slots, in order.
+
+        Raises:
+            ValueError: More sentences than free slots, or an option of another beam size.
+        """
+        if self._busy + len(options) > self._slots:
+            raise ValueError(f"{len(options)} sentences for {self._slots - self._busy} free slots: admit fewer")
+        for wanted in options:
+            if wanted.beam_size != self._beam:
+                raise ValueError(f"beam size {wanted.beam_size} in a grid of beam size {self._beam}: use its own grid")
+            self._start_slot(self._busy, wanted)
+            self._busy += 1
+
+    def _start_slot(self, slot: int, options: DecodingOptions) -> None:
+        self._reserve(options.max_length + 1, len(options.prefix))
+        draw = options.sampling or Sampling()
+        self._options[slot] = (
+            options.length_penalty,
+            options.max_length,
+            options.min_length,
+            options.no_repeat_ngram_size,
+            options.repetition_penalty,
+            len(options.prefix),
+            options.n_best,
+            options.sampling is not None,
+            draw.temperature,
+            draw.top_k,
+            draw.top_p,
+            draw.seed,
+        )
+        self._prefix[slot, : len(options.prefix)] = options.prefix
+        self._position[slot] = 0
+        self._scores[slot] = DEAD
+        self._scores[slot, 0] = 0.0
+        self._parents[slot] = self._beams
+        self._tokens[slot, :, 0] = self._start
+        self._ancestors[slot] = -1
+        self._ancestors[slot, :, 0] = self._beams
+        self._finished.clear(slot)
+
+    def _reserve(self, time: int, prefix: int) -> None:
+        """Makes room for target positions and prefix tokens; never shrinks."""
+        held = self._tokens.shape[2]
+        if time > held:
+            grow = ((0, 0), (0, 0), (0, max(time, 2 * held) - held))
+            self._tokens = np.pad(self._tokens, grow)
+            self._ancestors = np.pad(self._ancestors, grow, constant_values=-1)
+            self._log_probs = np.pad(self._log_probs, grow)
+            self._alignment = np.pad(self._alignment, grow)
+            self._finished.reserve(self._tokens.shape[2])
+        if prefix > self._prefix.shape[1]:
+            self._prefix = np.pad(self._prefix, ((0, 0), (0, prefix - self._prefix.shape[1])))
 
     def plan(self) -> StepPlan:
-        """What the model must compute next, one row for each busy slot."""
-        raise NotImplementedError
+        """What the model must compute next, one row for each busy slot; valid until the next call of any method."""
+        n = self._busy
+        position = self._position[:n]
+        at = np.minimum(position, self._prefix.shape[1] - 1)
+        self._targets[:n] = self._prefix[self._rows[:n, 0], at][:, None]
+        return StepPlan(
+            tokens=self._tokens[self._rows[:n], self._beams, position[:, None]],
+            parents=self._parents[:n],
+            positions=position,
+            ancestors=self._ancestors[:n],
+            scores=self._scores[:n],
+            targets=self._targets[:n],
+            edits=self._edits(n),
+            candidates=self._candidates(n),
+        )
+
+    def _edits(self, n: int) -> Edits:
+        options, position = self._options[:n], self._position[:n]
+        penalised = bool(((options["repetition_penalty"] != 1) | (options["ngram_size"] > 0)).any())
+        if not penalised and not (position < options["min_length"]).any():
+            empty = self._no_edits
+            return Edits(empty.tokens[:n], empty.factors[:n], empty.biases[:n])
+        # Position 0 holds the start token, which no hypothesis produced.
+        time = int(position.max()) if penalised else 0
+        ancestors = np.maximum(self._ancestors[:n, :, 1 : time + 1], 0)
+        return constraints.edits(
+            np.take_along_axis(self._tokens[:n, :, 1 : time + 1], ancestors, axis=1),
+            position,
+            penalties=options["repetition_penalty"],
+            ngram_sizes=options["ngram_size"],
+            min_lengths=options["min_length"],
+            eos_id=self._eos,
+            pad_id=self._pad,
+        )
+
+    def _candidates(self, n: int) -> int:
+        top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
+        if top_k.size == 0:
+            return 2 * self._beam
+        return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
-        """Takes the model's answer to the last plan; returns the slots that finished. Shape (finished,), int64."""
-        raise NotImplementedError
+        """Takes the model's answer to the last plan and moves every slot by one token.
+
+        Returns:
+            The slots that finished. Shape (finished,), int64.
+        """
+        n = self._busy
+        scores, tokens, parents = self._choose(candidates)
+        alive = scores > DEAD
+        gains = np.zeros_like(scores)
+        np.subtract(scores, np.take_along_axis(self._scores[:n], parents, axis=1), out=gains, where=alive)
+        is_eos = tokens == self._eos
+        ends = is_eos & alive
+        ends[:, self._beam :] = False
+        self._collect_ended(ends, scores, gains, parents)
+        # The candidates that are not the end token, in rank order.
+        live = np.argsort(is_eos, axis=1, kind="stable")[:, : self._beam]
+        alignment = np.take_along_axis(candidates.alignment, parents, axis=1)
+        self._extend(live, scores, gains, tokens, parents, alignment)
+        at_limit = self._position[:n] >= self._options["max_length"][:n]
+        self._collect_unfinished(at_limit)
+        stuck = ~(self._scores[:n] > DEAD).any(axis=1)
+        return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck)
+
+    def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints]:
+        """The 2 * beam candidates of each slot, after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
+        n, width = self._busy, 2 * self._beam
+        scores = candidates.scores[:, :width].copy()
+        tokens = candidates.tokens[:, :width].copy()
+        parents = candidates.parents[:, :width].copy()
+        options = self._options[:n]
+        drawn = np.flatnonzero(options["sampled"])
+        if drawn.size:
+            rank = sampling.choose(
+                candidates.scores[drawn] - self._scores[drawn],
+                options["temperature"][drawn],
+                options["top_k"][drawn],
+                options["top_p"][drawn],
+                sampling.uniform(options["seed"][drawn], self._position[drawn]),
+            )
+            self._only(drawn, candidates.scores[drawn, rank], candidates.tokens[drawn, rank], scores, tokens, parents)
+        forced = np.flatnonzero(self._position[:n] < options["prefix_length"])
+        if forced.size:
+            total = self._scores[forced, 0] + candidates.target_log_probs[forced, 0]
+            self._only(forced, total, self._targets[forced, 0], scores, tokens, parents)
+        return scores, tokens, parents
+
+    def _only(self, slots: Ints, total: Floats, token: Ints, scores: Floats, tokens: Ints, parents: Ints) -> None:
+        """Leaves ``slots`` a single candidate that continues beam 0."""
+        scores[slots], tokens[slots], parents[slots] = DEAD, self._pad, 0
+        scores[slots, 0], tokens[slots, 0] = total, token
+
+    def _collect_ended(self, ends: NDArray[np.bool_], scores: Floats, gains: Floats, parents: Ints) -> None:
+        """Keeps the hypotheses that chose the end token. Each shape (slot, 2 * beam)."""
+        slots, ranks = np.nonzero(ends)
+        if slots.size == 0:
+            return
+        lengths = self._position[slots]
+        self._finished.add(
+            slots,
+            self._normalised(slots, scores[slots, ranks], lengths + 1),
+            lengths,
+            gains[slots, ranks],
+            self._ancestors[slots, parents[slots, ranks]],
+            FinishReason.EOS,
+        )
+
+    def _collect_unfinished(self, at_limit: NDArray[np.bool_]) -> None:
+        """Fills the pool of slots at their length limit with live hypotheses, best first. Shape (slot,)."""
+        if not at_limit.any():
+            return
+        n = self._busy
+        room = (self._beam - self._finished.count[:n])[:, None]
+        slots, beams = np.nonzero(at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room))
+        lengths = self._position[slots]
+        scores = self._normalised(slots, self._scores[slots, beams], lengths)
+        none = np.zeros(slots.size, dtype=np.float32)
+        self._finished.add(slots, scores, lengths, none, self._ancestors[slots, beams], FinishReason.LENGTH)
+
+    def _normalised(self, slots: Ints, totals: Floats, lengths: Ints) -> NDArray[np.float64]:
+        """Score = sum of log p / length ** alpha (Wu et al. 2016, section 7, without the offset of 5)."""
+        alpha: NDArray[np.float64] = self._options["length_penalty"][slots]
+        return totals.astype(np.float64) / lengths.astype(np.float64) ** alpha
+
+    def _extend(self, live: Ints, scores: Floats, gains: Floats, tokens: Ints, parents: Ints, alignment: Ints) -> None:
+        """Makes the candidates of ranks ``live`` (slot, beam) the live beams. The others: shape (slot, 2 * beam)."""
+        n = self._busy
+        parents = np.take_along_axis(parents, live, axis=1)
+        width = int(self._position[:n].max()) + 1
+        table = self._ancestors[:n, :, :width]
+        self._ancestors[:n, :, :width] = np.take_along_axis(table, parents[:, :, None], axis=1)
+        self._position[:n] += 1
+        here = self._rows[:n], self._beams, self._position[:n, None]
+        self._ancestors[here] = self._beams
+        self._tokens[here] = np.take_along_axis(tokens, live, axis=1)
+        self._log_probs[here] = np.take_along_axis(gains, live, axis=1)
+        self._alignment[here] = np.take_along_axis(alignment, live, axis=1)
+        self._scores[:n] = np.take_along_axis(scores, live, axis=1)
+        self._parents[:n] = parents
 
     def hypotheses(self, slot: int) -> list[Hypothesis]:
-        """The n best hypotheses of a finished slot, best first."""
-        raise NotImplementedError
+        """The n best hypotheses of a finished slot, best first.
+
+        Fewer than n only where constraints left no other continuation.
+        """
+        found = []
+        for score, length, end, reason, ancestors in self._finished.best(slot, int(self._options["n_best"][slot])):
+            time = np.arange(1, length + 1)
+            beams = ancestors[1 : length + 1]
+            log_probs = self._log_probs[slot, beams, time].tolist()
+            found.append(
+                Hypothesis(
+                    tokens=tuple(self._tokens[slot, beams, time].tolist()),
+                    log_probs=tuple([*log_probs, end] if reason is FinishReason.EOS else log_probs),
+                    alignment=tuple(self._alignment[slot, beams, time].tolist()),
+                    score=score,
+                    finish_reason=reason,
+                )
+            )
+        return found
 
     def keep(self, order: Ints) -> None:
-        """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held."""
-        raise NotImplementedError
+        """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held.
+
+        Args:
+            order: Distinct slot numbers, ``order[i] >= i``. Shape (kept slot,), int64.
+        """
+        targets = np.flatnonzero(order != np.arange(order.size))
+        if targets.size:
+            sources = order[targets]
+            for array in (
+                self._options,
+                self._position,
+                self._scores,
+                self._parents,
+                self._prefix,
+                self._tokens,
+                self._ancestors,
+                self._log_probs,
+                self._alignment,
+            ):
+                array[targets] = array[sources]
+            self._finished.move(sources, targets)
+        self._busy = int(order.size)

@@ -1,0 +1,1 @@
+"""Continuous batching: who runs next, and the loop that runs it."""

@@ -1,0 +1,77 @@
+"""Constraints on what a hypothesis may say next, as edits of its log-probabilities.
+
+Repetition penalty: the log-probability of every token already produced is multiplied (Keskar et al. 2019, section 4.1,
+on log-probabilities). No-repeat n-gram: a token that would complete an n-gram already produced is ruled out (Paulus
+et al. 2018, section 2.5). Minimum length: the end token is ruled out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.decoding.step import Edits, Floats, Ints
+
+
+def no_edits(slots: int, beam: int) -> Edits:
+    """Edits of zero length, for a grid in which nobody asked for any."""
+    empty = np.empty((slots, beam, 0), dtype=np.float32)
+    return Edits(np.empty((slots, beam, 0), dtype=np.int64), empty, empty)
+
+
+def edits(
+    history: Ints,
+    lengths: Ints,
+    *,
+    penalties: Floats,
+    ngram_sizes: Ints,
+    min_lengths: Ints,
+    eos_id: int,
+    pad_id: int,
+) -> Edits:
+    """Builds the edits of one step: one entry for each produced token, and one for the end token.
+
+    Args:
+        history: Tokens produced by each hypothesis, anything past its length. Shape (slot, beam, time), int64.
+        lengths: Tokens produced so far. Shape (slot,), int64.
+        penalties: Repetition penalty; 1 is off. Shape (slot,), float32.
+        ngram_sizes: 0 is off. Shape (slot,), int64.
+        min_lengths: Shape (slot,), int64.
+        eos_id: The end token.
+        pad_id: Names padding entries; it is suppressed in every model.
+
+    Returns:
+        Edits with ``time + 1`` entries a hypothesis.
+    """
+    slots, beam, time = history.shape
+    produced = np.arange(time) < lengths[:, None]  # (slot, time)
+    tokens = np.full((slots, beam, time + 1), pad_id, dtype=np.int64)
+    factors = np.ones((slots, beam, time + 1), dtype=np.float32)
+    biases = np.zeros((slots, beam, time + 1), dtype=np.float32)
+    tokens[:, :, :time] = np.where(produced[:, None], history, pad_id)
+    factors[:, :, :time] = np.where(produced, penalties[:, None], np.float32(1))[:, None]
+    banned = _completes_repeated_ngram(history, lengths, ngram_sizes) & produced[:, None]
+    if banned.any():
+        # A token that occurs twice in the history has two entries; both must say the same.
+        alike = tokens[:, :, :time, None] == tokens[:, :, None, :time]
+        banned = (alike & banned[:, :, None, :]).any(axis=3)
+        biases[:, :, :time][banned] = -np.inf
+    too_short = lengths < min_lengths
+    tokens[too_short, :, time] = eos_id
+    biases[too_short, :, time] = -np.inf
+    return Edits(tokens, factors, biases)
+
+
+def _completes_repeated_ngram(history: Ints, lengths: Ints, ngram_sizes: Ints) -> NDArray[np.bool_]:
+    """Marks positions whose token ended an n-gram that begins with the last n-1 tokens. Shape (slot, beam, time)."""
+    slots, _, time = history.shape
+    banned = np.zeros(history.shape, dtype=bool)
+    rows = np.arange(slots)
+    for size in np.unique(ngram_sizes[(ngram_sizes > 0) & (ngram_sizes <= time)]):
+        match = np.broadcast_to(((ngram_sizes == size) & (lengths >= size))[:, None, None], history.shape).copy()
+        match[:, :, : size - 1] = False
+        for back in range(1, int(size)):
+            last = history[rows, :, np.maximum(lengths - back, 0)]  # (slot, beam): the token ``back`` from the end
+            match[:, :, back:] &= history[:, :, : time - back] == last[:, :, None]
+        banned |= match
+    return banned
