@@ -1,0 +1,65 @@
+"""Client of the translation service: one class for blocking code, one for asyncio.
+
+    from serving.client import Options, TranslationClient
+
+    with TranslationClient("127.0.0.1:50051") as client:
+        result = client.translate(["I drink milk."], Options(beam_size=4))
+        print(result.translations[0].text)
+
+It needs grpc and the generated messages, and nothing of the server: neither numpy nor ONNX Runtime.
+"""
+
+from serving.client.client import AsyncTranslationClient, TranslationClient
+from serving.client.errors import (
+    CallCancelled,
+    CallError,
+    DeadlinePassed,
+    FieldViolation,
+    InvalidRequest,
+    ModelNotFound,
+    ServerFault,
+    ServerOverloaded,
+    ServerUnavailable,
+)
+from serving.client.messages import (
+    AlignmentLink,
+    FinishReason,
+    Hypothesis,
+    LongInput,
+    Model,
+    ModelDefaults,
+    ModelLimits,
+    Options,
+    Result,
+    Sampling,
+    Token,
+    Translation,
+    Verification,
+)
+
+__all__ = [
+    "AlignmentLink",
+    "AsyncTranslationClient",
+    "CallCancelled",
+    "CallError",
+    "DeadlinePassed",
+    "FieldViolation",
+    "FinishReason",
+    "Hypothesis",
+    "InvalidRequest",
+    "LongInput",
+    "Model",
+    "ModelDefaults",
+    "ModelLimits",
+    "ModelNotFound",
+    "Options",
+    "Result",
+    "Sampling",
+    "ServerFault",
+    "ServerOverloaded",
+    "ServerUnavailable",
+    "Token",
+    "Translation",
+    "TranslationClient",
+    "Verification",
+]

@@ -1,0 +1,216 @@
+"""The two clients: the same methods, blocking and for asyncio."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+import grpc
+import grpc.aio
+
+from serving.client.channel import OPTIONS
+from serving.client.conversion import to_model, to_request, to_result
+from serving.client.errors import FailedCall, from_failed_call
+from serving.client.messages import Model, Options, Result
+from serving.pb import translation_service_pb2 as pb
+from serving.pb.translation_service_pb2_grpc import TranslationServiceAsyncStub, TranslationServiceStub
+
+DEFAULT_DEADLINE = 30.0  # seconds
+
+_REQUEST_ID = "x-request-id"
+_DEFAULTS = Options()
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class TranslationClient:
+    """A blocking client; threads may share one.
+
+    An UNAVAILABLE call is tried up to five times within its deadline; every other failure is raised at once.
+    """
+
+    def __init__(
+        self, server: str, *, deadline: float = DEFAULT_DEADLINE, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        """Connects at the first call.
+
+        Args:
+            server: ``HOST:PORT``.
+            deadline: Seconds a call may take, retries included, unless it says otherwise.
+            credentials: For TLS; without them the connection is in the clear.
+        """
+        self._deadline = deadline
+        if credentials is None:
+            self._channel = grpc.insecure_channel(server, options=OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(server, credentials, options=OPTIONS)
+        self._stub = TranslationServiceStub(self._channel)
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        options: Options = _DEFAULTS,
+        *,
+        model: str = "",
+        version: int = 0,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> Result:
+        """Translates texts; either all of them are answered or the call fails.
+
+        Args:
+            texts: In the model's source language; a blank one gets a blank translation.
+            options: How to translate.
+            model: Name of the model; empty means the server's default.
+            version: Version of the model; 0 means the newest.
+            deadline: Seconds the call may take.
+            request_id: What the server's log shall call the call; without it the client makes one.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        request = to_request(_checked(texts), options, model=model, version=version)
+        request_id = request_id or new_request_id()
+        return to_result(self._call(self._stub.Translate, request, deadline, request_id), request_id)
+
+    def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
+        """The models that are served, by name, the newest version first.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        response = self._call(self._stub.ListModels, pb.ListModelsRequest(), deadline)
+        return tuple(to_model(model) for model in response.models)
+
+    def get_model(self, name: str = "", version: int = 0, *, deadline: float | None = None) -> Model:
+        """One model; without a name the default one, without a version the newest.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        request = pb.GetModelRequest(name=name, version=version)
+        return to_model(self._call(self._stub.GetModel, request, deadline).model)
+
+    def close(self) -> None:
+        """Closes the connection; calls in flight end with CallCancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(
+        self,
+        method: Callable[..., _Response],
+        request: object,
+        deadline: float | None,
+        request_id: str | None = None,
+    ) -> _Response:
+        request_id = request_id or new_request_id()
+        try:
+            return method(request, timeout=_timeout(deadline, self._deadline), metadata=((_REQUEST_ID, request_id),))
+        except grpc.RpcError as failure:
+            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+
+
+class AsyncTranslationClient:
+    """A client for asyncio; make it inside a running event loop. Cancelling a task cancels its call on the server.
+
+    An UNAVAILABLE call is tried up to five times within its deadline; every other failure is raised at once.
+    """
+
+    def __init__(
+        self, server: str, *, deadline: float = DEFAULT_DEADLINE, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        """Connects at the first call; the arguments are those of :class:`TranslationClient`."""
+        self._deadline = deadline
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(server, options=OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(server, credentials, options=OPTIONS)
+        self._stub: TranslationServiceAsyncStub = TranslationServiceStub(self._channel)
+
+    async def translate(
+        self,
+        texts: Sequence[str],
+        options: Options = _DEFAULTS,
+        *,
+        model: str = "",
+        version: int = 0,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> Result:
+        """Translates texts; see :meth:`TranslationClient.translate`.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        request = to_request(_checked(texts), options, model=model, version=version)
+        request_id = request_id or new_request_id()
+        return to_result(await self._call(self._stub.Translate, request, deadline, request_id), request_id)
+
+    async def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
+        """The models that are served, by name, the newest version first.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        response = await self._call(self._stub.ListModels, pb.ListModelsRequest(), deadline)
+        return tuple(to_model(model) for model in response.models)
+
+    async def get_model(self, name: str = "", version: int = 0, *, deadline: float | None = None) -> Model:
+        """One model; without a name the default one, without a version the newest.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        request = pb.GetModelRequest(name=name, version=version)
+        return to_model((await self._call(self._stub.GetModel, request, deadline)).model)
+
+    async def close(self) -> None:
+        """Closes the connection; calls in flight are cancelled."""
+        await self._channel.close(grace=None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[_Request, _Response],
+        request: _Request,
+        deadline: float | None,
+        request_id: str | None = None,
+    ) -> _Response:
+        request_id = request_id or new_request_id()
+        timeout = _timeout(deadline, self._deadline)
+        try:
+            return await method(request, timeout=timeout, metadata=((_REQUEST_ID, request_id),))
+        except grpc.aio.AioRpcError as failure:
+            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+
+
+def new_request_id() -> str:
+    """An id that no other call has."""
+    return uuid.uuid4().hex
+
+
+def _timeout(deadline: float | None, default: float) -> float:
+    return default if deadline is None else deadline
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str):  # a str is a sequence of str: each character would be translated alone
+        raise TypeError("texts is a single str; pass a list, even of one text")
+    return texts

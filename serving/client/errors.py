@@ -1,0 +1,141 @@
+"""Everything the client raises when a call fails.
+
+    CallError                code, message, request id
+    ├── InvalidRequest       the request must change; ``violations`` lists every bad field
+    ├── ModelNotFound        no such model or version
+    ├── ServerOverloaded     try again after ``retry_delay``
+    ├── ServerUnavailable    not reachable, loading or draining, after all retries
+    ├── DeadlinePassed       no answer in time
+    ├── CallCancelled        the call, or the client, was closed
+    └── ServerFault          anything else: a fault of the server, or not a Dragoman server
+
+Both clients raise these and no error of gRPC's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """One bad field: its path in the request and a sentence with value, limit and remedy."""
+
+    field: str
+    description: str
+
+
+class CallError(Exception):
+    """A call failed.
+
+    Attributes:
+        code: The gRPC status.
+        message: What the server, or gRPC, says about it.
+        request_id: What the server's log calls the call.
+        violations: Every bad field; empty unless the request was at fault.
+        retry_delay: Seconds to wait before another try, where the server says so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode,
+        request_id: str = "",
+        violations: tuple[FieldViolation, ...] = (),
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.request_id = request_id
+        self.violations = violations
+        self.retry_delay = retry_delay
+
+
+class InvalidRequest(CallError):
+    """The request must change."""
+
+
+class ModelNotFound(CallError):
+    """No such model or version; the message names those that are served."""
+
+
+class ServerOverloaded(CallError):
+    """The server has more to do than it can; try again later."""
+
+
+class ServerUnavailable(CallError):
+    """The server is not reachable, or is loading or draining."""
+
+
+class DeadlinePassed(CallError):
+    """No answer within the deadline, or none to be expected."""
+
+
+class CallCancelled(CallError):
+    """The call was cancelled, or its client closed."""
+
+
+class ServerFault(CallError):
+    """A fault of the server; quote the request id when reporting it."""
+
+
+_KINDS: dict[grpc.StatusCode, type[CallError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.NOT_FOUND: ModelNotFound,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerOverloaded,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlinePassed,
+    grpc.StatusCode.CANCELLED: CallCancelled,
+}
+
+
+class FailedCall(Protocol):
+    """What the failures of grpc and of grpc.aio have in common."""
+
+    def code(self) -> grpc.StatusCode:
+        """The status."""
+
+    def details(self) -> str | None:
+        """The status message."""
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """Where the rich status is."""
+
+
+def from_failed_call(failure: FailedCall, request_id: str) -> CallError:
+    """The error of a failed call, with what its rich status says."""
+    violations: list[FieldViolation] = []
+    retry_delay = None
+    for detail in _status(failure).details:
+        bad_request, retry_info = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if detail.Unpack(bad_request):
+            violations += [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
+        elif detail.Unpack(retry_info):
+            retry_delay = retry_info.retry_delay.ToNanoseconds() / 1e9
+    return _KINDS.get(failure.code(), ServerFault)(
+        failure.details() or failure.code().name,
+        code=failure.code(),
+        request_id=request_id,
+        violations=tuple(violations),
+        retry_delay=retry_delay,
+    )
+
+
+def _status(failure: FailedCall) -> status_pb2.Status:
+    for key, value in failure.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:  # a proxy's, not ours: the plain status still says enough
+                break
+    return status_pb2.Status()
