@@ -7,6 +7,7 @@ them without knowing which architecture it runs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -42,6 +43,10 @@ class TensorSpec(_Strict):
     name: str
     dtype: Dtype
     axes: tuple[Axis | int, ...]
+
+    def shape(self, sizes: Mapping[Axis, int]) -> tuple[int, ...]:
+        """The tensor's shape where the named axes have ``sizes``."""
+        return tuple(sizes[axis] if isinstance(axis, Axis) else axis for axis in self.axes)
 
 
 class StateSpec(TensorSpec):

@@ -47,7 +47,8 @@ def edits(
     produced = np.arange(time) < lengths[:, None]  # (slot, time)
     tokens = np.full((slots, beam, time + 1), pad_id, dtype=np.int64)
     factors = np.ones((slots, beam, time + 1), dtype=np.float32)
-    biases = np.zeros((slots, beam, time + 1), dtype=np.float32)
+    biases = np.full((slots, beam, time + 1), -np.inf, dtype=np.float32)
+    biases[:, :, :time] = np.where(produced, np.float32(0), np.float32(-np.inf))[:, None]
     tokens[:, :, :time] = np.where(produced[:, None], history, pad_id)
     factors[:, :, :time] = np.where(produced, penalties[:, None], np.float32(1))[:, None]
     banned = _completes_repeated_ngram(history, lengths, ngram_sizes) & produced[:, None]

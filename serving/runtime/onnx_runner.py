@@ -1,0 +1,206 @@
+"""Runs a bundle on ONNX Runtime: encodes sources into slots and steps all slots x beams at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from weakref import WeakSet
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from serving.bundle.bundle import Bundle
+from serving.bundle.manifest import Axis, Manifest, Precision, StateSpec, TensorSpec
+from serving.decoding.step import Candidates, Ints, StepPlan
+from serving.errors import StartupError
+from serving.runtime.buffers import SlotBuffer, allocate
+from serving.runtime.session import PROVIDERS, open_session
+from serving.runtime.step_binding import StepBinding
+
+log = logging.getLogger(__name__)
+
+_SMALLEST_BUCKET = 16  # positions; buckets double
+
+
+def bucket(size: int) -> int:
+    """The smallest bucket that holds ``size`` positions."""
+    return max(_SMALLEST_BUCKET, 1 << (size - 1).bit_length())
+
+
+class OnnxRunner:
+    """A bundle's graphs of one precision, loaded on one device."""
+
+    def __init__(self, manifest: Manifest, precision: Precision, encoder: ort.InferenceSession,
+                 decoder: ort.InferenceSession, device: str) -> None:  # fmt: skip
+        self.manifest, self.precision = manifest, precision
+        self.encoder, self.decoder = encoder, decoder
+        self._device = device
+        self._grids: WeakSet[OnnxGrid] = WeakSet()
+
+    @classmethod
+    def open(cls, bundle: Bundle, *, precision: str = "fp32", device: str = "auto", threads: int = 0) -> OnnxRunner:
+        """Loads a bundle.
+
+        Args:
+            bundle: What :func:`serving.bundle.bundle.load_bundle` returned.
+            precision: One of the manifest's.
+            device: ``cpu``, ``cuda`` (an error where absent) or ``auto`` (CUDA where it works, else CPU, logged).
+            threads: Threads of one operator on the CPU; 0 takes one for each core.
+
+        Raises:
+            StartupError: Precision or device is absent, the device cannot run the precision, or a graph does not load
+                or is not what the manifest declares.
+        """
+        manifest = bundle.manifest
+        if precision not in manifest.precisions:
+            raise StartupError(
+                f"precision is {precision!r}, bundle {manifest.name}/{manifest.version} has "
+                f"{', '.join(manifest.precisions)}: name one of these"
+            )
+        if device == "auto":
+            if PROVIDERS["cuda"] in ort.get_available_providers():
+                try:
+                    return cls.open(bundle, precision=precision, device="cuda", threads=threads)
+                except StartupError as error:
+                    log.warning("no CUDA, running on the CPU", extra={"cause": str(error)})
+            device = "cpu"
+        chosen = manifest.precisions[precision]
+        if device in PROVIDERS and device not in chosen.devices:
+            raise StartupError(f"precision {precision} runs on {', '.join(chosen.devices)}, not on {device}")
+        encoder, decoder = (
+            open_session(bundle.path(graph.file), device=device, threads=threads)
+            for graph in (chosen.encoder, chosen.decoder)
+        )
+        _check_declared(chosen, encoder, decoder)
+        return cls(manifest, chosen, encoder, decoder, device)
+
+    @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self._device
+
+    def grid(self, beam: int, slots: int) -> OnnxGrid:
+        """Makes an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
+        grid = OnnxGrid(self, beam, slots)
+        self._grids.add(grid)
+        return grid
+
+    def state_bytes(self) -> int:
+        """Bytes held for memory and state by all grids."""
+        return sum(grid.nbytes for grid in self._grids)
+
+
+def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:
+    declared = {
+        "encoder inputs": ({t.name for t in precision.encoder.inputs}, {i.name for i in encoder.get_inputs()}),
+        "encoder outputs": ({t.name for t in precision.encoder.outputs}, {o.name for o in encoder.get_outputs()}),
+        "decoder inputs": (
+            {t.name for t in (*precision.decoder.inputs, *precision.memory)} | {s.past for s in precision.state},
+            {i.name for i in decoder.get_inputs()},
+        ),
+        "decoder outputs": (
+            {t.name for t in precision.decoder.outputs} | {s.present for s in precision.state},
+            {o.name for o in decoder.get_outputs()},
+        ),
+    }
+    problems = [f"{what} differ in {sorted(said ^ found)}" for what, (said, found) in declared.items() if said != found]
+    if problems:
+        raise StartupError(f"the graphs are not what the manifest declares: {'; '.join(problems)}; export again")
+
+
+class OnnxGrid:
+    """Slots x beams of sentences in flight; their memory and state never leave the device."""
+
+    def __init__(self, runner: OnnxRunner, beam: int, slots: int) -> None:
+        self._runner, self._beam, self._slots, self._busy = runner, beam, slots, 0
+        self._specs: tuple[TensorSpec, ...] = (*runner.precision.memory, *runner.precision.state)
+        # Allocated once for each bucket of an axis, and kept: a bucket that comes back costs no allocation.
+        self._buffers: dict[tuple[str, int], SlotBuffer] = {}
+        self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.TIME_BEAM: _SMALLEST_BUCKET}
+        self._source_lengths = np.zeros(slots, dtype=np.int64)
+        self._binding = StepBinding(runner.decoder, runner.precision, beam, runner.manifest.special_ids.pad)
+
+    @property
+    def beam(self) -> int:
+        """Hypotheses a slot."""
+        return self._beam
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
+    def _window_of(self, spec: TensorSpec) -> int:
+        return next((self._windows[axis] for axis in spec.axes if axis in self._windows), 0)
+
+    def _buffer(self, spec: TensorSpec) -> SlotBuffer:
+        key = spec.name, self._window_of(spec)
+        if key not in self._buffers:
+            sizes = {
+                Axis.SLOT: self._slots,
+                Axis.SOURCE: self._slots,
+                Axis.BEAM: self._beam,
+                Axis.SRC: self._windows[Axis.SRC],
+                Axis.TIME_BEAM: self._windows[Axis.TIME_BEAM] * self._beam,
+            }
+            self._buffers[key] = allocate(self._runner.device, spec.shape(sizes), np.dtype(spec.dtype))
+        return self._buffers[key]
+
+    def _set_window(self, axis: Axis, needed: int) -> None:
+        """Moves tensors with ``axis`` to a bucket that fits: a larger one at once, a smaller one at a quarter."""
+        current, wanted = self._windows[axis], bucket(needed)
+        if wanted == current or current // 4 < wanted < current:
+            return
+        moved = [spec for spec in self._specs if axis in spec.axes]
+        held = [self._buffer(spec) for spec in moved]
+        self._windows[axis] = wanted
+        for spec, old in zip(moved, held, strict=True):
+            new = self._buffer(spec)
+            keep = tuple(slice(min(a, b)) for a, b in zip(old.shape[1:], new.shape[1:], strict=True))
+            new.write(0, old.read(self._busy)[(slice(None), *keep)])
+
+    def admit(self, sources: Sequence[Ints]) -> None:
+        """Encodes sources as one batch and places them in the next slots, in order. Each shape (src,), int64."""
+        first, count = self._busy, len(sources)
+        lengths = np.array([source.size for source in sources], dtype=np.int64)
+        padded = np.full((count, int(lengths.max())), self._runner.manifest.special_ids.pad, dtype=np.int64)
+        for row, source in zip(padded, sources, strict=True):
+            row[: source.size] = source
+        outputs = self._runner.precision.encoder.outputs
+        names = [output.name for output in outputs]
+        encoded = dict(
+            zip(names, self._runner.encoder.run(names, {"source": padded, "source_lengths": lengths}), strict=True)
+        )
+        self._source_lengths[first : first + count] = lengths
+        in_flight = self._source_lengths[: first + count]
+        self._set_window(Axis.SRC, int(in_flight.max()))
+        for spec in self._specs:
+            self._buffer(spec).write(first, self._initial(spec, encoded, count))
+        self._busy += count
+
+    def _initial(self, spec: TensorSpec, encoded: dict[str, NDArray[np.generic]], count: int) -> NDArray[np.generic]:
+        """What a new slot holds. Zeroed caches keep a broken predecessor (NaN) out of masked positions."""
+        if not isinstance(spec, StateSpec):
+            return encoded[spec.name]
+        if spec.initial is None:
+            return np.zeros((count, *(0 for _ in spec.axes[1:])), dtype=np.dtype(spec.dtype))
+        alike = np.expand_dims(encoded[spec.initial], spec.axes.index(Axis.BEAM))
+        return np.repeat(alike, self._beam, axis=spec.axes.index(Axis.BEAM))
+
+    def step(self, plan: StepPlan) -> Candidates:
+        """Runs the decoder once for all busy slots; the answer is valid until the next step."""
+        self._set_window(Axis.TIME_BEAM, int(plan.positions.max()) + 1)
+        buffers = [(spec, self._buffer(spec)) for spec in self._specs]
+        windows = self._windows[Axis.TIME_BEAM], self._windows[Axis.SRC]
+        return self._binding.run(plan, self._source_lengths, windows, buffers)
+
+    def keep(self, order: Ints) -> None:
+        """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held."""
+        targets = np.flatnonzero(order != np.arange(order.size))
+        if targets.size:
+            sources = order[targets]
+            self._source_lengths[targets] = self._source_lengths[sources]
+            for spec in self._specs:
+                self._buffer(spec).move(sources, targets)
+        self._busy = int(order.size)

@@ -1,0 +1,113 @@
+"""Binds a decoder step to fixed addresses, once for each combination of sizes.
+
+Between steps of the same sizes only the plan's numbers are copied, into arrays that stay bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from serving.bundle.manifest import Axis, Precision, StateSpec, TensorSpec
+from serving.decoding.step import Candidates, Ints, StepPlan
+from serving.runtime.buffers import SlotBuffer
+
+_EDIT_BUCKET = 16
+_MOST_BINDINGS = 512  # sizes that come back are few; forgetting the rest bounds the memory
+
+
+@dataclass(frozen=True)
+class _Bound:
+    binding: ort.IOBinding
+    inputs: dict[str, NDArray[np.generic]]
+    outputs: dict[str, NDArray[np.generic]]
+
+
+class StepBinding:
+    """All bindings of one grid's decoder."""
+
+    def __init__(self, session: ort.InferenceSession, precision: Precision, beam: int, pad_id: int) -> None:
+        self._session, self._precision, self._beam, self._pad = session, precision, beam, pad_id
+        self._bound: dict[tuple[int, ...], _Bound] = {}
+        self._options = ort.RunOptions()
+
+    def run(
+        self,
+        plan: StepPlan,
+        source_lengths: Ints,
+        windows: tuple[int, int],
+        buffers: Sequence[tuple[TensorSpec, SlotBuffer]],
+    ) -> Candidates:
+        """Runs one step.
+
+        Args:
+            plan: One row for each busy slot.
+            source_lengths: Of all slots. Shape (slot,), int64.
+            windows: Positions bound for ``time`` and for ``src``.
+            buffers: Memory and state; the same objects whenever ``windows`` are the same.
+
+        Returns:
+            Views that the next step overwrites.
+        """
+        slots, edits = plan.tokens.shape[0], plan.edits.tokens.shape[2]
+        padded_edits = -(-edits // _EDIT_BUCKET) * _EDIT_BUCKET
+        key = (slots, *windows, padded_edits, plan.candidates)
+        bound = self._bound.get(key) or self._bind(key, buffers)
+        values: dict[str, tuple[NDArray[np.generic], float]] = {
+            "tokens": (plan.tokens, 0),
+            "parents": (plan.parents, 0),
+            "positions": (plan.positions, 0),
+            "ancestors": (plan.ancestors, -1),
+            "scores": (plan.scores, 0),
+            "targets": (plan.targets, 0),
+            "source_lengths": (source_lengths[:slots], 0),
+        }
+        if edits:
+            values["edit_tokens"] = plan.edits.tokens, self._pad
+            values["edit_factors"] = plan.edits.factors, 1
+            values["edit_biases"] = plan.edits.biases, -np.inf
+        for name, target in bound.inputs.items():
+            if name in values:
+                _fill(target, *values[name])
+        self._session.run_with_iobinding(bound.binding, self._options)
+        out = bound.outputs
+        return Candidates(**{name: out[name] for name in Candidates.__dataclass_fields__})  # type: ignore[arg-type]
+
+    def _bind(self, key: tuple[int, ...], buffers: Sequence[tuple[TensorSpec, SlotBuffer]]) -> _Bound:
+        slots, time, _, edits, candidates = key
+        sizes = {
+            Axis.SLOT: slots,
+            Axis.BEAM: self._beam,
+            Axis.TIME: time,
+            Axis.EDIT: edits,
+            Axis.CANDIDATE: candidates,
+        }
+        binding = self._session.io_binding()
+        inputs, outputs = (
+            {spec.name: np.zeros(spec.shape(sizes), dtype=np.dtype(spec.dtype)) for spec in specs}
+            for specs in (self._precision.decoder.inputs, self._precision.decoder.outputs)
+        )
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for spec, buffer in buffers:
+            if isinstance(spec, StateSpec):
+                buffer.bind(binding, slots, spec.past, spec.present)
+            else:
+                buffer.bind(binding, slots, spec.name, None)
+        if len(self._bound) >= _MOST_BINDINGS:
+            self._bound.clear()
+        self._bound[key] = _Bound(binding, inputs, outputs)
+        return self._bound[key]
+
+
+def _fill(target: NDArray[np.generic], values: NDArray[np.generic], padding: float) -> None:
+    """Copies values into a target whose last axis may be longer, or shorter where the rest is padding anyway."""
+    width = min(target.shape[-1], values.shape[-1])
+    target[..., :width] = values[..., :width]
+    target[..., width:] = padding
