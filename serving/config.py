@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from serving.engine.scheduler import EngineLimits
 from serving.errors import StartupError
 
 VARIABLE_PREFIX = "DRAGOMAN_"
@@ -54,12 +55,12 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of gRPC")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    max_slots: int = Field(default=32, ge=1, description="sentences in flight of each beam size")
+    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="hypotheses in flight of each beam size")
     max_running_tokens: int = Field(
-        default=16384, ge=1, description="tokens in flight, source and target, over all beams"
+        default=EngineLimits.running_tokens, ge=1, description="source and target tokens in flight, over all beams"
     )
-    max_queue_sentences: int = Field(default=1024, ge=1, description="sentences that may wait")
-    max_queue_tokens: int = Field(default=65536, ge=1, description="source tokens that may wait")
+    max_queue_sentences: int = Field(default=EngineLimits.queue_sentences, ge=1, description="sentences that may wait")
+    max_queue_tokens: int = Field(default=EngineLimits.queue_tokens, ge=1, description="source tokens that may wait")
     max_beam: int = Field(default=8, ge=1, description="largest beam size a request may ask for")
     max_contents: int = Field(default=128, ge=1, description="most texts in one request")
     max_message_bytes: int = Field(default=4 << 20, ge=1024, description="largest request or response")

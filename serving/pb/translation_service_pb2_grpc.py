@@ -66,8 +66,8 @@ class TranslationServiceServicer:
         * DEADLINE_EXCEEDED, CANCELLED: nobody waits for the answer any more.
         * INTERNAL: a fault of the server; quote the request id when reporting it.
 
-        Metadata `x-request-id` names the call in the server's log; without it the server makes an id. Both come back in
-        the initial metadata under the same key.
+        Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
+        trailing metadata of every call, under the same key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,8 +43,8 @@ class TranslationServiceStub:
     * DEADLINE_EXCEEDED, CANCELLED: nobody waits for the answer any more.
     * INTERNAL: a fault of the server; quote the request id when reporting it.
 
-    Metadata `x-request-id` names the call in the server's log; without it the server makes an id. Both come back in
-    the initial metadata under the same key.
+    Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
+    trailing metadata of every call, under the same key.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_translation_service_pb2.ListModelsRequest, _translation_service_pb2.ListModelsResponse]
     """Lists the models that are served, every version, sorted by name, the newest version first."""
@@ -66,8 +66,8 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     * DEADLINE_EXCEEDED, CANCELLED: nobody waits for the answer any more.
     * INTERNAL: a fault of the server; quote the request id when reporting it.
 
-    Metadata `x-request-id` names the call in the server's log; without it the server makes an id. Both come back in
-    the initial metadata under the same key.
+    Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
+    trailing metadata of every call, under the same key.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_translation_service_pb2.ListModelsRequest, _translation_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that are served, every version, sorted by name, the newest version first."""
@@ -92,8 +92,8 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
         * DEADLINE_EXCEEDED, CANCELLED: nobody waits for the answer any more.
         * INTERNAL: a fault of the server; quote the request id when reporting it.
 
-        Metadata `x-request-id` names the call in the server's log; without it the server makes an id. Both come back in
-        the initial metadata under the same key.
+        Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
+        trailing metadata of every call, under the same key.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,40 @@
+"""The call a task is answering: what the log and the metrics say of it. Never its text."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+REQUEST_ID_KEY = "x-request-id"
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+@dataclass
+class Call:
+    """One call in progress.
+
+    Attributes:
+        request_id: The caller's, or a new one.
+        method: Name of the RPC.
+        model: Metric label of the model that answers, empty until it is known.
+        figures: Counts and durations for the access log.
+    """
+
+    request_id: str
+    method: str
+    model: str = ""
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
+
+
+def request_id_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """Takes the request id out of a call's metadata, or makes one where it is absent or not fit to be logged."""
+    for key, value in metadata or ():
+        if key == REQUEST_ID_KEY and isinstance(value, str) and _ACCEPTABLE_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex

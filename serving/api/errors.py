@@ -1,0 +1,100 @@
+"""Which gRPC status an error gets, and the google.rpc details that travel with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from serving import errors
+from serving.api.call import REQUEST_ID_KEY
+
+# Reason of google.rpc.ErrorInfo; None takes the reason the error carries.
+_STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
+    errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    errors.NotFound: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+    errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, None),
+    errors.Unavailable: (grpc.StatusCode.UNAVAILABLE, None),
+    errors.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    errors.Cancelled: (grpc.StatusCode.CANCELLED, "CANCELLED"),
+    BaseException: (grpc.StatusCode.INTERNAL, "INTERNAL"),
+}
+
+DOMAIN = "dragoman"
+# gRPC peers refuse metadata above 8 KiB, and details travel base64-encoded beside the message.
+_MESSAGE_BYTES = 512
+_VIOLATIONS_BYTES = 3072
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """The status an error gets."""
+    return _entry(error)[0]
+
+
+def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
+    """The whole status of an error; of a fault of ours it tells nothing but the request id."""
+    code, reason = _entry(error)
+    if code is grpc.StatusCode.INTERNAL:
+        message = f"internal error; quote request id {request_id} when reporting it"
+    else:
+        message = _cut(str(error))
+    return status_pb2.Status(
+        code=code.value[0],
+        message=message,
+        details=[_packed(detail) for detail in _details(error, reason, request_id)],
+    )
+
+
+def trailing_metadata(error: BaseException, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
+    """The metadata that ends a failed call: the id, the details, and when gRPC's own retry may try again."""
+    status = status_of(error, request_id)
+    metadata: tuple[tuple[str, str | bytes], ...] = (
+        (REQUEST_ID_KEY, request_id),
+        ("grpc-status-details-bin", status.SerializeToString()),
+    )
+    if isinstance(error, errors.Overloaded | errors.Unavailable):
+        metadata += (("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))),)
+    return metadata
+
+
+def _entry(error: BaseException) -> tuple[grpc.StatusCode, str | None]:
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def _details(error: BaseException, reason: str | None, request_id: str) -> Iterator[Message]:
+    retry_later = isinstance(error, errors.Overloaded | errors.Unavailable)
+    yield error_details_pb2.ErrorInfo(reason=reason or str(getattr(error, "reason", "")).upper(), domain=DOMAIN)
+    yield error_details_pb2.RequestInfo(request_id=request_id)
+    if isinstance(error, errors.InvalidRequest):
+        yield _bad_request(error)
+    if retry_later:
+        delay = Duration()
+        delay.FromMilliseconds(round(getattr(error, "retry_after", 0.0) * 1000))
+        yield error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def _bad_request(error: errors.InvalidRequest) -> error_details_pb2.BadRequest:
+    detail = error_details_pb2.BadRequest()
+    for done, violation in enumerate(error.violations):
+        entry = detail.field_violations.add(field=violation.field, description=_cut(violation.description))
+        if detail.ByteSize() > _VIOLATIONS_BYTES:
+            entry.description = f"{len(error.violations) - done} more fields are bad; correct the others first"
+            break
+    return detail
+
+
+def _cut(text: str) -> str:
+    encoded = text.encode("utf-8", errors="replace")
+    if len(encoded) <= _MESSAGE_BYTES:
+        return text
+    return encoded[:_MESSAGE_BYTES].decode("utf-8", errors="ignore") + "…"
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

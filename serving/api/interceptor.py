@@ -1,0 +1,109 @@
+"""What happens around every call: admission, errors to statuses, metrics, the access log, the request id."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from serving.api.admission import Admission
+from serving.api.call import REQUEST_ID_KEY, Call, current_call, request_id_of
+from serving.api.errors import code_of, status_of, trailing_metadata
+from serving.api.metrics import Metrics
+from serving.errors import FieldViolation, InvalidRequest, Overloaded, Unavailable
+
+_LOG = logging.getLogger(__name__)
+# A caller's deadline reaches us as a cancelled call at about the moment at which it passes.
+_DEADLINE_SLACK = 0.05
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+Context = aio.ServicerContext[Any, Any]
+Parse = Callable[[bytes], Any]
+Answer = Callable[[Any, Context], Awaitable[Any]]
+
+
+class CallInterceptor(aio.ServerInterceptor[Any, Any]):
+    """Stands around the unary methods of one service; other services pass."""
+
+    def __init__(self, service: str, admission: Admission, metrics: Metrics) -> None:
+        """Answers for the methods of ``service``."""
+        self._service = service
+        self._admission = admission
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Replaces a method's handler; the request is parsed inside, so that bad bytes are an error like any other."""
+        handler = await continuation(handler_call_details)
+        service, _, method = handler_call_details.method.removeprefix("/").partition("/")
+        if service != self._service or handler is None or handler.unary_unary is None:
+            return handler
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_unary)
+        return grpc.unary_unary_rpc_method_handler(
+            cast("Any", partial(self._observe, method, parse, answer)), response_serializer=handler.response_serializer
+        )
+
+    async def _observe(self, method: str, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
+        call = Call(request_id_of(context.invocation_metadata()), method)
+        current_call.set(call)
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
+        self._metrics.grpc_started.labels("unary", self._service, method).inc()
+        started = time.perf_counter()
+        code = grpc.StatusCode.INTERNAL
+        try:
+            response = await self._respond(parse, answer, raw, context)
+            code = grpc.StatusCode.OK
+        except asyncio.CancelledError:
+            remaining = context.time_remaining()
+            late = remaining is not None and remaining <= _DEADLINE_SLACK
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            code = code_of(error)
+            await self._abort(error, call, context)
+        finally:
+            self._record(call, code, time.perf_counter() - started)
+        return response
+
+    async def _respond(self, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
+        try:
+            with self._admission.call():
+                return await answer(_parsed(parse, raw), context)
+        except (Overloaded, Unavailable) as error:
+            call = current_call.get()
+            if call and not call.model:
+                self._metrics.refused_calls.labels(call.method, error.reason).inc()
+            raise
+
+    async def _abort(self, error: Exception, call: Call, context: Context) -> None:
+        if code_of(error) is grpc.StatusCode.INTERNAL:
+            _LOG.error("internal_error", exc_info=error)
+        status = status_of(error, call.request_id)
+        await context.abort(code_of(error), status.message, trailing_metadata(error, call.request_id))
+
+    def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.grpc_handled.labels("unary", self._service, call.method, code.name).inc()
+        metrics.grpc_seconds.labels("unary", self._service, call.method).observe(seconds)
+        metrics.requests.labels(call.model, call.method, code.name).inc()
+        metrics.request_seconds.labels(call.model, call.method).observe(seconds)
+        line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
+        _LOG.info("call", extra=line | call.figures)
+
+
+def _parsed(parse: Parse, raw: bytes) -> Any:
+    try:
+        return parse(raw)
+    except DecodeError:
+        description = "the bytes are no message of this method, or a string in them is not UTF-8; compare the .proto"
+        raise InvalidRequest([FieldViolation("request", description)]) from None

@@ -1,0 +1,121 @@
+"""The running server: gRPC with health and reflection, HTTP beside it, and its life from loading to drained."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from serving.api.admission import Admission, Phase
+from serving.api.gauges import ServerCollector
+from serving.api.interceptor import CallInterceptor
+from serving.api.metrics import Metrics
+from serving.api.metrics_endpoint import MetricsEndpoint
+from serving.api.models import ModelRegistry
+from serving.api.servicer import TranslationServicer
+from serving.config import ServerConfig
+from serving.errors import StartupError
+from serving.pb import translation_service_pb2 as pb
+from serving.pb import translation_service_pb2_grpc as pb_grpc
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
+_HEALTH_PERIOD = 0.5  # seconds between looks at the engines' health
+_FLUSH_SECONDS = 1.0  # for answers that are on their way when the last call has ended; open health watches end here
+
+
+class Server:
+    """A server for one event loop: ``start``, fill ``models``, ``serve``, ``drain``, ``stop``."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Prepares everything, listens on nothing yet."""
+        self.metrics = Metrics()
+        self.models = ModelRegistry(config.default_model)
+        self.admission = Admission(config.max_calls, config.max_calls_per_second)
+        self.port = 0
+        self._config = config
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
+        self._health_task: asyncio.Task[None] | None = None
+        self._grpc = aio.server(
+            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics)], options=_options(config)
+        )
+        pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        self.metrics.registry.register(ServerCollector(self.models, self.admission))
+        self.http = MetricsEndpoint(
+            config.http, self.metrics.registry, is_alive=self._is_alive, is_ready=self._is_ready
+        )
+
+    async def start(self) -> None:
+        """Listens; calls are refused as long as the server loads.
+
+        Raises:
+            StartupError: The address is taken, or not one of this machine.
+        """
+        await self._tell_health()
+        try:
+            self.port = self._grpc.add_insecure_port(self._config.listen)
+        except RuntimeError as error:
+            raise StartupError(f"cannot listen on {self._config.listen}; give another --listen") from error
+        await self._grpc.start()
+        self.http.start()
+
+    async def serve(self) -> None:
+        """Takes calls from now on, with the models that are in the registry.
+
+        Raises:
+            StartupError: There is none, or not the default one.
+        """
+        self.models.check()
+        self.admission.phase = Phase.SERVING
+        await self._tell_health()
+        self._health_task = asyncio.create_task(self._watch_health())
+
+    async def drain(self) -> bool:
+        """Refuses new calls and waits for those in flight; returns whether all of them ended in time."""
+        self.admission.phase = Phase.DRAINING
+        await self._tell_health()
+        return await self.admission.idle(self._config.drain_timeout)
+
+    async def stop(self) -> None:
+        """Ends what still runs and frees the ports."""
+        if self._health_task:
+            self._health_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._health_task
+        await self._grpc.stop(_FLUSH_SECONDS)
+        await asyncio.to_thread(self.http.stop)
+        for model in self.models.models():
+            await asyncio.to_thread(model.close)
+
+    def _is_alive(self) -> bool:
+        return all(model.snapshot().healthy for model in self.models.models())
+
+    def _is_ready(self) -> bool:
+        return self.admission.phase is Phase.SERVING and self._is_alive()
+
+    async def _watch_health(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_PERIOD)
+            await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if self._is_ready() else statuses.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not half of the calls
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
