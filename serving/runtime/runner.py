@@ -20,7 +20,7 @@ class Grid(Protocol):
         ...
 
     def admit(self, sources: Sequence[Ints]) -> None:
-        """Encodes sources and places them in the next slots, in order.
+        """Encodes sources and places them in the next slots, in order. If it raises, the grid is as it was.
 
         Args:
             sources: Token ids with the end token, already reversed where the model wants that. Each shape (src,).

@@ -1,0 +1,25 @@
+"""How a grid closes the holes that finished sentences leave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from serving.decoding.step import Ints
+
+
+def compaction(busy: int, freed: Ints) -> Ints:
+    """Fills holes from the tail, moving as few slots as possible.
+
+    Args:
+        busy: Slots in use: 0 .. busy-1.
+        freed: Distinct slots to free. Shape (freed slot,), int64.
+
+    Returns:
+        ``order``: afterwards slot i holds what slot ``order[i]`` held; ``order[i] >= i``. Shape (kept slot,), int64.
+    """
+    occupied = np.ones(busy, dtype=bool)
+    occupied[freed] = False
+    kept = busy - freed.size
+    order = np.arange(kept)
+    order[~occupied[:kept]] = kept + np.flatnonzero(occupied[kept:])
+    return order

@@ -1,0 +1,133 @@
+"""One grid, its search, and the sentences in its slots, kept in step with each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.bundle.manifest import SpecialIds
+from serving.decoding.beam import BeamSearch
+from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.step import Candidates, Ints, StepPlan
+from serving.engine.compaction import compaction
+from serving.engine.observer import EngineObserver
+from serving.engine.submission import Job
+from serving.errors import DragomanError, EngineFailure
+from serving.runtime.runner import Runner
+
+Clock = Callable[[], float]
+Ended = list[tuple[Job, "list[Hypothesis] | DragomanError"]]
+
+
+class Lane:
+    """All sentences in flight with one beam size; slot i belongs to ``jobs[i]``. Used by the engine's thread only."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        beam: int,
+        slots: int,
+        *,
+        special_ids: SpecialIds,
+        vocabulary_size: int,
+        observer: EngineObserver,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Allocates the grid."""
+        self.beam = beam
+        self.steps = 0
+        self.jobs: list[Job] = []
+        self._grid = runner.grid(beam, slots)
+        self._search = BeamSearch(
+            beam,
+            slots,
+            decoder_start_id=special_ids.decoder_start,
+            eos_id=special_ids.eos,
+            pad_id=special_ids.pad,
+            vocabulary_size=vocabulary_size,
+        )
+        self._deadlines = np.full(slots, np.inf)
+        self._fresh: list[Job] = []  # admitted since the last step
+        self._observer = observer
+        self._clock = clock
+
+    def admit(self, jobs: Sequence[Job]) -> None:
+        """Encodes sentences together and gives them the next slots. If the encoder fails, the lane is as it was."""
+        now = self._clock()
+        self._grid.admit([job.sentence.source for job in jobs])
+        self._search.admit([job.sentence.options for job in jobs])
+        busy = len(self.jobs)
+        deadlines = [np.inf if job.sentence.deadline is None else job.sentence.deadline for job in jobs]
+        self._deadlines[busy : busy + len(jobs)] = deadlines
+        for job in jobs:
+            job.admitted = now
+            self._observer.admitted(now - job.accepted)
+        self.jobs.extend(jobs)
+        self._fresh.extend(jobs)
+
+    def late(self, now: float) -> Ints:
+        """Slots whose deadline has passed. Shape (late slot,), int64."""
+        return np.flatnonzero(self._deadlines[: len(self.jobs)] <= now)
+
+    def step(self) -> Ended:
+        """Moves every sentence by one token and frees the slots of those that ended.
+
+        Returns:
+            Those that ended, with their hypotheses or an ``EngineFailure`` of their own.
+        """
+        started = self._clock()
+        plan = self._search.plan()
+        planned = self._clock()
+        candidates = self._grid.step(plan)
+        ran = self._clock()
+        poisoned = _not_a_number(plan, candidates)
+        if poisoned.any():
+            # The search must not see NaN; dead candidates end these slots and leave the others alone.
+            healed = np.where(poisoned[:, None], np.float32(-np.inf), candidates.scores)
+            candidates = replace(candidates, scores=healed)
+        with np.errstate(invalid="ignore" if poisoned.any() else "warn"):
+            finished = self._search.advance(candidates)
+        ended: Ended = []
+        if finished.size or poisoned.any():
+            finished = np.union1d(finished, np.flatnonzero(poisoned))
+            ended = [(self.jobs[slot], self._outcome(slot, bool(poisoned[slot]))) for slot in finished.tolist()]
+            self.free(finished)
+        self.steps += 1
+        done = self._clock()
+        slots = len(plan.positions)
+        self._observer.stepped(done - started, (done - ran) + (planned - started), slots, self.beam)
+        for job in self._fresh:
+            self._observer.first_token(done - job.accepted)
+        self._fresh.clear()
+        return ended
+
+    def _outcome(self, slot: int, poisoned: bool) -> list[Hypothesis] | DragomanError:
+        if poisoned:
+            return EngineFailure("the model's scores for this sentence are NaN")
+        hypotheses = self._search.hypotheses(slot)
+        return hypotheses or EngineFailure("no continuation of this sentence has a probability above 0")
+
+    def free(self, slots: Ints) -> list[Job]:
+        """Frees slots and closes the holes; returns the jobs that were in them. Shape (freed slot,), int64."""
+        freed = [self.jobs[slot] for slot in slots.tolist()]
+        order = compaction(len(self.jobs), slots)
+        self._grid.keep(order)
+        self._search.keep(order)
+        self._deadlines[: order.size] = self._deadlines[order]
+        self.jobs = [self.jobs[slot] for slot in order.tolist()]
+        return freed
+
+
+def _not_a_number(plan: StepPlan, candidates: Candidates) -> NDArray[np.bool_]:
+    """Slots with NaN among their candidates or in the target log-probability of a live beam. Shape (slot,).
+
+    The target is looked at too because a top-k may sort NaN out of sight.
+    """
+    alive = plan.scores > -np.inf
+    return np.asarray(
+        np.isnan(candidates.scores).any(axis=1) | (np.isnan(candidates.target_log_probs) & alive).any(axis=1)
+    )

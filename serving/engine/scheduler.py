@@ -1,0 +1,293 @@
+"""Who runs next: pure policy over sizes, priorities and deadlines. Time is passed in; keys are opaque.
+
+The order of work, within and across beam sizes:
+
+1. Higher priority first, strictly: a lower one may wait as long as higher ones fill the server.
+2. Then the earliest due time. Due is the deadline, but never later than arrival + ``patience``: so within a priority no
+   sentence, with a far deadline or none, is overtaken by one that arrives more than ``patience`` after it.
+3. Then first come, first served.
+
+Sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the running
+token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so small
+sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never.
+
+Due times, lanes and expiries are heaps with lazy deletion: every operation is O(log n) amortised.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from serving.engine.observer import RejectReason
+from serving.engine.throughput import Throughput
+
+Key = TypeVar("Key", bound=Hashable)
+Rank = tuple[int, float, int]  # minus priority, due time, arrival number: lower runs first
+
+_SMALLEST_BUCKET = 16  # source tokens; shorter sentences are padded together
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """How much an engine holds.
+
+    Attributes:
+        queue_sentences: Sentences waiting at most.
+        queue_tokens: Source tokens waiting at most.
+        running_tokens: Source and target tokens the sentences in slots may come to hold, over all their beams.
+        rows: Hypotheses of one lane's grid; it has rows // beam size slots, at least one.
+        encode_tokens: Source tokens encoded between two decoder steps, so that running sentences are not held up.
+        patience_seconds: See the order of work above.
+        idle_lanes: Grids without work that are kept for the next sentence of their beam size.
+    """
+
+    queue_sentences: int = 4096
+    queue_tokens: int = 262_144
+    running_tokens: int = 131_072
+    rows: int = 256
+    encode_tokens: int = 8_192
+    patience_seconds: float = 30.0
+    idle_lanes: int = 4
+
+    def slots(self, beam: int) -> int:
+        """Slots of the lane for a beam size."""
+        return max(1, self.rows // beam)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the policy knows of a sentence.
+
+    Attributes:
+        beam: Its beam size, which is its lane.
+        source_tokens: What the encoder reads.
+        state_tokens: What it may come to hold while it runs, over all its beams.
+        priority: Higher goes first.
+        deadline: In the clock of ``now``, seconds; None for never.
+    """
+
+    beam: int
+    source_tokens: int
+    state_tokens: int
+    priority: int = 0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Key]):
+    """Sentences of one lane and similar length, to be encoded together."""
+
+    beam: int
+    keys: tuple[Key, ...]
+    tokens: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Turn(Generic[Key]):
+    """What to do before the next step: these are too late, those begin."""
+
+    expired: tuple[Key, ...]
+    batches: tuple[Batch[Key], ...]
+
+
+@dataclass(frozen=True)
+class _Waiting(Generic[Key]):
+    key: Key
+    demand: Demand
+    arrived: float
+    rank: Rank
+
+
+class Scheduler(Generic[Key]):
+    """The queue and the account of what runs."""
+
+    def __init__(self, limits: EngineLimits) -> None:
+        """Starts empty."""
+        self._limits = limits
+        self._arrivals = 0
+        self._waiting: OrderedDict[int, _Waiting[Key]] = OrderedDict()  # by arrival number
+        self._number: dict[Key, int] = {}
+        self._lanes: dict[int, list[Rank]] = {}
+        self._expiries: list[tuple[float, int]] = []
+        self._heap_entries = 0
+        self._last_rank: Rank | None = None
+        self._running: dict[Key, Demand] = {}
+        self._used_slots: dict[int, int] = {}
+        self._throughput = Throughput()
+        self.queue_tokens = 0
+        self.running_tokens = 0
+
+    @property
+    def busy(self) -> bool:
+        """Anything waits or runs."""
+        return bool(self._waiting or self._running)
+
+    @property
+    def queue_depth(self) -> int:
+        """Sentences waiting."""
+        return len(self._waiting)
+
+    @property
+    def running_slots(self) -> int:
+        """Sentences running."""
+        return len(self._running)
+
+    @property
+    def running_rows(self) -> int:
+        """Hypotheses running: the sum of beam sizes."""
+        return sum(beam * slots for beam, slots in self._used_slots.items())
+
+    def oldest_age(self, now: float) -> float:
+        """Seconds the longest waiting sentence has waited; 0 for an empty queue."""
+        first = next(iter(self._waiting.values()), None)
+        return 0.0 if first is None else now - first.arrived
+
+    def wait_estimate(self) -> float | None:
+        """Seconds until a sentence behind all others would begin; None while too little was measured."""
+        return self._throughput.seconds_for(self.queue_tokens)
+
+    def offer(self, items: Sequence[tuple[Key, Demand]], now: float) -> RejectReason | None:
+        """Takes all of ``items`` into the queue, or none.
+
+        More than the whole queue holds is taken by an empty one: otherwise it could never run. A deadline is refused
+        when it has passed, or when everything waiting goes first and the measured throughput will not get there in
+        time; where the order leaves it open, the sentence is taken and may expire later.
+
+        Returns:
+            Why nothing was taken, or None.
+        """
+        tokens = sum(demand.source_tokens for _, demand in items)
+        if self._waiting and self.queue_depth + len(items) > self._limits.queue_sentences:
+            return RejectReason.QUEUE_FULL
+        if self._waiting and self.queue_tokens + tokens > self._limits.queue_tokens:
+            return RejectReason.TOKENS_FULL
+        ranks = [self._rank(self._arrivals + i, demand, now) for i, (_, demand) in enumerate(items)]
+        if any(self._too_late(demand, rank, now) for (_, demand), rank in zip(items, ranks, strict=True)):
+            return RejectReason.DEADLINE
+        for (key, demand), rank in zip(items, ranks, strict=True):
+            self._enqueue(_Waiting(key, demand, now, rank))
+        return None
+
+    def withdraw(self, key: Key) -> bool:
+        """Removes a waiting sentence; False if it is not waiting."""
+        if key not in self._number:
+            return False
+        self._dequeue(self._number[key])
+        return True
+
+    def take(self, now: float) -> Turn[Key]:
+        """Removes from the queue what has expired and what begins now; the latter counts as running."""
+        expired = self._expire(now)
+        chosen: dict[int, list[_Waiting[Key]]] = {}
+        source_tokens = 0
+        full: set[int] = set()
+        while (entry := self._head(full)) is not None:
+            demand = entry.demand
+            if self._used_slots.get(demand.beam, 0) >= self._limits.slots(demand.beam):
+                full.add(demand.beam)
+                continue
+            if self._running and self.running_tokens + demand.state_tokens > self._limits.running_tokens:
+                break
+            if source_tokens and source_tokens + demand.source_tokens > self._limits.encode_tokens:
+                break
+            self._dequeue(entry.rank[2])
+            self._run(entry)
+            source_tokens += demand.source_tokens
+            chosen.setdefault(demand.beam, []).append(entry)
+        self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
+        return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
+
+    def release(self, key: Key) -> None:
+        """A running sentence ended.
+
+        Raises:
+            KeyError: It was not running.
+        """
+        demand = self._running.pop(key)
+        self.running_tokens -= demand.state_tokens
+        self._used_slots[demand.beam] -= 1
+
+    def _rank(self, number: int, demand: Demand, now: float) -> Rank:
+        deadline = math.inf if demand.deadline is None else demand.deadline
+        return -demand.priority, min(deadline, now + self._limits.patience_seconds), number
+
+    def _too_late(self, demand: Demand, rank: Rank, now: float) -> bool:
+        if demand.deadline is None:
+            return False
+        last = self._last_rank is None or rank > self._last_rank
+        return demand.deadline <= now + ((self.wait_estimate() or 0.0) if last else 0.0)
+
+    def _enqueue(self, entry: _Waiting[Key]) -> None:
+        number = entry.rank[2]
+        self._arrivals = number + 1
+        self._waiting[number] = entry
+        self._number[entry.key] = number
+        self.queue_tokens += entry.demand.source_tokens
+        self._last_rank = entry.rank if self._last_rank is None else max(self._last_rank, entry.rank)
+        self._push(entry)
+
+    def _push(self, entry: _Waiting[Key]) -> None:
+        heapq.heappush(self._lanes.setdefault(entry.demand.beam, []), entry.rank)
+        self._heap_entries += 1
+        if entry.demand.deadline is not None:
+            heapq.heappush(self._expiries, (entry.demand.deadline, entry.rank[2]))
+            self._heap_entries += 1
+
+    def _dequeue(self, number: int) -> None:
+        """Forgets a waiting sentence; its heap entries die where they are, and are swept when they are too many."""
+        entry = self._waiting.pop(number)
+        del self._number[entry.key]
+        self.queue_tokens -= entry.demand.source_tokens
+        if not self._waiting:
+            self._last_rank = None
+        if self._heap_entries > 4 * len(self._waiting) + 64:
+            self._lanes, self._expiries, self._heap_entries = {}, [], 0
+            for waiting in self._waiting.values():
+                self._push(waiting)
+
+    def _expire(self, now: float) -> list[Key]:
+        expired = []
+        while self._expiries and self._expiries[0][0] <= now:
+            _, number = heapq.heappop(self._expiries)
+            self._heap_entries -= 1
+            if number in self._waiting:
+                expired.append(self._waiting[number].key)
+                self._dequeue(number)
+        return expired
+
+    def _head(self, full: set[int]) -> _Waiting[Key] | None:
+        """The first sentence of all lanes but the full ones."""
+        best: Rank | None = None
+        for beam, heap in self._lanes.items():
+            while heap and heap[0][2] not in self._waiting:
+                heapq.heappop(heap)
+                self._heap_entries -= 1
+            if heap and beam not in full and (best is None or heap[0] < best):
+                best = heap[0]
+        return None if best is None else self._waiting[best[2]]
+
+    def _run(self, entry: _Waiting[Key]) -> None:
+        self._running[entry.key] = entry.demand
+        self.running_tokens += entry.demand.state_tokens
+        self._used_slots[entry.demand.beam] = self._used_slots.get(entry.demand.beam, 0) + 1
+
+
+def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[Batch[Key]]:
+    """Encoder batches of one lane: lengths of a batch share a power of two, so padding stays under half of it."""
+    buckets: dict[int, list[_Waiting[Key]]] = {}
+    for entry in entries:
+        bucket = (max(entry.demand.source_tokens, _SMALLEST_BUCKET) - 1).bit_length()
+        buckets.setdefault(bucket, []).append(entry)
+    batches = []
+    for _, members in sorted(buckets.items()):
+        lengths = [member.demand.source_tokens for member in members]
+        padding = max(lengths) * len(lengths) - sum(lengths)
+        keys = tuple(member.key for member in members)
+        batches.append(Batch(members[0].demand.beam, keys, sum(lengths), padding))
+    return batches
