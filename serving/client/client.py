@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -15,7 +15,10 @@ from serving.client.conversion import to_model, to_request, to_result
 from serving.client.errors import FailedCall, from_failed_call
 from serving.client.messages import Model, Options, Result
 from serving.pb import translation_service_pb2 as pb
-from serving.pb.translation_service_pb2_grpc import TranslationServiceAsyncStub, TranslationServiceStub
+from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
+
+if TYPE_CHECKING:
+    from serving.pb.translation_service_pb2_grpc import TranslationServiceAsyncStub
 
 DEFAULT_DEADLINE = 30.0  # seconds
 

@@ -1,0 +1,7 @@
+"""``python -m serving.client`` is ``dragoman-translate``."""
+
+import sys
+
+from serving.client.cli import main
+
+sys.exit(main())

@@ -1,0 +1,216 @@
+"""`dragoman-translate`: texts from the command line or standard input, translations to standard output, in order."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import grpc
+from tqdm import tqdm
+
+from serving.client.client import DEFAULT_DEADLINE, TranslationClient
+from serving.client.errors import CallError, InvalidRequest, ModelNotFound, ServerUnavailable
+from serving.client.messages import LongInput, Options, Translation
+from serving.client.output import Style, caveats, sentence
+from serving.client.pipeline import in_order
+
+PROGRAM = "dragoman-translate"
+
+OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
+
+_ADDRESS = re.compile(r"(unix:.+|.+:\d{1,5})")
+_LARGEST = 2**31 - 1  # what the request can hold
+_REFUSALS = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text to translate; None if its bytes are not UTF-8."""
+
+    name: str
+    text: str | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        0: every text was translated, or the reader of the output went away. 1: a request failed. 130: interrupted.
+        A wrong command line exits with 2.
+    """
+    arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # whatever the locale
+    try:
+        return _Run(arguments).run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more when it exits; that must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return FAILED
+
+
+class _Run:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._options = Options(
+            beam_size=arguments.beam,
+            n_best=arguments.n_best,
+            length_penalty=arguments.length_penalty,
+            max_length=arguments.max_length,
+            long_input=LongInput(arguments.long_input),
+            alignments=arguments.alignments,
+        )
+        self._style = Style(
+            n_best=arguments.n_best,
+            scores=arguments.scores,
+            alignments=arguments.alignments,
+            as_json=arguments.json,
+        )
+
+    def run(self) -> int:
+        texts: list[str] = self._arguments.texts
+        sources = _from_arguments(texts) if texts else _from_standard_input()
+        # A bar would run into what somebody types.
+        hidden = not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
+        status = OK
+        with (
+            TranslationClient(self._arguments.server, deadline=self._arguments.deadline) as client,
+            tqdm(total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False) as bar,
+            closing(self._answers(client, sources)) as answers,
+        ):
+            for source, answer in answers:
+                bar.update()
+                if isinstance(answer, Translation):
+                    _write(self._style.answer(source.text or "", answer))
+                    if not self._style.as_json:  # the object says it
+                        for caveat in caveats(answer):
+                            _complain(source, caveat)
+                    continue
+                status = FAILED
+                _complain(source, self._why(answer))
+                if isinstance(answer, CallError) and _is_hopeless(answer):
+                    return FAILED
+                _write(self._style.failure(source.text, answer))
+        return status
+
+    def _answers(
+        self, client: TranslationClient, sources: Iterable[Source]
+    ) -> Generator[tuple[Source, Translation | CallError | str], None, None]:
+        def answer(source: Source) -> Translation | CallError | str:
+            if source.text is None:
+                return "not valid UTF-8; convert the input to UTF-8"
+            try:
+                result = client.translate(
+                    [source.text], self._options, model=self._arguments.model, version=self._arguments.model_version
+                )
+            except CallError as error:
+                return error
+            return result.translations[0]
+
+        return in_order(sources, answer, in_flight=self._arguments.in_flight)
+
+    def _why(self, failure: CallError | str) -> str:
+        if isinstance(failure, str):
+            return failure
+        return sentence(failure, server=self._arguments.server, deadline=self._arguments.deadline)
+
+
+def _from_arguments(texts: Iterable[str]) -> Iterator[Source]:
+    for number, text in enumerate(texts, 1):
+        # Bytes that are not UTF-8 arrive as lone surrogates.
+        valid = not any("\ud800" <= character <= "\udfff" for character in text)
+        yield Source(f"text {number}", text if valid else None)
+
+
+def _from_standard_input() -> Iterator[Source]:
+    # A file object of its own: the interpreter must not wait at its exit for a lock that a blocked reader holds.
+    with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            except UnicodeDecodeError:
+                yield Source(f"line {number}", None)
+            else:
+                yield Source(f"line {number}", text)
+
+
+def _is_hopeless(error: CallError) -> bool:
+    """Whether every other text would fail in the same way."""
+    if isinstance(error, InvalidRequest):
+        return any(not violation.field.startswith("contents") for violation in error.violations)
+    return isinstance(error, ServerUnavailable | ModelNotFound) or error.code in _REFUSALS
+
+
+def _write(lines: str) -> None:
+    tqdm.write(lines, file=sys.stdout)  # keeps clear of the bar if there is one
+    sys.stdout.flush()
+
+
+def _complain(source: Source, message: str) -> None:
+    tqdm.write(f"{PROGRAM}: {source.name}: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Translates texts, or the lines of standard input, with a Dragoman server.",
+        epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
+    )
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of standard input")
+    parser.add_argument("--server", type=_address, default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
+    parser.add_argument("--model-version", type=_count, default=0, metavar="N", help="the newest if not given")
+    parser.add_argument("--beam", type=_count, metavar="N", help="beam size; 1 is greedy")
+    parser.add_argument("--n-best", type=_count, default=1, metavar="N", help="translations of each text, one a line")
+    parser.add_argument("--length-penalty", type=float, metavar="ALPHA", help="score = sum of log p / length^ALPHA")
+    parser.add_argument("--max-length", type=_count, metavar="N", help="target tokens at most")
+    parser.add_argument(
+        "--long-input",
+        choices=[policy.value for policy in LongInput],
+        default=LongInput.REJECT.value,
+        help="what to do with a text of more tokens than the model takes",
+    )
+    parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
+    parser.add_argument(
+        "--alignments",
+        action="store_true",
+        help="write a tab and word alignments after each translation, as SOURCE:TARGET character ranges",
+    )
+    parser.add_argument("--json", action="store_true", help="write one JSON object for each text")
+    parser.add_argument(
+        "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each text"
+    )
+    parser.add_argument("--in-flight", type=_count, default=32, metavar="N", help="texts sent at the same time")
+    return parser
+
+
+def _address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value):
+        raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:50051")
+    return value
+
+
+def _count(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _LARGEST):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1 to {_LARGEST}")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = float("nan")
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a number of seconds above 0")
+    return seconds

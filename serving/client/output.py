@@ -1,0 +1,110 @@
+"""How `dragoman-translate` writes an answer, or the lack of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
+from serving.client.messages import FinishReason, Hypothesis, Translation
+
+
+@dataclass(frozen=True)
+class Style:
+    """What of an answer is written.
+
+    Attributes:
+        n_best: Lines for each text.
+        scores: A column with the score before the text.
+        alignments: A column with word alignments after the text.
+        as_json: One JSON object for each text instead.
+    """
+
+    n_best: int = 1
+    scores: bool = False
+    alignments: bool = False
+    as_json: bool = False
+
+    def answer(self, source: str, translation: Translation) -> str:
+        """The lines of an answer: always ``n_best`` of them, or one JSON object."""
+        if self.as_json:
+            return _json(
+                {
+                    "source": source,
+                    "hypotheses": [self._json_hypothesis(hypothesis) for hypothesis in translation.hypotheses],
+                    "parts": translation.parts,
+                    "source_truncated": translation.source_truncated,
+                }
+            )
+        return self._padded(self._columns(hypothesis) for hypothesis in translation.hypotheses)
+
+    def failure(self, source: str | None, error: CallError | str) -> str:
+        """What stands where the answer should: as many blank lines, or a JSON object that says why."""
+        if self.as_json:
+            said = (
+                {"code": error.code.name, "message": error.message, "request_id": error.request_id}
+                if isinstance(error, CallError)
+                else {"message": error}
+            )
+            return _json({"source": source, "error": said})
+        return self._padded(())
+
+    def _padded(self, lines: Iterable[str]) -> str:
+        # A blank or split text has one hypothesis whatever was asked for; line k must still belong to text k / n_best.
+        present = list(lines)[: self.n_best]
+        return "\n".join(present + [""] * (self.n_best - len(present)))
+
+    def _columns(self, hypothesis: Hypothesis) -> str:
+        columns = [f"{hypothesis.score:.4f}"] if self.scores else []
+        columns.append(hypothesis.text)
+        if self.alignments:
+            columns.append(
+                " ".join(
+                    f"{link.source_start}-{link.source_end}:{link.target_start}-{link.target_end}"
+                    for link in hypothesis.alignment
+                )
+            )
+        return "\t".join(columns)
+
+    def _json_hypothesis(self, hypothesis: Hypothesis) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "text": hypothesis.text,
+            "score": hypothesis.score,
+            "mean_log_prob": hypothesis.mean_log_prob,
+            "finish_reason": hypothesis.finish_reason.value,
+        }
+        if self.alignments:
+            fields["alignment"] = [
+                {"source": [link.source_start, link.source_end], "target": [link.target_start, link.target_end]}
+                for link in hypothesis.alignment
+            ]
+        return fields
+
+
+def caveats(translation: Translation) -> list[str]:
+    """What a reader of the best translation should know and cannot see in its text."""
+    said = []
+    if translation.source_truncated:
+        said.append("the text was cut to the model's limit before it was translated")
+    if translation.hypotheses[0].finish_reason is FinishReason.LENGTH:
+        said.append("the translation reached the length limit and is probably not complete; raise --max-length")
+    return said
+
+
+def sentence(error: CallError, *, server: str, deadline: float) -> str:
+    """One sentence for a person."""
+    if isinstance(error, InvalidRequest) and error.violations:
+        # Each call carries one text, so its place in the request tells nothing; the name of an option does.
+        return "; ".join(
+            v.description if v.field.startswith("contents") else f"{v.field}: {v.description}" for v in error.violations
+        )
+    if isinstance(error, ServerUnavailable):
+        return f"the server at {server} does not answer ({error.message})"
+    if isinstance(error, DeadlinePassed):
+        return f"no answer within {deadline:g} s; raise --deadline or lower --in-flight ({error.message})"
+    return f"{error.message} ({error.code.name}, request {error.request_id})"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
