@@ -1,0 +1,1 @@
+"""Training of translation models: parallel text in, a self-contained checkpoint out."""

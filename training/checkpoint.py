@@ -1,0 +1,117 @@
+"""Checkpoints that stand alone: weights, their running average, the configuration and the subword models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from training.config import TrainingConfig
+from training.data.subwords import Subwords
+from training.errors import CheckpointError
+from training.models.build import build_model
+from training.models.contract import TranslationModel, Vocabulary
+
+KEY = "dragoman"
+FORMAT = 1
+MODEL_PREFIX = "model."
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """All that is needed to translate with, score or export a trained model.
+
+    Attributes:
+        model: Averaged weights, eval mode, CPU, float32.
+        config: Of the run that trained it.
+        source_tokenizer_bytes: Serialised SentencePiece model.
+        target_tokenizer_bytes: The same bytes if the vocabulary is shared.
+        step: Optimizer steps taken.
+        scores: The latest validation scores, such as `bleu` and `chrf`.
+    """
+
+    model: TranslationModel[Any]
+    config: TrainingConfig
+    source_tokenizer_bytes: bytes
+    target_tokenizer_bytes: bytes
+    step: int
+    scores: dict[str, float]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Sizes and special ids."""
+        return self.model.vocabulary
+
+
+def pack_bytes(data: bytes) -> Tensor:
+    """Wrap bytes as a tensor, shape (byte,), uint8, the one form that PyTorch's safe loader takes everywhere."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def unpack_bytes(data: Tensor) -> bytes:
+    """Undo `pack_bytes`."""
+    return data.numpy().tobytes()
+
+
+def vocabulary_of(source: Subwords, target: Subwords) -> Vocabulary:
+    """Vocabulary of a model trained on these subwords; shared if both are one and the same model."""
+    return Vocabulary(source.size, target.size, shared=source.model == target.model)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint file without building anything; no code in it is ever run.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or of another program or format.
+    """
+    try:
+        raw: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no checkpoint {path}; check the path.") from error
+    except Exception as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be read: {error}") from error
+    found = raw.get(KEY, {}).get("format") if isinstance(raw, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"{path} is not a Dragoman checkpoint of format {FORMAT} (found {found}).")
+    return raw
+
+
+def load(path: Path | str) -> LoadedCheckpoint:
+    """Load a trained model, ready to translate.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, or not a Dragoman checkpoint.
+    """
+    raw = read_checkpoint(Path(path))
+    own = raw[KEY]
+    config = TrainingConfig.model_validate_json(own["config"])
+    source, target = (unpack_bytes(own[f"{side}_tokenizer"]) for side in ("source", "target"))
+    model = build_model(config.model, vocabulary_of(Subwords(source), Subwords(target)))
+    weights = {k.removeprefix(MODEL_PREFIX): v for k, v in raw["state_dict"].items() if k.startswith(MODEL_PREFIX)}
+    # The average holds parameters only; buffers, if any, come from the live weights.
+    model.load_state_dict(weights)
+    average = own["average"]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(average[name])
+    return LoadedCheckpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, flushes it to disk, then renames it: a crash never leaves half a file."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Write `checkpoint` to `path`; `storage_options` is part of Lightning's interface and unused."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        with partial.open("wb") as handle:
+            torch.save(checkpoint, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)

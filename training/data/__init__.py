@@ -1,0 +1,1 @@
+"""From parallel text files to batches of token ids: reading, filtering, subwords, the token store, sampling."""

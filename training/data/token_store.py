@@ -1,0 +1,121 @@
+"""A corpus as token ids on disk: ragged arrays and offsets, memory-mapped, so that it may exceed memory.
+
+Layout of a store directory: `source.tokens` and `target.tokens` (uint16 or uint32, all rows end to end),
+`source.offsets` and `target.offsets` (int64, rows + 1), `labels` (int16) and `store.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import DataError
+
+_SIDES = ("source", "target")
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Token ids of a pair, without special tokens, and the index of its label."""
+
+    source: list[int]
+    target: list[int]
+    label: int
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Read access to a store.
+
+    Attributes:
+        tokens: By side, shape (token,), uint16 or uint32, memory-mapped.
+        offsets: By side, shape (row + 1,), int64, memory-mapped.
+        labels: Shape (row,), int16.
+        label_names: Label of each index.
+        facts: What the builder recorded, such as the filters' counts.
+    """
+
+    tokens: dict[str, NDArray[Any]]
+    offsets: dict[str, NDArray[np.int64]]
+    labels: NDArray[np.int16]
+    label_names: tuple[str, ...]
+    facts: dict[str, Any]
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.labels)
+
+    def lengths(self, side: str) -> NDArray[np.int32]:
+        """Tokens of every row without eos, shape (row,)."""
+        return np.diff(self.offsets[side]).astype(np.int32)
+
+    def row(self, side: str, index: int) -> NDArray[Any]:
+        """Token ids of one row, shape (token,)."""
+        start, end = self.offsets[side][index : index + 2]
+        return self.tokens[side][start:end]
+
+
+def write_store(
+    directory: Path, pairs: Iterable[EncodedPair], *, vocab_size: int, label_names: tuple[str, ...], facts: dict[str, Any]
+) -> None:
+    """Stream pairs into a new store; the directory appears only once it is complete.
+
+    Args:
+        directory: Where the store shall be; replaced if it exists.
+        pairs: Encoded pairs.
+        vocab_size: Decides between two and four bytes a token.
+        label_names: Label of each index.
+        facts: JSON-serialisable; may be filled while `pairs` is read, as it is written last.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
+    try:
+        totals = dict.fromkeys(_SIDES, 0)
+        tokens = {side: (partial / f"{side}.tokens").open("wb") for side in _SIDES}
+        offsets = {side: (partial / f"{side}.offsets").open("wb") for side in _SIDES}
+        for side in _SIDES:
+            offsets[side].write(np.int64(0).tobytes())
+        with (partial / "labels").open("wb") as labels:
+            for pair in pairs:
+                for side, ids in (("source", pair.source), ("target", pair.target)):
+                    tokens[side].write(np.asarray(ids, dtype=dtype).tobytes())
+                    totals[side] += len(ids)
+                    offsets[side].write(np.int64(totals[side]).tobytes())
+                labels.write(np.int16(pair.label).tobytes())
+        for handle in (*tokens.values(), *offsets.values()):
+            handle.close()
+        header = {"dtype": np.dtype(dtype).name, "label_names": label_names, "facts": facts}
+        (partial / "store.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def open_store(directory: Path) -> TokenStore:
+    """Map a store into memory.
+
+    Raises:
+        DataError: If it holds no pairs.
+    """
+    header = json.loads((directory / "store.json").read_text(encoding="utf-8"))
+    labels = directory / "labels"
+    if labels.stat().st_size == 0:
+        raise DataError(f"No pair of the corpus is left ({header['facts'].get('filters', '')}); loosen the filters.")
+    return TokenStore(
+        tokens={s: np.memmap(directory / f"{s}.tokens", dtype=header["dtype"], mode="r") for s in _SIDES},
+        offsets={s: np.memmap(directory / f"{s}.offsets", dtype=np.int64, mode="r") for s in _SIDES},
+        labels=np.fromfile(labels, dtype=np.int16),
+        label_names=tuple(header["label_names"]),
+        facts=header["facts"],
+    )

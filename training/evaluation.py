@@ -1,0 +1,54 @@
+"""Translate a test set and score it with sacrebleu (Post 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sacrebleu
+
+from training.data.subwords import Subwords
+from training.decode import greedy_batch
+from training.models.contract import TranslationModel
+
+ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Corpus scores of detokenised, cased text; both from 0 to 100."""
+
+    bleu: float
+    chrf: float
+
+
+def score(translations: Sequence[str], references: Sequence[str]) -> Scores:
+    """BLEU (13a tokenisation) and chrF2 against one reference each."""
+    refs = [list(references)]
+    return Scores(
+        bleu=sacrebleu.corpus_bleu(list(translations), refs).score,
+        chrf=sacrebleu.corpus_chrf(list(translations), refs).score,
+    )
+
+
+def translate_greedily(
+    model: TranslationModel[Any], sources: Sequence[Sequence[int]], target: Subwords, *, max_length: int, reverse: bool
+) -> list[str]:
+    """Translate token ids to texts, in batches of like lengths; the order of the input is kept.
+
+    Args:
+        model: In eval mode.
+        sources: Piece ids, without eos.
+        target: To join pieces.
+        max_length: Most tokens of a translation.
+        reverse: Whether the model reads its source backwards.
+    """
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    texts = [""] * len(sources)
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        chunk = order[start : start + ROWS_AT_ONCE]
+        ids = greedy_batch(model, [sources[i] for i in chunk], max_length=max_length, reverse=reverse)
+        for i, text in zip(chunk, target.decode(ids), strict=True):
+            texts[i] = text
+    return texts

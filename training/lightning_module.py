@@ -1,0 +1,162 @@
+"""The training task: loss, optimizer, schedule, validation, and what a checkpoint carries beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from training.checkpoint import FORMAT, KEY, pack_bytes
+from training.config import TrainingConfig
+from training.data.batches import Batch
+from training.data.corpus import PreparedCorpus
+from training.data.sampler import Position
+from training.evaluation import score, translate_greedily
+from training.loss import smoothed_cross_entropy
+from training.models.contract import TranslationModel
+from training.schedule import ScheduleSettings, learning_rate
+from training.weight_average import WeightAverage
+
+ALL_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """A small dev set: token ids for the models, references for the scores.
+
+    Attributes:
+        sources: Piece ids of each source, without eos.
+        references: Texts of the translations, as a person wrote them.
+        batches: The same pairs as padded batches, for the loss.
+    """
+
+    sources: list[list[int]]
+    references: list[str]
+    batches: list[Batch]
+
+
+class TranslationTask(lightning.LightningModule):
+    """Trains one translation model.
+
+    All randomness of a step is drawn from (seed, position of its batch), not from generators that run through the
+    whole training. So a resumed run repeats an uninterrupted one, and validating more often changes nothing.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, model: TranslationModel[Any], corpus: PreparedCorpus, valid: ValidationSet
+    ) -> None:
+        super().__init__()
+        self.config, self.model, self.corpus, self.valid = config, model, corpus, valid
+        self.average = WeightAverage(model, config.optimizer.average_decay)
+        self.position = Position()
+        self.scores: dict[str, float] = {}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam, and the schedule of `training.schedule` at every step."""
+        settings = self.config.optimizer
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            # The fused kernel undoes float16's loss scaling itself, too late for clipping; only float16 has any.
+            fused=self.config.trainer.precision != "16-mixed",
+        )
+        shape = ScheduleSettings(
+            peak=1.0,
+            warmup_steps=settings.warmup_steps,
+            cooldown=settings.cooldown,
+            total_steps=self.config.trainer.max_steps,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, shape))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Clip the global gradient norm (Lightning refuses to with a fused optimizer, needed or not)."""
+        if gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Smoothed loss and plain negative log-likelihood, both means over real target tokens, in nats."""
+        # The CPU's flash kernel is several times slower than plain products at sentence length.
+        kernels = [SDPBackend.MATH] if self.device.type == "cpu" else ALL_KERNELS
+        with sdpa_kernel(kernels):
+            hidden = self.model.hidden(batch.source, batch.lengths, batch.target_in)
+        # Padding is dropped before the vocabulary projection, the most expensive product of the step.
+        logits = self.model.project_vocab(hidden[batch.mask])
+        gold = batch.target_out[batch.mask]
+        loss, likelihood = smoothed_cross_entropy(logits, gold, self.config.optimizer.label_smoothing)
+        return loss / gold.shape[0], likelihood / gold.shape[0]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Seed the generators from the batch's place in the endless order."""
+        place = (self.config.seed, batch.after.epoch, batch.after.batch, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Return the smoothed loss of a batch, a float32 scalar."""
+        return self._losses(batch)[0]
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Remember where the data stands."""
+        self.position = batch.after
+
+    def on_validation_start(self) -> None:
+        """Validate the averaged weights."""
+        self.average.swap()
+
+    def on_validation_end(self) -> None:
+        """Go on training with the live ones."""
+        self.average.swap()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+        """Log the negative log-likelihood per token."""
+        loss = self._losses(batch)[1]
+        self.log("valid/loss", loss, batch_size=int(batch.mask.sum()), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Translate the dev set greedily and log BLEU and chrF."""
+        texts = translate_greedily(
+            self.model,
+            self.valid.sources,
+            self.corpus.target,
+            max_length=self.config.validation.max_length,
+            reverse=self.config.data.reverse_source,
+        )
+        result = score(texts, self.valid.references)
+        self.scores = {
+            "bleu": result.bleu,
+            "chrf": result.chrf,
+            "loss": float(self.trainer.callback_metrics["valid/loss"]),
+        }
+        self.log_dict({"valid/bleu": result.bleu, "valid/chrf": result.chrf}, rank_zero_only=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add everything that makes the checkpoint stand alone, and what an exact resume needs."""
+        checkpoint[KEY] = {
+            "format": FORMAT,
+            "config": self.config.model_dump_json(),
+            "source_tokenizer": pack_bytes(self.corpus.source.model),
+            "target_tokenizer": pack_bytes(self.corpus.target.model),
+            "average": self.average.state_dict(),
+            "position": (self.position.epoch, self.position.batch),
+            "scores": dict(self.scores),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the average and the place in the data; Lightning restores the rest."""
+        own = checkpoint[KEY]
+        self.average.load_state_dict(own["average"])
+        self.position = Position(*own["position"])
+        self.scores = dict(own["scores"])

@@ -1,0 +1,22 @@
+"""From settings to a model with fresh weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.models.contract import TranslationModel, Vocabulary
+from training.models.rnn import RnnSettings
+from training.models.transformer import Transformer, TransformerSettings
+
+ModelSettings = TransformerSettings | RnnSettings
+
+
+def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationModel[Any]:
+    """Build the model family that the settings belong to.
+
+    Raises:
+        ModelError: If the settings contradict one another or the vocabulary.
+    """
+    if isinstance(settings, TransformerSettings):
+        return Transformer(settings, vocabulary)
+    raise NotImplementedError

@@ -1,0 +1,103 @@
+"""What decoding, scoring and training may ask of any model family.
+
+A model is fed explicit state and returns new state; nothing about a sentence lives in the module itself. So a beam
+search can fork, reorder and drop hypotheses by indexing the state's rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Sizes and special ids of the token inventories.
+
+    Attributes:
+        source_size: Number of source token ids.
+        target_size: Number of target token ids.
+        pad: Fills the end of short rows, both sides.
+        eos: Ends every source row and every finished target.
+        decoder_start: First decoder input; `bos` for models trained here, `pad` for Marian ones.
+        unk: Unknown token, or None where the inventory has none.
+        bos: Beginning of sentence, or None where the inventory has none.
+        shared: Whether ids mean the same piece on both sides.
+    """
+
+    source_size: int
+    target_size: int
+    pad: int = 0
+    eos: int = 3
+    decoder_start: int = 2
+    unk: int | None = 1
+    bos: int | None = 2
+    shared: bool = True
+
+    @property
+    def suppressed(self) -> tuple[int, ...]:
+        """Target ids that decoding never emits: pad, unk, bos and the decoder's start, but never eos."""
+        ids = {self.pad, self.unk, self.bos, self.decoder_start} - {None, self.eos}
+        return tuple(sorted(i for i in ids if i is not None))
+
+
+class DecoderState(Protocol):
+    """Everything a model must remember between two decoding steps, one entry per row."""
+
+    def select(self, rows: Tensor) -> Self:
+        """Take rows by index, repeats allowed; `rows` has shape (new_row,), int64."""
+        ...
+
+
+StateT = TypeVar("StateT", bound=DecoderState)
+
+
+class TranslationModel(nn.Module, ABC, Generic[StateT]):
+    """Base of both families: teacher-forced scores for training, `encode` and `decode_step` for decoding."""
+
+    vocabulary: Vocabulary
+
+    @abstractmethod
+    def hidden(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Run encoder and decoder over known targets (teacher forcing).
+
+        Args:
+            source: Shape (row, src), int64, each row ends in eos, then pad.
+            lengths: Shape (row,), int64, source lengths in tokens, eos included.
+            target: Shape (row, time), int64, decoder inputs: decoder_start, then the pieces.
+
+        Returns:
+            Shape (row, time, dim): what `project_vocab` turns into logits.
+        """
+
+    @abstractmethod
+    def project_vocab(self, hidden: Tensor) -> Tensor:
+        """Map decoder outputs to unnormalised scores: shape (..., dim) to (..., vocab)."""
+
+    @abstractmethod
+    def encode(self, source: Tensor, lengths: Tensor) -> StateT:
+        """Read the source once and return the state before the first decoding step.
+
+        Args:
+            source: Shape (row, src), int64.
+            lengths: Shape (row,), int64.
+        """
+
+    @abstractmethod
+    def decode_step(self, tokens: Tensor, state: StateT) -> tuple[Tensor, StateT]:
+        """Feed one token to every row.
+
+        Args:
+            tokens: Shape (row,), int64, the last token of each hypothesis.
+            state: What `encode` or the last step returned.
+
+        Returns:
+            Logits of shape (row, vocab), and the next state; the given one is left as it was.
+        """
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Return teacher-forced logits of shape (row, time, vocab); arguments as for `hidden`."""
+        return self.project_vocab(self.hidden(source, lengths, target))

@@ -1,0 +1,164 @@
+"""Put a training run together: corpus, model, task, Lightning Trainer; start it, or resume it where it stopped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from training.callbacks import AverageWeights, BestAndLast, StepLog
+from training.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint, unpack_bytes, vocabulary_of
+from training.config import TrainingConfig
+from training.data.batches import Batch, BatchStream, make_batch
+from training.data.cleaning import FilterReport, clean_pairs
+from training.data.corpus import PreparedCorpus, prepare_corpus
+from training.data.parallel_text import read_pairs
+from training.data.sampler import TokenBatchSampler
+from training.errors import CheckpointError
+from training.lightning_module import TranslationTask, ValidationSet
+from training.models.build import build_model
+from training.models.contract import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_ROWS = 64
+
+
+@dataclass(frozen=True)
+class FixedBatches:
+    """Batches in a list; Lightning would take a bare list for several data sets."""
+
+    batches: list[Batch]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield them in order."""
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.batches)
+
+
+class Batches(lightning.LightningDataModule):
+    """Gives Lightning the endless training batches from the task's position on, and the validation batches."""
+
+    def __init__(self, config: TrainingConfig, task: TranslationTask) -> None:
+        super().__init__()
+        self.config, self.task = config, task
+
+    def train_dataloader(self) -> Iterable[Batch]:
+        """Batches after the last one that was trained on; Lightning asks once the checkpoint has been restored."""
+        store, weights, trainer = self.task.corpus.store, self.config.data.weights, self.trainer
+        copies = np.array([1.0 if weights is None else weights[name] for name in store.label_names], dtype=np.float32)
+        sampler = TokenBatchSampler(
+            store.lengths("source") + 1,
+            store.lengths("target") + 1,
+            copies[store.labels],
+            self.config.batch,
+            self.config.seed,
+        )
+        return BatchStream(
+            store,
+            sampler,
+            self.task.model.vocabulary,
+            self.task.position,
+            reverse=self.config.data.reverse_source,
+            rank=trainer.global_rank if trainer else 0,
+            processes=trainer.world_size if trainer else 1,
+        )
+
+    def val_dataloader(self) -> Iterable[Batch]:
+        """The dev set, the same in every process."""
+        return FixedBatches(self.task.valid.batches)
+
+
+def read_validation(config: TrainingConfig, corpus: PreparedCorpus, vocabulary: Vocabulary) -> ValidationSet:
+    """Take pairs of the wanted labels, evenly spread over the dev set, within the training length limit."""
+    labels = None if config.data.weights is None else frozenset(config.data.weights)
+    pairs = list(clean_pairs(read_pairs(config.data.valid), config.data.filters, labels, FilterReport()))
+    sources = corpus.source.encode([p.source for p in pairs])
+    targets = corpus.target.encode([p.target for p in pairs])
+    limit = config.data.max_tokens
+    usable = [i for i in range(len(pairs)) if max(len(sources[i]), len(targets[i])) <= limit]
+    count = min(config.validation.max_pairs, len(usable))
+    chosen = [usable[i * len(usable) // count] for i in range(count)]
+    chosen.sort(key=lambda i: len(targets[i]))
+    batches = []
+    for start in range(0, count, VALIDATION_ROWS):
+        part = chosen[start : start + VALIDATION_ROWS]
+        reverse = config.data.reverse_source
+        batches.append(make_batch([sources[i] for i in part], [targets[i] for i in part], vocabulary, reverse=reverse))
+    return ValidationSet([sources[i] for i in chosen], [pairs[i].target for i in chosen], batches)
+
+
+def _check_resumable(path: Path, config: TrainingConfig, corpus: PreparedCorpus) -> None:
+    own = read_checkpoint(path)[KEY]
+    before = TrainingConfig.model_validate_json(own["config"])
+    same_text = unpack_bytes(own["source_tokenizer"]) == corpus.source.model
+    if before.model != config.model or before.seed != config.seed or before.batch != config.batch or not same_text:
+        raise CheckpointError(
+            f"{path} was trained with another model, seed, batch or tokenizer; choose another run_dir to start afresh."
+        )
+
+
+def make_trainer(config: TrainingConfig) -> lightning.Trainer:
+    """Configure the Lightning Trainer and its callbacks."""
+    settings = config.trainer
+    tensorboard: Any = False
+    if settings.tensorboard:
+        tensorboard = TensorBoardLogger(config.run_dir, name="", version="tensorboard")
+    return lightning.Trainer(
+        default_root_dir=config.run_dir,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy=settings.strategy,
+        precision=settings.precision,
+        max_steps=settings.max_steps,
+        max_time=settings.max_time,
+        accumulate_grad_batches=settings.accumulate,
+        gradient_clip_val=settings.clip_norm,
+        val_check_interval=config.validation.every_steps * settings.accumulate,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=settings.log_every_steps,
+        enable_progress_bar=settings.progress_bar,
+        enable_model_summary=False,
+        logger=tensorboard,
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[
+            AverageWeights(),
+            StepLog(config.run_dir, settings.log_every_steps),
+            BestAndLast(config.run_dir, settings.checkpoint_every_steps, config.validation.metric),
+        ],
+    )
+
+
+def run(config: TrainingConfig) -> None:
+    """Train, from scratch or from `last.ckpt` of the run directory.
+
+    Raises:
+        TrainingError: If the data or a checkpoint cannot be used.
+    """
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    corpus = prepare_corpus(config.corpus(), config.cache_dir or config.run_dir / "cache", config.seed)
+    vocabulary = vocabulary_of(corpus.source, corpus.target)
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, vocabulary)
+    task = TranslationTask(config, model, corpus, read_validation(config, corpus, vocabulary))
+    logger.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
+    last = config.run_dir / "last.ckpt"
+    if last.is_file():
+        _check_resumable(last, config, corpus)
+        logger.info("resuming from %s", last)
+    make_trainer(config).fit(
+        task, datamodule=Batches(config, task), ckpt_path=last if last.is_file() else None, weights_only=True
+    )
