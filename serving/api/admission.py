@@ -81,8 +81,8 @@ class Admission:
         try:
             await asyncio.wait_for(self._idle.wait(), timeout)
         except TimeoutError:
-            return False
-        return True
+            pass
+        return not self.in_flight
 
     def _refuse(self) -> None:
         if self.phase is not Phase.SERVING:
