@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 
 from serving.errors import Overloaded, Unavailable
@@ -78,10 +78,8 @@ class Admission:
 
     async def idle(self, timeout: float) -> bool:
         """Waits until no call is in flight; returns whether that happened within ``timeout`` seconds."""
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout)
-        except TimeoutError:
-            pass
         return not self.in_flight
 
     def _refuse(self) -> None:

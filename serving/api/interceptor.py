@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,13 +23,14 @@ _LOG = logging.getLogger(__name__)
 # A caller's deadline reaches us as a cancelled call at about the moment at which it passes.
 _DEADLINE_SLACK = 0.05
 
-Handler = grpc.RpcMethodHandler[Any, Any]
 Context = aio.ServicerContext[Any, Any]
 Parse = Callable[[bytes], Any]
 Answer = Callable[[Any, Context], Awaitable[Any]]
+if TYPE_CHECKING:  # generic in the stubs only
+    Handler = grpc.RpcMethodHandler[Any, Any]
 
 
-class CallInterceptor(aio.ServerInterceptor[Any, Any]):
+class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
     """Stands around the unary methods of one service; other services pass."""
 
     def __init__(self, service: str, admission: Admission, metrics: Metrics) -> None:

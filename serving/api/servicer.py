@@ -22,7 +22,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Serves whatever the registry holds."""
         self._models = models
 
-    async def Translate(
+    async def Translate(  # noqa: N802 - the RPC's name
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.TranslateResponse:
         """Translates texts."""
@@ -46,13 +46,13 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         }
         return to_response(result, model, request)
 
-    async def ListModels(
+    async def ListModels(  # noqa: N802 - the RPC's name
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
         """Lists the models."""
         return pb.ListModelsResponse(models=[self._described(model) for model in self._models.models()])
 
-    async def GetModel(
+    async def GetModel(  # noqa: N802 - the RPC's name
         self, request: pb.GetModelRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """Describes one model."""
