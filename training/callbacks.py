@@ -110,5 +110,9 @@ class StepLog(Callback):
                 lines.write(json.dumps(row) + "\n")
             logger.info(
                 "step %d: loss %.4f, learning rate %.2e, pass %d, %.0f tokens/s",
-                trainer.global_step, loss, rate, batch.after.epoch, speed,
+                trainer.global_step,
+                loss,
+                rate,
+                batch.after.epoch,
+                speed,
             )

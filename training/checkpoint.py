@@ -105,7 +105,7 @@ def load(path: Path | str) -> LoadedCheckpoint:
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, flushes it to disk, then renames it: a crash never leaves half a file."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:  # noqa: ARG002
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`; `storage_options` is part of Lightning's interface and unused."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

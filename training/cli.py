@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, options.overrides)
         # Imported late: a wrong configuration is reported at once, without waiting for the training stack.
-        from training.run import run  # noqa: PLC0415
+        from training.run import run
 
         run(config)
     except TrainingError as error:

@@ -32,46 +32,46 @@ class DataConfig(_Section):
     valid: CorpusFiles
     weights: dict[str, float] | None = None
     filters: FilterSettings = FilterSettings()
-    max_tokens: int = Field(100, ge=1)
+    max_tokens: int = Field(default=100, ge=1)
     reverse_source: bool = False
 
 
 class OptimizerConfig(_Section):
     """Adam (Kingma and Ba 2015), its schedule, and the running average of the weights."""
 
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(1000, ge=1)
-    cooldown: float = Field(0.0, ge=0, le=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=1000, ge=1)
+    cooldown: float = Field(default=0.0, ge=0, le=1)
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = 1e-9
-    weight_decay: float = Field(0.0, ge=0)
-    label_smoothing: float = Field(0.1, ge=0, lt=1)
-    average_decay: float = Field(0.999, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    average_decay: float = Field(default=0.999, ge=0, lt=1)
 
 
 class ValidationConfig(_Section):
     """How progress is measured."""
 
-    every_steps: int = Field(1000, ge=1)
-    max_pairs: int = Field(500, ge=1)
-    max_length: int = Field(100, ge=1)
+    every_steps: int = Field(default=1000, ge=1)
+    max_pairs: int = Field(default=500, ge=1)
+    max_length: int = Field(default=100, ge=1)
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
 
 
 class TrainerConfig(_Section):
     """What is passed on to the Lightning Trainer, and what the callbacks do."""
 
-    max_steps: int = Field(100_000, ge=1)
+    max_steps: int = Field(default=100_000, ge=1)
     max_time: str | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(default=1, ge=1)
     strategy: str = "auto"
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     clip_norm: float | None = 1.0
-    checkpoint_every_steps: int = Field(500, ge=1)
-    log_every_steps: int = Field(20, ge=1)
-    threads: int | None = Field(None, ge=1)
+    checkpoint_every_steps: int = Field(default=500, ge=1)
+    log_every_steps: int = Field(default=20, ge=1)
+    threads: int | None = Field(default=None, ge=1)
     progress_bar: bool = True
     tensorboard: bool = True
 

@@ -1,46 +1,229 @@
-"""Greedy decoding in PyTorch."""
+"""Greedy and beam search in PyTorch: slow, obvious, and the reference that every other decoder is compared with.
+
+The search, for one sentence and beam width B:
+
+1. One live hypothesis, score 0, whose first input is the decoder's start token.
+2. Each step takes the float32 log-softmax over the whole vocabulary. Log-probs of tokens already generated are
+   multiplied by the repetition penalty; then some tokens are ruled out: pad, unk, bos and the start token always,
+   those that would repeat an n-gram, and eos below the minimum length. While a prefix is being forced, its token is
+   the only candidate, and none of these edits applies.
+3. Candidates are all (live hypothesis, token) pairs, scored by the sum of log-probs; the best 2B count, ties going to
+   the lower (hypothesis, token). An eos candidate ranked among the first B finishes its hypothesis with score
+   sum / length^alpha, length counting eos; one ranked lower is dropped. The first B others live on.
+4. The sentence ends when B hypotheses have finished, or after `max_length` tokens; then live ones, best first, fill
+   up the pool, with score sum / length^alpha.
+
+Greedy search is the case B = 1. There are no further stopping heuristics.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from training.data.batches import make_source
-from training.models.contract import TranslationModel
+from training.models.contract import TranslationModel, Vocabulary
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions:
+    """What a search may be asked for.
+
+    Attributes:
+        beam_size: Width B of the beam; 1 is greedy.
+        n_best: Most hypotheses returned.
+        length_penalty: Exponent alpha of the length that the summed log-prob is divided by.
+        min_length: Fewest tokens of a finished hypothesis, eos not counted.
+        max_length: Most tokens of a hypothesis, eos not counted.
+        no_repeat_ngram_size: Forbid any n-gram of this size to occur twice; 0 for no limit.
+        repetition_penalty: Factor on the log-probs of tokens already generated; above 1 discourages them.
+        prefix: Token ids that every hypothesis starts with.
+    """
+
+    beam_size: int = 1
+    n_best: int = 1
+    length_penalty: float = 1.0
+    min_length: int = 0
+    max_length: int = 256
+    no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    prefix: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation.
+
+    Attributes:
+        tokens: Generated token ids, prefix included, eos not.
+        score: Sum of log-probs over length^alpha.
+        log_probs: Natural log-prob of each token after the repetition penalty; of eos too if finished.
+        finished: Whether it ended in eos rather than at the length limit.
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    log_probs: tuple[float, ...]
+    finished: bool
+
+
+@dataclass(frozen=True)
+class _Live:
+    """A hypothesis still growing; `total` is the float32 sum of `log_probs`."""
+
+    tokens: tuple[int, ...] = ()
+    total: float = 0.0
+    log_probs: tuple[float, ...] = ()
+
+    def extended(self, token: int, log_prob: float, total: float) -> _Live:
+        return _Live((*self.tokens, token), total, (*self.log_probs, log_prob))
+
+
+def repeated_ngram_ends(tokens: Sequence[int], size: int) -> set[int]:
+    """Tokens that, appended to `tokens`, would complete an n-gram of this size that has occurred before."""
+    if size == 0 or len(tokens) < size:
+        return set()
+    last = tuple(tokens[len(tokens) - size + 1 :])
+    starts = range(len(tokens) - size + 1)
+    return {tokens[i + size - 1] for i in starts if tuple(tokens[i : i + size - 1]) == last}
+
+
+def edit_log_probs(log_probs: Tensor, tokens: Sequence[int], options: DecodeOptions, vocabulary: Vocabulary) -> Tensor:
+    """Apply penalties and prohibitions to one hypothesis' next-token log-probs.
+
+    Args:
+        log_probs: Shape (vocab,), float32.
+        tokens: Generated so far.
+        options: Of the search.
+        vocabulary: Special ids.
+
+    Returns:
+        Shape (vocab,), float32; -inf where a token is ruled out.
+    """
+    edited = log_probs.clone()
+    if options.repetition_penalty != 1.0 and tokens:
+        seen = torch.tensor(sorted(set(tokens)))
+        edited[seen] = edited[seen] * options.repetition_penalty
+    forbidden = {*vocabulary.suppressed, *repeated_ngram_ends(tokens, options.no_repeat_ngram_size)}
+    if len(tokens) < options.min_length:
+        forbidden.add(vocabulary.eos)
+    edited[list(forbidden)] = -torch.inf
+    return edited
+
+
+def best_candidates(totals: Tensor, count: int) -> list[int]:
+    """Flat indices of the best scores, best first, ties to the lower index; -inf is no candidate.
+
+    Args:
+        totals: Shape (candidate,), float32.
+        count: Most indices returned.
+    """
+    threshold = totals.topk(min(count, len(totals))).values[-1]
+    indices = ((totals >= threshold) & (totals > -torch.inf)).nonzero()[:, 0]
+    order = totals[indices].sort(descending=True, stable=True).indices
+    return indices[order][:count].tolist()
+
+
+def _candidates(log_probs: Tensor, live: list[_Live], options: DecodeOptions, vocabulary: Vocabulary) -> Tensor:
+    """Edited next-token log-probs of all live hypotheses, shape (live, vocab)."""
+    forced = options.prefix[len(live[0].tokens) :]
+    if forced:
+        only = torch.full_like(log_probs, -torch.inf)
+        only[:, forced[0]] = log_probs[:, forced[0]]
+        return only
+    return torch.stack(
+        [edit_log_probs(row, h.tokens, options, vocabulary) for row, h in zip(log_probs, live, strict=True)]
+    )
+
+
+def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) -> list[Hypothesis]:
+    """Search for one sentence, from the state that `encode` gave for its single row."""
+    vocabulary, beam, alpha = model.vocabulary, options.beam_size, options.length_penalty
+    live, pool = [_Live()], list[Hypothesis]()
+    inputs = torch.tensor([vocabulary.decoder_start])
+    while live and len(pool) < beam and len(live[0].tokens) < options.max_length:
+        logits, state = model.decode_step(inputs, state)
+        log_probs = _candidates(logits.float().log_softmax(dim=-1), live, options, vocabulary)
+        totals = torch.tensor([h.total for h in live])[:, None] + log_probs
+        parents, survivors = list[int](), list[_Live]()
+        for rank, index in enumerate(best_candidates(totals.flatten(), 2 * beam)):
+            parent, token = divmod(index, log_probs.shape[1])
+            grown = live[parent].extended(token, float(log_probs[parent, token]), float(totals[parent, token]))
+            if token != vocabulary.eos:
+                parents.append(parent)
+                survivors.append(grown)
+            elif rank < beam:
+                score = grown.total / len(grown.tokens) ** alpha
+                pool.append(Hypothesis(grown.tokens[:-1], score, grown.log_probs, finished=True))
+        live = survivors[:beam]
+        state = state.select(torch.tensor(parents[:beam], dtype=torch.int64))
+        inputs = torch.tensor([h.tokens[-1] for h in live], dtype=torch.int64)
+    for h in live[: max(0, beam - len(pool))]:
+        pool.append(Hypothesis(h.tokens, h.total / max(1, len(h.tokens)) ** alpha, h.log_probs, finished=False))
+    return sorted(pool, key=lambda h: -h.score)[: options.n_best]
+
+
+@torch.inference_mode()
+def translate(
+    model: TranslationModel[Any],
+    source_ids: Sequence[Sequence[int]],
+    options: DecodeOptions,
+    *,
+    reverse_source: bool = False,
+) -> list[list[Hypothesis]]:
+    """Translate sentences one by one.
+
+    Args:
+        model: On the CPU, in eval mode.
+        source_ids: Piece ids of each sentence, without eos.
+        options: Of the search.
+        reverse_source: Turn sources round before eos is appended, for a model trained so.
+
+    Returns:
+        For each sentence up to `n_best` hypotheses, best first.
+    """
+    results = []
+    for ids in source_ids:
+        source, lengths = make_source([ids], model.vocabulary, reverse=reverse_source)
+        results.append(_search(model, model.encode(source, lengths), options))
+    return results
 
 
 @torch.inference_mode()
 def greedy_batch(
-    model: TranslationModel[Any], sources: Sequence[Sequence[int]], *, max_length: int, reverse: bool = False
+    model: TranslationModel[Any],
+    source_ids: Sequence[Sequence[int]],
+    *,
+    max_length: int,
+    reverse_source: bool = False,
 ) -> list[list[int]]:
-    """Translate many sentences at once, greedily: for scoring a dev set during training.
+    """Translate many sentences at once, greedily: quick enough to score a dev set while training.
 
     Args:
         model: In eval mode.
-        sources: Piece ids of each sentence, without eos.
+        source_ids: Piece ids of each sentence, without eos.
         max_length: Most tokens of a translation.
-        reverse: Turn sources round, for a model trained so.
+        reverse_source: As for `translate`.
 
     Returns:
         Piece ids of each translation, without eos.
     """
-    vocabulary = model.vocabulary
-    device = next(model.parameters()).device
-    source, lengths = make_source(sources, vocabulary, reverse=reverse)
+    vocabulary, device = model.vocabulary, next(model.parameters()).device
+    source, lengths = make_source(source_ids, vocabulary, reverse=reverse_source)
     state = model.encode(source.to(device), lengths.to(device))
-    tokens = torch.full((len(sources),), vocabulary.decoder_start, device=device)
-    done = torch.zeros(len(sources), dtype=torch.bool, device=device)
+    tokens = torch.full((len(source_ids),), vocabulary.decoder_start, device=device)
+    done = torch.zeros_like(tokens, dtype=torch.bool)
     suppressed = torch.tensor(vocabulary.suppressed, device=device)
-    steps = []
-    for _ in range(max_length):
+    steps: list[Tensor] = []
+    while len(steps) < max_length and not bool(done.all()):
         logits, state = model.decode_step(tokens, state)
         logits[:, suppressed] = -torch.inf
-        tokens = logits.argmax(dim=1)
+        tokens = logits.argmax(dim=1).masked_fill(done, vocabulary.eos)
         done |= tokens == vocabulary.eos
-        if bool(done.all()):
-            break
-        steps.append(tokens.masked_fill(done, vocabulary.eos))
-    rows = torch.stack(steps, dim=1).tolist() if steps else [[] for _ in sources]
+        steps.append(tokens)
+    rows = torch.stack(steps, dim=1).tolist()
     return [row[: row.index(vocabulary.eos)] if vocabulary.eos in row else row for row in rows]

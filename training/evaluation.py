@@ -48,7 +48,7 @@ def translate_greedily(
     texts = [""] * len(sources)
     for start in range(0, len(order), ROWS_AT_ONCE):
         chunk = order[start : start + ROWS_AT_ONCE]
-        ids = greedy_batch(model, [sources[i] for i in chunk], max_length=max_length, reverse=reverse)
+        ids = greedy_batch(model, [sources[i] for i in chunk], max_length=max_length, reverse_source=reverse)
         for i, text in zip(chunk, target.decode(ids), strict=True):
             texts[i] = text
     return texts

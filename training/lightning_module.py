@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -56,7 +57,7 @@ class TranslationTask(lightning.LightningModule):
         self.position = Position()
         self.scores: dict[str, float] = {}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, and the schedule of `training.schedule` at every step."""
         settings = self.config.optimizer
         optimizer = torch.optim.AdamW(
@@ -75,13 +76,13 @@ class TranslationTask(lightning.LightningModule):
             total_steps=self.config.trainer.max_steps,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, shape))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=schedule, interval="step")}
 
     def configure_gradient_clipping(
         self,
-        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+        optimizer: torch.optim.Optimizer,
         gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,  # noqa: ARG002
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the global gradient norm (Lightning refuses to with a fused optimizer, needed or not)."""
         if gradient_clip_val is not None:
@@ -99,16 +100,16 @@ class TranslationTask(lightning.LightningModule):
         loss, likelihood = smoothed_cross_entropy(logits, gold, self.config.optimizer.label_smoothing)
         return loss / gold.shape[0], likelihood / gold.shape[0]
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the generators from the batch's place in the endless order."""
         place = (self.config.seed, batch.after.epoch, batch.after.batch, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the smoothed loss of a batch, a float32 scalar."""
         return self._losses(batch)[0]
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Remember where the data stands."""
         self.position = batch.after
 
@@ -120,7 +121,7 @@ class TranslationTask(lightning.LightningModule):
         """Go on training with the live ones."""
         self.average.swap()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the negative log-likelihood per token."""
         loss = self._losses(batch)[1]
         self.log("valid/loss", loss, batch_size=int(batch.mask.sum()), sync_dist=True)

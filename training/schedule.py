@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -33,7 +34,7 @@ def learning_rate(step: int, settings: ScheduleSettings) -> float:
         peak x min((step + 1) / warmup, sqrt(warmup / (step + 1))), times the cooldown's factor.
     """
     now, warmup = step + 1, max(1, settings.warmup_steps)
-    rate = settings.peak * min(now / warmup, (warmup / now) ** 0.5)
+    rate = settings.peak * min(now / warmup, math.sqrt(warmup / now))
     if settings.cooldown > 0.0:
         rate *= min(1.0, max(0.0, settings.total_steps - step) / max(1.0, settings.cooldown * settings.total_steps))
     return rate

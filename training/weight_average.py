@@ -16,7 +16,7 @@ class WeightAverage:
         """Start from the model's present weights."""
         self.decay, self.updates = decay, 0
         self._names = [name for name, _ in model.named_parameters()]
-        self._live = [p for _, p in model.named_parameters()]
+        self._live: list[Tensor] = [p for _, p in model.named_parameters()]
         self._average = [p.detach().clone() for p in self._live]
 
     @torch.no_grad()

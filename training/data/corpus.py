@@ -65,7 +65,7 @@ def _kept_pairs(settings: CorpusSettings, report: FilterReport) -> Iterator[Pair
 
 def sample_pairs(settings: CorpusSettings, seed: int = 0) -> list[Pair]:
     """Draw pairs for subword training, labels weighted as in training, by reservoir sampling in one pass."""
-    draw, sample, seen = random.Random(seed), [], 0
+    draw, sample, seen = random.Random(seed), list[Pair](), 0
     weights = settings.weights
     for pair in _kept_pairs(settings, FilterReport()):
         if weights is not None and draw.random() >= weights[pair.label]:
@@ -90,7 +90,12 @@ def _train(settings: CorpusSettings, seed: int) -> tuple[bytes, bytes]:
 
 
 def encode_pairs(
-    pairs: Iterable[Pair], source: Subwords, target: Subwords, max_tokens: int, label_index: dict[str, int], report: FilterReport
+    pairs: Iterable[Pair],
+    source: Subwords,
+    target: Subwords,
+    max_tokens: int,
+    label_index: dict[str, int],
+    report: FilterReport,
 ) -> Iterator[EncodedPair]:
     """Stream token ids; pairs with a side longer than `max_tokens` pieces are dropped and counted."""
     stream = iter(pairs)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TextIO
 
@@ -79,15 +80,11 @@ def _read_tsv(path: Path) -> Iterator[Pair]:
 def _read_lines(files: CorpusFiles) -> Iterator[Pair]:
     with ExitStack() as stack:
         columns = [stack.enter_context(open_text(p)) for p in files.paths]
-        row_number = 0
-        try:
-            for row_number, row in enumerate(zip(*columns, strict=True), start=1):
-                yield Pair(*(field.rstrip("\r\n") for field in row))
-        except ValueError as error:
-            if isinstance(error, UnicodeDecodeError):
-                raise
-            names = ", ".join(str(p) for p in files.paths)
-            raise DataError(f"{names} differ in length: one ends after {row_number} lines; align them.") from error
+        for number, row in enumerate(zip_longest(*columns)):
+            if None in row:
+                names = ", ".join(str(p) for p in files.paths)
+                raise DataError(f"{names} differ in length: one ends after {number} lines; align them.")
+            yield Pair(*(field.rstrip("\r\n") for field in row))
 
 
 def read_pairs(files: CorpusFiles) -> Iterator[Pair]:

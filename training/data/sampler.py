@@ -90,9 +90,7 @@ class TokenBatchSampler:
         for start in range(0, len(order), self.settings.window):
             rows = order[start : start + self.settings.window]
             rows = rows[np.lexsort((self.source_lengths[rows], self.target_lengths[rows]))]
-            batches = cut_batches(
-                rows, self.source_lengths[rows], self.target_lengths[rows], self.settings.tokens
-            )
+            batches = cut_batches(rows, self.source_lengths[rows], self.target_lengths[rows], self.settings.tokens)
             for index in random.permutation(len(batches)):
                 yield batches[index]
 

@@ -64,7 +64,12 @@ class TokenStore:
 
 
 def write_store(
-    directory: Path, pairs: Iterable[EncodedPair], *, vocab_size: int, label_names: tuple[str, ...], facts: dict[str, Any]
+    directory: Path,
+    pairs: Iterable[EncodedPair],
+    *,
+    vocab_size: int,
+    label_names: tuple[str, ...],
+    facts: dict[str, Any],
 ) -> None:
     """Stream pairs into a new store; the directory appears only once it is complete.
 

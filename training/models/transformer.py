@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.nn import functional
 from training.errors import ModelError
 from training.models.contract import TranslationModel, Vocabulary
 from training.models.dropout import TimeSharedDropout
+from training.models.masks import length_mask
 from training.models.positions import PositionEmbedding
 
 AttendSelf = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -86,19 +87,6 @@ class TransformerSettings:
             raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them.")
 
 
-def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """Mark the real tokens of padded rows.
-
-    Args:
-        lengths: Shape (row,), int64.
-        size: Padded length, src.
-
-    Returns:
-        Shape (row, src), bool, True at real tokens.
-    """
-    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
-
-
 class MultiHeadAttention(nn.Module):
     """Projections of multi-head attention (section 3.2.2), without the attention itself.
 
@@ -114,7 +102,7 @@ class MultiHeadAttention(nn.Module):
         self.output = nn.Linear(settings.dim, settings.dim, bias=settings.bias)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
 
     def project_queries(self, x: Tensor) -> Tensor:
         """Shape (row, time, dim) to (row, head, time, head_dim)."""
@@ -294,15 +282,19 @@ class Transformer(TranslationModel[TransformerState]):
         for weight in {self.source_embedding.weight, self.target_embedding.weight, self.vocab_projection.weight}:
             nn.init.normal_(weight, std=self.settings.dim**-0.5)
 
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return cast("list[DecoderLayer]", list(self.decoder_layers))
+
     def _attention_dropout(self) -> float:
         return self.settings.attention_dropout if self.training else 0.0
 
-    def encode_states(self, source: Tensor, lengths: Tensor) -> Tensor:
+    def encode_states(self, source: Tensor, lengths: Tensor, attend: AttendSelf | None = None) -> Tensor:
         """Run the encoder.
 
         Args:
             source: Shape (row, src), int64.
             lengths: Shape (row,), int64; tokens from there on are padding and are not attended to.
+            attend: Self-attention over the real tokens, for callers that bring their own.
 
         Returns:
             Shape (row, src, dim).
@@ -312,13 +304,11 @@ class Transformer(TranslationModel[TransformerState]):
         x = self.dropout(self.source_embedding_norm(x))
         mask = length_mask(lengths, source.shape[1])[:, None, None, :]
 
-        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return functional.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, dropout_p=self._attention_dropout()
-            )
+        def attend_masked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._attention_dropout())
 
         for layer in self.encoder_layers:
-            x = layer(x, attend)
+            x = layer(x, attend or attend_masked)
         return self.encoder_norm(x)  # type: ignore[no-any-return]
 
     def embed_target(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -352,7 +342,7 @@ class Transformer(TranslationModel[TransformerState]):
         def attend_self(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return functional.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
 
-        for layer in self.decoder_layers:
+        for layer in self._decoder_layers():
             keys, values = layer.cross_attention.project_keys_values(states)
 
             def attend_cross(q: Tensor, k: Tensor = keys, v: Tensor = values) -> Tensor:
@@ -364,7 +354,7 @@ class Transformer(TranslationModel[TransformerState]):
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerState:
         """Encode the source and project it to every layer's cross-attention keys and values."""
         states = self.encode_states(source, lengths)
-        attention = [layer.cross_attention for layer in self.decoder_layers]
+        attention = [layer.cross_attention for layer in self._decoder_layers()]
         empty = states.new_zeros(source.shape[0], self.settings.heads, 0, self.settings.dim // self.settings.heads)
         return TransformerState(
             position=0,
@@ -378,7 +368,7 @@ class Transformer(TranslationModel[TransformerState]):
         position = torch.full((1, 1), state.position, dtype=torch.int64, device=tokens.device)
         x = self.embed_target(tokens[:, None], position)
         grown: list[tuple[Tensor, Tensor]] = []
-        for layer, own, source in zip(self.decoder_layers, state.own, state.source, strict=True):
+        for layer, own, source in zip(self._decoder_layers(), state.own, state.source, strict=True):
 
             def attend_self(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor] = own) -> Tensor:
                 grown.append((torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)))
