@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -105,6 +106,18 @@ class EngineObserver(Protocol):
         ...
 
 
+class TranslatorObserver(Protocol):
+    """Receives what happens to texts around the engine, from any thread; must neither block nor raise."""
+
+    def tokenized(self, seconds: float, source_lengths: Sequence[int]) -> None:
+        """A request was split and tokenised into sentences of so many tokens, end tokens not counted."""
+        ...
+
+    def detokenized(self, seconds: float) -> None:
+        """A request's translations were put together."""
+        ...
+
+
 class SilentObserver:
     """Observes nothing."""
 
@@ -133,4 +146,10 @@ class SilentObserver:
         """Does nothing."""
 
     def finished(self, outcome: Outcome, finish_reason: FinishReason | None, target_tokens: int) -> None:
+        """Does nothing."""
+
+    def tokenized(self, seconds: float, source_lengths: Sequence[int]) -> None:
+        """Does nothing."""
+
+    def detokenized(self, seconds: float) -> None:
         """Does nothing."""

@@ -1,17 +1,54 @@
-"""Text in, translations out: validates, splits, tokenises, decodes through the engine, and puts texts together again."""
+"""Text in, translations out: tokenises, decodes through the engine, and puts texts together again."""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from serving.bundle.manifest import Manifest
+from serving.bundle.tokenizer import SubwordTokenizer
+from serving.engine.assembly import assemble
+from serving.engine.engine import Engine
+from serving.engine.observer import SilentObserver, TranslatorObserver
+from serving.engine.preparation import Prepared, prepare
+from serving.engine.request_checks import ServingLimits
+from serving.engine.submission import Decoded
 from serving.engine.translation import TranslationRequest, TranslationResult
+
+_INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
+_TOKENIZER_THREADS = 2
+
+Result = TypeVar("Result")
 
 
 class Translator:
-    """One loaded model behind its engine."""
+    """One loaded model behind its engine; safe to use from any thread and any event loop."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokenizer: SubwordTokenizer,
+        engine: Engine,
+        *,
+        limits: ServingLimits | None = None,
+        observer: TranslatorObserver | None = None,
+    ) -> None:
+        """Does not own the engine; ends its own threads in :meth:`close`."""
+        self._manifest = manifest
+        self._tokenizer = tokenizer
+        self._engine = engine
+        self._limits = limits or ServingLimits()
+        self._observer: TranslatorObserver = observer or SilentObserver()
+        self._pool = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenizer")
 
     async def translate(self, request: TranslationRequest) -> TranslationResult:
         """Translates every text of a request.
 
-        Cancelling the awaiting task cancels the sentences in flight; their slots are free within two steps.
+        All sentences are accepted or none; if one fails, the others are cancelled. Cancelling the awaiting task cancels
+        the sentences in flight; their slots are free within two steps.
 
         Raises:
             InvalidRequest: A bad option, or a text too long under REJECT.
@@ -20,4 +57,45 @@ class Translator:
             DeadlineExceeded: The deadline passed, or cannot be met.
             EngineFailure: The runtime failed.
         """
-        raise NotImplementedError
+        characters = sum(len(text) for text in request.texts)
+        prepared = await self._off_loop(characters, lambda: self._prepare(request))
+        submission = self._engine.submit(prepared.sentences)
+        try:
+            decoded = await asyncio.wrap_future(submission.future)
+        except asyncio.CancelledError:
+            submission.cancel()
+            raise
+        return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
+
+    def translate_blocking(self, request: TranslationRequest) -> TranslationResult:
+        """Does the same without an event loop, for tools and benchmarks.
+
+        Raises:
+            DragomanError: As :meth:`translate`.
+        """
+        prepared = self._prepare(request)
+        return self._assemble(request, prepared, self._engine.submit(prepared.sentences).future.result())
+
+    def close(self) -> None:
+        """Ends the tokenizer's threads."""
+        self._pool.shutdown()
+
+    async def _off_loop(self, characters: int, work: Callable[[], Result]) -> Result:
+        if characters <= _INLINE_CHARACTERS:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def _prepare(self, request: TranslationRequest) -> Prepared:
+        started = time.monotonic()
+        prepared = prepare(request, self._manifest, self._tokenizer, self._limits)
+        lengths = [len(sentence.source) - 1 for sentence in prepared.sentences]
+        self._observer.tokenized(time.monotonic() - started, lengths)
+        return prepared
+
+    def _assemble(
+        self, request: TranslationRequest, prepared: Prepared, decoded: Sequence[Decoded]
+    ) -> TranslationResult:
+        started = time.monotonic()
+        result = assemble(prepared, decoded, self._tokenizer, alignments=request.options.alignments)
+        self._observer.detokenized(time.monotonic() - started)
+        return result

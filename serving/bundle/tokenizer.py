@@ -1,0 +1,135 @@
+"""Text to token ids and back, with the place of every token in the text as it was given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from sentencepiece import SentencePieceProcessor
+
+from serving.bundle.manifest import SpecialIds
+from serving.errors import StartupError
+
+Spans = NDArray[np.int64]
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class _Mapping(TypedDict):
+    """What SentencePiece returns as ``offset_mapping``."""
+
+    ids: list[int]
+    pieces: list[str]
+    offsets: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class EncodedSource:
+    """A source text as the model reads it.
+
+    Attributes:
+        ids: Token ids, the end token last; reversed before it if the model wants that. Shape (src,), int64.
+        spans: Begin and end of each token in the text as given, in code points; the end token's span is empty.
+            Several tokens may share a character: then the spans of all but the last are empty. Shape (src, 2), int64.
+        dropped: Tokens cut off at the end of the text.
+    """
+
+    ids: NDArray[np.int64]
+    spans: Spans
+    dropped: int
+
+
+@dataclass(frozen=True)
+class DecodedTarget:
+    """A translation as text.
+
+    Attributes:
+        text: The text.
+        pieces: Each token as the vocabulary spells it.
+        spans: Begin and end of each token in ``text``, in code points. Shape (tgt, 2), int64.
+    """
+
+    text: str
+    pieces: tuple[str, ...]
+    spans: Spans
+
+
+class SubwordTokenizer:
+    """The SentencePiece models of a bundle's two languages. Nothing here changes, so threads may share it.
+
+    SentencePiece normalises (NFKC, runs of white space); the spans it reports are mapped back to the text before that.
+    """
+
+    def __init__(self, source: bytes, target: bytes, *, special_ids: SpecialIds, reverse_source: bool = False) -> None:
+        """Loads serialized SentencePiece models; both sides may be the same.
+
+        Raises:
+            StartupError: One of them is no SentencePiece model.
+        """
+        self._source = _load(source, "source")
+        self._target = self._source if target == source else _load(target, "target")
+        self._eos = special_ids.eos
+        self._reverse = reverse_source
+
+    @property
+    def source_size(self) -> int:
+        """Pieces in the source vocabulary."""
+        return int(self._source.get_piece_size())
+
+    @property
+    def target_size(self) -> int:
+        """Pieces in the target vocabulary."""
+        return int(self._target.get_piece_size())
+
+    def encode(self, text: str, limit: int | None = None) -> EncodedSource:
+        """Encodes a source text, or its first ``limit`` tokens, the end token not counted."""
+        mapping = self._mapped(text)
+        ids, offsets = mapping["ids"][:limit], mapping["offsets"][:limit]
+        if self._reverse:
+            ids, offsets = ids[::-1], offsets[::-1]
+        return EncodedSource(
+            ids=np.array([*ids, self._eos], dtype=np.int64),
+            spans=np.array([*offsets, (len(text), len(text))], dtype=np.int64),
+            dropped=len(mapping["ids"]) - len(ids),
+        )
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each source token of a text begins and ends; the end token has no entry, and no order is reversed."""
+        return self._mapped(text)["offsets"]
+
+    def count(self, text: str) -> int:
+        """Source tokens of a text, the end token not counted."""
+        return len(self._source.encode(_whole(text)))
+
+    def encode_prefix(self, text: str) -> tuple[int, ...]:
+        """Encodes the beginning of a translation; no end token."""
+        return tuple(self._target.encode(_whole(text)))
+
+    def decode(self, ids: Sequence[int]) -> DecodedTarget:
+        """Turns target token ids, the end token not among them, into text."""
+        mapping = self._target.decode(list(ids), return_type="offset_mapping")
+        return DecodedTarget(
+            text=mapping["text"],
+            pieces=tuple(mapping["pieces"]),
+            spans=np.array(mapping["offsets"], dtype=np.int64).reshape(-1, 2),
+        )
+
+    def _mapped(self, text: str) -> _Mapping:
+        mapping: _Mapping = self._source.encode(_whole(text), return_type="offset_mapping")
+        return mapping
+
+
+def _whole(text: str) -> str:
+    """Replaces half characters, which no UTF-8 text can hold, one for one."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def _load(model: bytes, side: str) -> SentencePieceProcessor:
+    try:
+        return SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, OSError) as error:
+        raise StartupError(f"the {side} tokenizer is no SentencePiece model; export the bundle again") from error

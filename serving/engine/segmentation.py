@@ -1,0 +1,140 @@
+"""Splits a text that is too long for the model, on sentence borders where there are any."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import sentencex  # type: ignore[import-untyped]
+
+from serving.bundle.tokenizer import SubwordTokenizer
+
+_LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_WORD_BORDER = re.compile(r"\s+(?=\S)")
+# After Latin and Arabic marks with white space, or after CJK comma, semicolon and colon without.
+_CLAUSE_BORDER = re.compile(r"(?:[,;:)\]\u00bb\u201d\u2013\u2014\u060c\u061b]\s+|[\u3001\uff0c\uff1b\uff1a])(?=\S)")
+_NOT_BLANK = re.compile(r"\S(?:.*\S)?", re.DOTALL)
+_SPACE = re.compile(r"\s")
+_BLOCK = 8192  # characters given to sentencex at once: on some texts its time is quadratic
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a text without white space around it: characters ``start`` .. ``end``, end exclusive."""
+
+    start: int
+    end: int
+
+
+def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) -> list[Part]:
+    """Splits a text into parts of at most ``limit`` source tokens.
+
+    No part spans a line break, so that the breaks survive translation. Within a line each part takes as many whole
+    sentences as fit. A sentence that does not fit alone is cut at a clause border, else between words, else between
+    tokens. A single character of more than ``limit`` tokens stays whole.
+
+    Args:
+        text: Any text.
+        limit: Tokens of a part, the end token not counted.
+        tokenizer: Counts them.
+        language: BCP-47 tag; decides what ends a sentence.
+
+    Returns:
+        The parts in order. Between, before and after them is white space, or nothing.
+    """
+    return [
+        Part(line.start() + part.start(), line.start() + part.end())
+        for line in _LINE.finditer(text)
+        for start, end in _cut(line.group(), limit, tokenizer, language)
+        if (part := _NOT_BLANK.search(line.group(), start, end))
+    ]
+
+
+def join(text: str, parts: Sequence[Part], translations: Sequence[str]) -> tuple[str, list[int]]:
+    """Puts translated parts where the parts were, keeping the white space of the text.
+
+    Returns:
+        The joined text, and where each part's translation begins in it.
+    """
+    joined, starts, length, position = [], [], 0, 0
+    for part, translation in zip(parts, translations, strict=True):
+        gap = text[position : part.start]
+        joined += [gap, translation]
+        starts.append(length + len(gap))
+        length += len(gap) + len(translation)
+        position = part.end
+    joined.append(text[position:])
+    return "".join(joined), starts
+
+
+def _cut(line: str, limit: int, tokenizer: SubwordTokenizer, language: str) -> Iterator[tuple[int, int]]:
+    """Cuts one line; the pieces follow each other without a gap."""
+    starts = _token_starts(line, tokenizer)
+    if len(starts) <= limit:
+        yield 0, len(line)
+        return
+    borders = (
+        sentence_borders(line, language),
+        [match.end() for match in _CLAUSE_BORDER.finditer(line)],
+        [match.end() for match in _WORD_BORDER.finditer(line)],
+    )
+    position = 0
+    while position < len(line):
+        first = bisect_left(starts, position)
+        take = limit
+        while True:
+            reach = starts[first + take] if first + take < len(starts) else len(line)
+            end = _last_border(borders, position, reach) if reach < len(line) else reach
+            # A piece is normalised by itself, so it may have more tokens than it had within its line.
+            if take == 1 or tokenizer.count(line[position:end]) <= limit:
+                break
+            take = max(1, take * 3 // 4)
+        yield position, end
+        position = end
+
+
+def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> int:
+    """The last border of the best kind in (position, reach], else ``reach`` itself; always moves on."""
+    for kind in borders:
+        index = bisect_right(kind, reach) - 1
+        if index >= 0 and kind[index] > position:
+            return kind[index]
+    return max(reach, position + 1)
+
+
+def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
+    """Where each token begins, white space skipped; never decreasing."""
+    starts, last = [], 0
+    for begin, end in tokenizer.spans(text):
+        piece = text[begin:end]
+        last = max(last, begin + len(piece) - len(piece.lstrip()))
+        starts.append(last)
+    return starts
+
+
+def sentence_borders(text: str, language: str) -> list[int]:
+    """Where sentences begin, the first one excepted. ``text`` is one line."""
+    # sentencex 1.1 panics where white space of more than one byte follows certain periods.
+    plain, base = _SPACE.sub(" ", text), language.partition("-")[0].lower()
+    borders: list[int] = []
+    position = 0
+    while position < len(plain):
+        found = _sentences(base, plain[position : position + _BLOCK])
+        begins = [position + start for start in found[1:]]
+        borders += begins
+        # The block may have cut its last sentence: it begins the next block.
+        whole = position + _BLOCK >= len(plain) or not begins
+        position = position + _BLOCK if whole else begins[-1]
+    return borders
+
+
+def _sentences(language: str, text: str) -> list[int]:
+    """Where sentences begin; a text that sentencex panics on is one sentence."""
+    try:
+        return [int(sentence["start_index"]) for sentence in sentencex.get_sentence_boundaries(language, text)]
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # a BaseException of its own, which pyo3 does not let us import
+            raise
+        return [0]
