@@ -84,9 +84,7 @@ class ScriptedService(TranslationServiceServicer):
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def Translate(  # noqa: N802 - the RPC's name
-        self, request: pb.TranslateRequest, context: grpc.ServicerContext
-    ) -> pb.TranslateResponse:
+    def Translate(self, request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
         with self._lock:
             self.requests.append(request)
             self.request_ids.append(str(dict(context.invocation_metadata()).get("x-request-id")))
@@ -98,14 +96,10 @@ class ScriptedService(TranslationServiceServicer):
             with self._lock:
                 self._now -= 1
 
-    def ListModels(  # noqa: N802 - the RPC's name
-        self, request: pb.ListModelsRequest, context: grpc.ServicerContext
-    ) -> pb.ListModelsResponse:
+    def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=[MODEL])
 
-    def GetModel(  # noqa: N802 - the RPC's name
-        self, request: pb.GetModelRequest, context: grpc.ServicerContext
-    ) -> pb.GetModelResponse:
+    def GetModel(self, request: pb.GetModelRequest, context: grpc.ServicerContext) -> pb.GetModelResponse:
         if request.name not in ("", MODEL.name):
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {request.name!r}; served: en-fr/1")
         return pb.GetModelResponse(model=MODEL)
