@@ -104,7 +104,7 @@ def to_model(model: ServedModel, *, is_default: bool) -> pb.Model:
         limits=pb.ModelLimits(
             max_source_tokens=manifest.limits.max_source_tokens,
             max_target_tokens=manifest.limits.max_target_tokens,
-            max_beam_size=model.max_beam,
+            max_beam_size=model.limits.max_beam_size,
             max_contents=model.max_contents,
         ),
         defaults=pb.ModelDefaults(

@@ -6,6 +6,8 @@ ever holds an address, a key or text. Gauges are read from the engines when Prom
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from serving.api.gpu import GpuCollector
@@ -161,3 +163,13 @@ class ModelMetrics:
             self._finish_reasons[finish_reason].inc()
             self._target_tokens.inc(target_tokens)
             self._target_length.observe(target_tokens)
+
+    def tokenized(self, seconds: float, source_lengths: Sequence[int]) -> None:
+        """Records the tokenizing of a request."""
+        self._tokenize_seconds.observe(seconds)
+        for length in source_lengths:
+            self._source_length.observe(length)
+
+    def detokenized(self, seconds: float) -> None:
+        """Records the putting together of a request's texts."""
+        self._detokenize_seconds.observe(seconds)

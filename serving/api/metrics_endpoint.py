@@ -74,7 +74,9 @@ class MetricsEndpoint:
             self._server = Server((host, port), Handler)
         except OSError as error:
             raise StartupError(f"cannot listen on {address}: {error.strerror}; give another --http") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True
+        )
 
     @property
     def port(self) -> int:

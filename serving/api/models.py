@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from serving.bundle.manifest import Manifest
 from serving.engine.observer import EngineSnapshot
+from serving.engine.request_checks import ServingLimits
 from serving.engine.translator import Translator
 from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupError
 
@@ -19,7 +20,7 @@ class ServedModel:
         manifest: Of its bundle.
         precision: Key of ``manifest.precisions`` that runs.
         device: Where it really runs: ``cpu`` or ``cuda``.
-        max_beam: Largest beam size a request may ask for.
+        limits: What the operator allows.
         max_contents: Most texts in one request.
         translator: Text in, translations out.
         snapshot: Its engine's gauges.
@@ -29,7 +30,7 @@ class ServedModel:
     manifest: Manifest
     precision: str
     device: str
-    max_beam: int
+    limits: ServingLimits
     max_contents: int
     translator: Translator
     snapshot: Callable[[], EngineSnapshot]

@@ -10,6 +10,7 @@ from grpc import aio
 from serving.api.call import current_call
 from serving.api.convert import request_violations, to_domain, to_model, to_response
 from serving.api.models import ModelRegistry, ServedModel
+from serving.engine.request_checks import option_violations
 from serving.errors import EngineFailure, InvalidRequest
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
@@ -22,7 +23,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Serves whatever the registry holds."""
         self._models = models
 
-    async def Translate(  # noqa: N802 - the RPC's name
+    async def Translate(
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.TranslateResponse:
         """Translates texts."""
@@ -31,13 +32,15 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
             raise EngineFailure("a call came past the interceptor")
         model = self._resolve(request.model, request.version)
         call.figures["contents"] = len(request.contents)
-        violations = request_violations(request, model)
-        violations += self._models.check_languages(model, request.source_language, request.target_language)
-        if violations:
-            raise InvalidRequest(violations)
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        result = await model.translator.translate(to_domain(request, deadline=deadline, request_id=call.request_id))
+        asked = to_domain(request, deadline=deadline, request_id=call.request_id)
+        violations = request_violations(request, model)
+        violations += self._models.check_languages(model, request.source_language, request.target_language)
+        if violations:  # the translator checks options itself, but would not be asked any more
+            violations += option_violations(asked.options, len(asked.texts), model.manifest, model.limits)
+            raise InvalidRequest(violations)
+        result = await model.translator.translate(asked)
         call.figures |= {
             "source_tokens": result.source_tokens,
             "target_tokens": result.target_tokens,
@@ -46,13 +49,13 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         }
         return to_response(result, model, request)
 
-    async def ListModels(  # noqa: N802 - the RPC's name
+    async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
         """Lists the models."""
         return pb.ListModelsResponse(models=[self._described(model) for model in self._models.models()])
 
-    async def GetModel(  # noqa: N802 - the RPC's name
+    async def GetModel(
         self, request: pb.GetModelRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
         """Describes one model."""

@@ -1,0 +1,115 @@
+"""From bundles on disk to models that are served."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from serving.api.metrics import Metrics, ModelMetrics
+from serving.api.models import ModelRegistry, ServedModel
+from serving.bundle.bundle import MANIFEST_FILE, load_bundle
+from serving.bundle.manifest import Manifest
+from serving.bundle.tokenizer import SubwordTokenizer
+from serving.config import ServerConfig
+from serving.engine.engine import Engine
+from serving.engine.request_checks import ServingLimits
+from serving.engine.scheduler import EngineLimits
+from serving.engine.translator import Translator
+from serving.errors import StartupError
+from serving.runtime.onnx_runner import OnnxRunner
+from serving.runtime.runner import Runner
+
+_LOG = logging.getLogger(__name__)
+_STOP_SECONDS = 10.0  # for the step that is running when an engine is told to end
+
+
+def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) -> None:
+    """Loads every bundle of the models directory.
+
+    Raises:
+        StartupError: There is none, or some cannot be served; names every problem.
+    """
+    problems = []
+    for directory in bundle_directories(config.models):
+        started = time.monotonic()
+        try:
+            model = _load(directory, config, metrics)
+        except StartupError as error:
+            problems.append(str(error))
+            continue
+        registry.add(model)
+        seconds = round(time.monotonic() - started, 3)
+        _LOG.info("loaded", extra={"model": model.label, "device": model.device, "seconds": seconds})
+    if problems:
+        raise StartupError("; ".join(problems))
+
+
+def bundle_directories(models: Path) -> list[Path]:
+    """Finds every ``NAME/VERSION`` directory that holds a manifest.
+
+    Raises:
+        StartupError: There is none.
+    """
+    found = sorted(path.parent for path in models.glob(f"*/*/{MANIFEST_FILE}"))
+    if not found:
+        raise StartupError(f"no NAME/VERSION/{MANIFEST_FILE} in {models}; give --models a directory of bundles")
+    return found
+
+
+def served(
+    manifest: Manifest,
+    runner: Runner,
+    tokenizer: SubwordTokenizer,
+    *,
+    config: ServerConfig,
+    metrics: Metrics,
+) -> ServedModel:
+    """Puts a model that is in memory behind an engine of its own."""
+    label = f"{manifest.name}/{manifest.version}"
+    observer = ModelMetrics(metrics, label)
+    engine = Engine(
+        runner,
+        special_ids=manifest.special_ids,
+        vocabulary_size=manifest.vocabulary_size,
+        limits=EngineLimits(
+            queue_sentences=config.max_queue_sentences,
+            queue_tokens=config.max_queue_tokens,
+            running_tokens=config.max_running_tokens,
+            rows=config.max_rows,
+        ),
+        observer=observer,
+        name=label,
+    )
+    limits = ServingLimits(max_beam_size=config.max_beam, max_parts=config.max_queue_sentences)
+    translator = Translator(manifest, tokenizer, engine, limits=limits, observer=observer)
+
+    def close() -> None:
+        engine.stop(_STOP_SECONDS)
+        translator.close()
+
+    return ServedModel(
+        manifest=manifest,
+        precision=config.precision,
+        device=runner.device,
+        limits=limits,
+        max_contents=config.max_contents,
+        translator=translator,
+        snapshot=engine.snapshot,
+        close=close,
+    )
+
+
+def _load(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedModel:
+    bundle = load_bundle(directory)
+    manifest = bundle.manifest
+    if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
+        raise StartupError(f"{directory} holds {manifest.name}/{manifest.version}; name the directories like the model")
+    tokenizer = SubwordTokenizer(
+        bundle.path(manifest.tokenizer.source).read_bytes(),
+        bundle.path(manifest.tokenizer.target).read_bytes(),
+        special_ids=manifest.special_ids,
+        reverse_source=manifest.reverse_source,
+    )
+    runner = OnnxRunner.open(bundle, precision=config.precision, device=config.device, threads=config.threads)
+    return served(manifest, runner, tokenizer, config=config, metrics=metrics)

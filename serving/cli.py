@@ -1,0 +1,66 @@
+"""``dragoman-serve``: configuration in, a server until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from serving.api.json_logs import set_up_logs
+from serving.api.loading import load_models
+from serving.api.server import Server
+from serving.config import ServerConfig, load_config, split_address
+from serving.errors import StartupError
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the server; returns the exit status: 0 after an orderly end, 1 if it could not start, 2 for bad options."""
+    try:
+        config = load_config(sys.argv[1:] if arguments is None else arguments, os.environ)
+    except StartupError as error:
+        print(f"dragoman-serve: {error}", file=sys.stderr)
+        return 2
+    set_up_logs(config.log_level, sys.stderr)
+    try:
+        asyncio.run(_run(config))
+    except StartupError as error:
+        _LOG.error("startup_failed", extra={"error": str(error)})
+        return 1
+    return 0
+
+
+async def _run(config: ServerConfig) -> None:
+    ending = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ending.set)
+    server = Server(config)
+    try:
+        await server.start()
+        _LOG.info("listening", extra=_addresses(config, server))
+        await asyncio.to_thread(load_models, config, server.models, server.metrics)
+        await server.serve()
+        _LOG.info("ready", extra=_addresses(config, server) | {"models": [m.label for m in server.models.models()]})
+        await ending.wait()
+        _LOG.info("draining", extra={"calls": server.admission.in_flight})
+        drained = await server.drain()
+        _LOG.info("drained" if drained else "drain_timed_out", extra={"calls": server.admission.in_flight})
+    finally:
+        await server.stop()
+    _LOG.info("stopped")
+
+
+def _addresses(config: ServerConfig, server: Server) -> dict[str, object]:
+    return {
+        "listen": f"{_host(config.listen)}:{server.port}",
+        "http": f"{_host(config.http)}:{server.http.port}",
+    }
+
+
+def _host(address: str) -> str:
+    host, _ = split_address(address)
+    return f"[{host}]" if ":" in host else host

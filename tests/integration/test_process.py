@@ -1,0 +1,148 @@
+"""The command as a process: start-up, signals, exit statuses."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
+from tests.integration.toy_server import failure, request
+
+ROOT = Path(__file__).parents[2]
+TEXT = "a text that takes the slow toy model more than a second"
+
+
+def lines(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@dataclass
+class Running:
+    process: asyncio.subprocess.Process
+    listen: str
+    http: str
+
+    def metric(self, line: str) -> bool:
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=30) as response:
+            return line in response.read().decode()
+
+    async def rest(self) -> list[dict[str, Any]]:
+        assert self.process.stderr
+        return lines((await self.process.stderr.read()).decode())
+
+
+@asynccontextmanager
+async def toy_process(*arguments: str) -> AsyncIterator[Running]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.toy_process", "--models", "unused"),
+        *("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stderr
+        async for raw in process.stderr:
+            line = json.loads(raw)
+            if line["event"] == "ready":
+                break
+        yield Running(process, line["listen"], line["http"])
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_accepted_calls_finish_and_refuses_new_ones(number: signal.Signals) -> None:
+    async with toy_process() as running, grpc.aio.insecure_channel(running.listen) as channel:
+        stub = TranslationServiceStub(channel)
+        accepted = asyncio.ensure_future(stub.Translate(request(TEXT)))
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(running.metric, 'dragoman_running_slots{model="toy/1"} 1.0'):
+                await asyncio.sleep(0.01)
+        running.process.send_signal(number)
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(running.metric, 'dragoman_model_draining{model="toy/1"} 1.0'):
+                await asyncio.sleep(0.01)
+        refused = await failure(stub.Translate(request("too late")))
+        assert refused.code() is grpc.StatusCode.UNAVAILABLE
+        assert not accepted.done()
+        assert (await accepted).translations[0].hypotheses[0].text == TEXT
+        rest = await running.rest()
+        assert await running.process.wait() == 0
+        assert [line["event"] for line in rest if line["event"] != "call"] == ["draining", "drained", "stopped"]
+        assert {line["code"] for line in rest if line["event"] == "call"} == {"OK", "UNAVAILABLE"}
+
+
+async def test_a_drain_that_takes_too_long_is_cut_short_and_still_an_orderly_end() -> None:
+    async with toy_process("--drain-timeout", "0.1") as running, grpc.aio.insecure_channel(running.listen) as channel:
+        stub = TranslationServiceStub(channel)
+        accepted = asyncio.ensure_future(stub.Translate(request(*[TEXT] * 8, beam_size=1)))
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(running.metric, "dragoman_calls_in_flight 1.0"):
+                await asyncio.sleep(0.01)
+        running.process.send_signal(signal.SIGTERM)
+        rest = await running.rest()
+        assert await running.process.wait() == 0
+        assert "drain_timed_out" in [line["event"] for line in rest]
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await accepted
+
+
+def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "serving", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_no_bundles_are_a_startup_error(tmp_path: Path) -> None:
+    (tmp_path / "en-fr").mkdir()
+    done = serve("--models", str(tmp_path))
+    assert done.returncode == 1
+    (failed,) = [line for line in lines(done.stderr) if line["event"] == "startup_failed"]
+    assert f"no NAME/VERSION/manifest.json in {tmp_path}" in failed["error"]
+
+
+def test_every_broken_bundle_is_named_at_once(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "1" / "manifest.json").write_text("{}")
+    done = serve("--models", str(tmp_path))
+    assert done.returncode == 1
+    (failed,) = [line for line in lines(done.stderr) if line["event"] == "startup_failed"]
+    assert "one/1" in failed["error"]
+    assert "two/1" in failed["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        ([], {}, "models is not set"),
+        (["--models", "m"], {"DRAGOMAN_BEEM": "1"}, "unknown variable DRAGOMAN_BEEM"),
+        (["--models", "m", "--max-beam", "none"], {}, "--max-beam = 'none'"),
+        (["--models", "m", "--bogus"], {}, "--bogus"),
+    ],
+)
+def test_bad_options_are_one_sentence(arguments: list[str], environment: dict[str, str], message: str) -> None:
+    done = serve(*arguments, **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_every_option() -> None:
+    done = serve("--help")
+    assert done.returncode == 0
+    for option in ("--models", "--listen", "--http", "--device", "--drain-timeout", "--config"):
+        assert option in done.stdout

@@ -1,0 +1,25 @@
+"""``python -m tests.integration.toy_process``: the real command over the toy model, slow enough to be interrupted."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import serving.cli
+from serving.api.loading import served
+from serving.api.metrics import Metrics
+from serving.api.models import ModelRegistry
+from serving.config import ServerConfig
+from tests.integration.toy_server import toy_manifest, toy_runner, toy_tokenizer
+
+
+def load_toy(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) -> None:
+    """Stands in for what loads bundles."""
+    runner = toy_runner(toy_manifest())
+    runner.before_step = lambda: time.sleep(0.03)
+    registry.add(served(toy_manifest(), runner, toy_tokenizer(), config=config, metrics=metrics))
+
+
+if __name__ == "__main__":
+    setattr(serving.cli, "load_models", load_toy)  # noqa: B010 - mypy holds the name for private to the module
+    sys.exit(serving.cli.main())
