@@ -85,7 +85,10 @@ class _Run:
         status = OK
         with (
             TranslationClient(self._arguments.server, deadline=self._arguments.deadline) as client,
-            tqdm(total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False) as bar,
+            # The rows are given because tqdm shows nothing on a terminal that does not tell its size.
+            tqdm(
+                total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False, nrows=24
+            ) as bar,
             closing(self._answers(client, sources)) as answers,
         ):
             for source, answer in answers:

@@ -1,0 +1,240 @@
+"""`dragoman-translate` as a user meets it: a process with arguments, standard streams and an exit status."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+
+from serving.pb import translation_service_pb2 as pb
+from tests.integration.scripted_server import ScriptedService, fail, running, upper
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def service() -> Iterator[ScriptedService]:
+    with running(ScriptedService()) as service:
+        yield service
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "serving.client", *arguments]
+
+
+def translate(service: ScriptedService, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command("--server", service.address, *arguments),
+        input=stdin,
+        capture_output=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+
+
+def refuse(field: str, description: str) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[error_details_pb2.BadRequest.FieldViolation(field=field, description=description)]
+    )
+
+
+def test_texts_from_the_command_line(service: ScriptedService) -> None:
+    done = translate(service, "--model", "m", "--beam", "4", "hello there", "été")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "HELLO THERE\nÉTÉ\n", b"")
+    assert {(request.model, request.options.beam_size) for request in service.requests} == {("m", 4)}
+
+
+def test_lines_in_order_many_in_flight_blank_ones_kept(service: ScriptedService) -> None:
+    together = threading.Barrier(16)
+    some = threading.Semaphore(16)  # the first sixteen are answered only when all of them are there
+
+    def answer(request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
+        if some.acquire(blocking=False):
+            together.wait(10)
+        return upper(request, context)
+
+    service.answer = answer
+    lines = ["" if number % 7 == 3 else f"line {number}" for number in range(200)]
+    done = translate(service, "--in-flight", "16", stdin="\n".join(lines).encode() + b"\r\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode() == "".join(line.upper() + "\n" for line in lines)
+    assert service.most_at_once == 16
+
+
+def test_endless_input_is_answered_as_it_comes(service: ScriptedService) -> None:
+    with subprocess.Popen(
+        command("--server", service.address), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        for number in range(3):
+            process.stdin.write(f"line {number}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline() == f"LINE {number}\n".encode()  # while the input is still open
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_scores_alignments_and_n_best(service: ScriptedService) -> None:
+    done = translate(service, "--beam", "2", "--n-best", "2", "--scores", "--alignments", stdin=b"one\n\ntwo\n")
+    assert done.stdout.decode().split("\n") == [
+        "-0.5000\tONE\t0-1:0-2",
+        "-1.5000\tONE'\t0-1:0-2",
+        "-0.5000\t\t0-1:0-2",
+        "",
+        "-0.5000\tTWO\t0-1:0-2",
+        "-1.5000\tTWO'\t0-1:0-2",
+        "",
+    ]
+
+
+def test_json(service: ScriptedService) -> None:
+    done = translate(service, "--json", stdin=b"one\ntwo\n")
+    assert [json.loads(line)["hypotheses"][0]["text"] for line in done.stdout.splitlines()] == ["ONE", "TWO"]
+
+
+def test_options_reach_the_server(service: ScriptedService) -> None:
+    translate(service, "--length-penalty", "0.5", "--max-length", "7", "--long-input", "truncate", "one")
+    (request,) = service.requests
+    assert (request.options.length_penalty, request.options.max_length) == (0.5, 7)
+    assert request.long_input_policy == pb.LONG_INPUT_POLICY_TRUNCATE
+
+
+def test_a_failed_line_stays_blank_and_the_others_are_translated(service: ScriptedService) -> None:
+    def answer(request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
+        if request.contents[0] == "bad":
+            return fail(context, grpc.StatusCode.INVALID_ARGUMENT, "x", refuse("contents[0]", "300 tokens; split it"))
+        return upper(request, context)
+
+    service.answer = answer
+    done = translate(service, stdin=b"one\nbad\ntwo\n")
+    assert (done.returncode, done.stdout) == (1, b"ONE\n\nTWO\n")
+    assert done.stderr == b"dragoman-translate: line 2: 300 tokens; split it\n"
+
+
+def test_what_every_line_would_fail_on_is_said_once(service: ScriptedService) -> None:
+    service.answer = lambda request, context: fail(
+        context, grpc.StatusCode.INVALID_ARGUMENT, "x", refuse("options.beam_size", "99 is above 8")
+    )
+    done = translate(service, "--beam", "99", stdin=b"one\n" * 100)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr == b"dragoman-translate: line 1: options.beam_size: 99 is above 8\n"
+
+
+def test_no_server() -> None:
+    absent = ScriptedService()
+    with running(absent):
+        pass
+    done = translate(absent, "--deadline", "20", "one", "two")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(f"dragoman-translate: text 1: the server at {absent.address} ".encode())
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_bytes_that_are_not_utf8(service: ScriptedService) -> None:
+    done = translate(service, stdin=b"one\n\xff\xfe\nthree\n")
+    assert (done.returncode, done.stdout) == (1, b"ONE\n\nTHREE\n")
+    assert done.stderr == b"dragoman-translate: line 2: not valid UTF-8; convert the input to UTF-8\n"
+
+
+def test_a_truncated_text_and_an_unfinished_translation_are_said(service: ScriptedService) -> None:
+    def answer(request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
+        response = upper(request, context)
+        response.translations[0].source_truncated = True
+        response.translations[0].hypotheses[0].finish_reason = pb.FINISH_REASON_LENGTH
+        return response
+
+    service.answer = answer
+    done = translate(service, "one")
+    assert (done.returncode, done.stdout) == (0, b"ONE\n")
+    assert [b"cut to the model's limit" in line for line in done.stderr.splitlines()] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--beam", "0"],
+        ["--beam", "many"],
+        ["--beam", "99999999999"],
+        ["--n-best", "-1"],
+        ["--server", "nowhere"],
+        ["--deadline", "nan"],
+        ["--deadline", "0"],
+        ["--long-input", "guess"],
+        ["--unknown"],
+    ],
+)
+def test_usage(service: ScriptedService, arguments: list[str]) -> None:
+    done = translate(service, *arguments, "one")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert arguments[0].encode() in done.stderr
+    assert service.requests == []
+
+
+def test_the_reader_of_the_output_may_go_away(service: ScriptedService) -> None:
+    with subprocess.Popen(
+        ["bash", "-c", 'yes text | "$@" | head -n 2', "-", *command("--server", service.address)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out, err) == (b"TEXT\nTEXT\n", b"")
+
+
+def test_interrupt_stops_at_once_even_while_input_and_answers_are_awaited(service: ScriptedService) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def answer(request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
+        begun.set()
+        release.wait()
+        return upper(request, context)
+
+    service.answer = answer
+    with subprocess.Popen(
+        command("--server", service.address),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdin
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        assert begun.wait(30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr
+        assert process.stderr.read() == b""
+    release.set()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_progress_bar_only_on_a_terminal(service: ScriptedService, terminal: bool) -> None:
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    done = subprocess.run(
+        command("--server", service.address),
+        input=b"one\ntwo\n",
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    if not terminal:
+        os.close(writer)
+    shown = os.read(reader, 65536)
+    if terminal:
+        os.close(writer)
+    os.close(reader)
+    assert (done.returncode, done.stdout) == (0, b"ONE\nTWO\n")
+    assert (b"texts" in shown) == terminal
