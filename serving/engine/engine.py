@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -142,8 +143,9 @@ class Engine:
 
     def _cancel(self, submission: Submission) -> None:
         with self._changed:
-            if self._ended:
+            if self._ended or submission.cancelled:
                 return
+            submission.cancelled = True
             for job in submission.jobs:
                 lane = self._lanes.get(job.sentence.options.beam_size)
                 job.steps_at_cancel = lane.steps if lane else None
@@ -188,7 +190,8 @@ class Engine:
             self._cancelled.clear()
             self._lanes.clear()
         for job in unsettled:
-            self._settle(job, error)
+            with suppress(Exception):  # an observer that raises must not keep the others waiting
+                self._settle(job, error)
 
     def _round(self) -> bool:
         """One round; False when the engine is to stop."""

@@ -74,11 +74,13 @@ class Submission:
     Attributes:
         future: The decoded sentences in order, or the first error. It cannot be cancelled; use :meth:`cancel`.
         jobs: Its sentences inside the engine.
+        cancelled: Nobody waits for what has not ended; set by the engine.
     """
 
     on_cancel: Callable[[Submission], None]
     future: Future[tuple[Decoded, ...]] = field(default_factory=Future)
     jobs: tuple[Job, ...] = ()
+    cancelled: bool = False
     _decoded: dict[int, Decoded] = field(default_factory=dict)
 
     @classmethod

@@ -1,0 +1,461 @@
+"""The engine over the toy model: continuous batching, cancellation, deadlines, failures, the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.decoding.hypothesis import FinishReason
+from serving.decoding.options import Sampling
+from serving.engine.observer import DropReason, Outcome, RejectReason
+from serving.engine.submission import Decoded, Sentence
+from serving.errors import Cancelled, DeadlineExceeded, EngineFailure, Overloaded, Unavailable
+from tests.unit.serving.toy_engine import (
+    EOS,
+    MODEL,
+    NAN_TOKEN,
+    PATIENCE,
+    Gate,
+    Toy,
+    random_sentences,
+    sentence,
+    toy_engine,
+)
+
+
+def tokens_of(future: Future[tuple[Decoded, ...]]) -> list[tuple[int, ...]]:
+    return [decoded.hypotheses[0].tokens for decoded in future.result(PATIENCE)]
+
+
+def decode_all(toy: Toy, sentences: list[Sentence]) -> list[Decoded]:
+    submissions = [toy.engine.submit([one]) for one in sentences]
+    return [submission.future.result(PATIENCE)[0] for submission in submissions]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_sentence_is_decoded(beam: int) -> None:
+    with toy_engine() as toy:
+        (decoded,) = toy.engine.submit([sentence(5, 6, 7, beam=beam, n_best=beam)]).future.result(PATIENCE)
+        best = decoded.hypotheses[0]
+        assert best.tokens == (5, 6, 7)
+        assert best.alignment == (0, 1, 2)
+        assert len(best.log_probs) == 4
+        assert best.finish_reason is FinishReason.EOS
+        assert len(decoded.hypotheses) == beam
+        assert decoded.accepted <= decoded.admitted <= decoded.finished
+
+
+def test_nothing_submitted_is_nothing_decoded() -> None:
+    with toy_engine() as toy:
+        assert toy.engine.submit([]).future.result(PATIENCE) == ()
+
+
+# The test that matters most, and its negative control.
+
+
+def alone_and_together(leak: bool) -> int:
+    """How many of 80 sentences get the same hypotheses alone as in random company."""
+    sentences = random_sentences(80)
+    model = dataclasses.replace(MODEL, leak=leak)
+    alone = []
+    for one in sentences:
+        with toy_engine(model) as toy:
+            alone += decode_all(toy, [one])
+    # Few rows, so that sentences wait, join and leave while others are on their way.
+    with toy_engine(model, rows=12) as toy:
+        order = np.random.default_rng(1).permutation(len(sentences)).tolist()
+        together = decode_all(toy, [sentences[i] for i in order])
+        assert toy.runner.counts.moved > 0
+        assert len({beam for _, beam in toy.steps}) == 3
+    return sum(alone[i].hypotheses == together[at].hypotheses for at, i in enumerate(order))
+
+
+def test_an_answer_does_not_depend_on_who_shares_the_batch() -> None:
+    assert alone_and_together(leak=False) == 80
+
+
+def test_a_leak_between_slots_would_be_seen() -> None:
+    assert alone_and_together(leak=True) < 40
+
+
+def test_sentences_join_and_leave_at_any_step() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        long = toy.engine.submit([sentence(*range(5, 25))])
+        gate.reached()
+        short = toy.engine.submit([sentence(30)])
+        gate.let()
+        gate.reached()  # before the second step: the short one is in
+        gate.let()
+        gate.reached()
+        gate.open()
+        assert tokens_of(short.future) == [(30,)]
+        assert tokens_of(long.future) == [tuple(range(5, 25))]
+        assert [slots for slots, _ in toy.steps] == [1, 2, 2, *[1] * 18]
+
+
+def test_lanes_of_several_beam_sizes_step_in_turn() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        first = toy.engine.submit(
+            [sentence(5, 6, 7), sentence(5, 6, 7, beam=2), sentence(8, sampling=Sampling(seed=3))]
+        )
+        gate.open()
+        first.future.result(PATIENCE)
+        assert toy.steps[:4] == [(2, 1), (1, 2), (2, 1), (1, 2)]
+        assert toy.engine.snapshot().lanes == 2
+
+
+def test_sampling_is_reproducible() -> None:
+    drawn = [sentence(*range(5, 15), sampling=Sampling(temperature=3.0, seed=seed)) for seed in (1, 1, 2)]
+    with toy_engine() as toy:
+        one, again, other = (decoded.hypotheses for decoded in decode_all(toy, drawn))
+    assert one == again != other
+
+
+# Cancellation and deadlines.
+
+
+def test_a_cancelled_sentence_leaves_its_slot_within_two_steps() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        stays = toy.engine.submit([sentence(*range(5, 25))])
+        gate.reached()
+        leaves = toy.engine.submit([sentence(*range(6, 26)), sentence(*range(7, 27))])
+        gate.let()
+        gate.reached()
+        leaves.cancel()
+        gate.open()
+        assert tokens_of(stays.future) == [tuple(range(5, 25))]
+        with pytest.raises(Cancelled):
+            leaves.future.result(PATIENCE)
+        assert toy.seen.freed_after == [1, 1]
+        assert [slots for slots, _ in toy.steps] == [1, 3, *[1] * 19]
+        assert toy.seen.counts[Outcome.CANCELLED] == 2
+
+
+def test_a_sentence_cancelled_in_the_queue_never_reaches_the_encoder() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1) as toy:
+        running = toy.engine.submit([sentence(5, 6)])
+        gate.reached()
+        waiting = toy.engine.submit([sentence(7, 8)])
+        waiting.cancel()
+        gate.open()
+        running.future.result(PATIENCE)
+        with pytest.raises(Cancelled):
+            waiting.future.result(PATIENCE)
+        assert toy.runner.counts.sources == [(5, 6, EOS)]
+        assert toy.seen.counts["dropped", DropReason.CANCELLED] == 1
+
+
+def test_a_deadline_that_passes_in_the_queue_never_reaches_the_encoder() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1) as toy:
+        running = toy.engine.submit([sentence(5, 6)])
+        gate.reached()
+        late = toy.engine.submit([sentence(7, 8, deadline=toy.clock.now + 1)])
+        in_time = toy.engine.submit([sentence(9, deadline=toy.clock.now + 3)])
+        toy.clock.now += 2
+        gate.open()
+        running.future.result(PATIENCE)
+        assert tokens_of(in_time.future) == [(9,)]
+        with pytest.raises(DeadlineExceeded):
+            late.future.result(PATIENCE)
+        assert toy.runner.counts.sources == [(5, 6, EOS), (9, EOS)]
+        assert toy.seen.counts["dropped", DropReason.DEADLINE] == 1
+
+
+def test_a_deadline_that_passes_in_a_slot_frees_it_at_the_next_step() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        late = toy.engine.submit([sentence(*range(5, 25), deadline=toy.clock.now + 1)])
+        gate.reached()
+        toy.clock.now += 2
+        gate.open()
+        with pytest.raises(DeadlineExceeded):
+            late.future.result(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+        assert len(toy.steps) == 1
+        assert toy.engine.snapshot().running_slots == 0
+
+
+def test_a_deadline_in_the_past_is_refused() -> None:
+    with toy_engine() as toy:
+        with pytest.raises(DeadlineExceeded):
+            toy.engine.submit([sentence(5, deadline=toy.clock.now)])
+        assert toy.seen.counts["rejected", RejectReason.DEADLINE] == 1
+
+
+def test_a_deadline_the_queue_cannot_meet_is_refused() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1) as toy:
+        for _ in range(10):
+            toy.engine.submit([sentence(5)])
+        for _ in range(8):  # one sentence, two source tokens, every 2 * 5 seconds
+            gate.reached()
+            toy.clock.now += 5
+            gate.let()
+        gate.reached()
+        with pytest.raises(DeadlineExceeded, match="cannot be met"):
+            toy.engine.submit([sentence(6, deadline=toy.clock.now + 20)])
+        accepted = toy.engine.submit([sentence(6, deadline=toy.clock.now + 2000)])
+        gate.open()
+        assert tokens_of(accepted.future) == [(6,)]
+
+
+# Refusal.
+
+
+def test_a_full_queue_refuses_a_submission_as_a_whole() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1, queue_sentences=3) as toy:
+        toy.engine.submit([sentence(5)])
+        gate.reached()
+        toy.engine.submit([sentence(6), sentence(7)])
+        with pytest.raises(Overloaded) as refused:
+            toy.engine.submit([sentence(8), sentence(9)])
+        assert (refused.value.reason, refused.value.retry_after > 0) == ("queue_full", True)
+        assert toy.engine.snapshot().queue_depth == 2
+        toy.engine.submit([sentence(8)])
+        assert toy.seen.counts["rejected", RejectReason.QUEUE_FULL] == 2
+        gate.open()
+        assert toy.engine.join(PATIENCE)
+        assert toy.seen.counts[Outcome.OK] == toy.seen.counts["submitted"] == 4
+
+
+def test_a_full_token_budget_refuses() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1, queue_tokens=10) as toy:
+        toy.engine.submit([sentence(5)])
+        gate.reached()
+        huge = toy.engine.submit([sentence(*range(5, 35))])  # more than the queue holds, but the queue is empty
+        with pytest.raises(Overloaded, match="10 source tokens"):
+            toy.engine.submit([sentence(6)])
+        gate.open()
+        assert tokens_of(huge.future) == [tuple(range(5, 35))]
+
+
+# Failures.
+
+
+def failing_once(toy: Toy, hook: str, error: BaseException) -> None:
+    def fail() -> None:
+        setattr(toy.runner, hook, lambda: None)
+        raise error
+
+    setattr(toy.runner, hook, fail)
+
+
+def test_a_failed_step_ends_its_lane_only_and_the_engine_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        hurt = [toy.engine.submit([sentence(5, 6)])]
+        gate.reached()
+        hurt.append(toy.engine.submit([sentence(7, 8)]))
+        unhurt = toy.engine.submit([sentence(9, 10, beam=2)])
+        gate.let()
+        gate.reached()  # the beam-1 lane's second step
+        gate.fail(RuntimeError("device lost"))
+        gate.open()
+        assert tokens_of(unhurt.future) == [(9, 10)]
+        with caplog.at_level(logging.ERROR):
+            for submission in hurt:
+                with pytest.raises(EngineFailure) as failure:
+                    submission.future.result(PATIENCE)
+                assert "device lost" not in str(failure.value)
+        assert tokens_of(toy.engine.submit([sentence(11)]).future) == [(11,)]
+        assert toy.engine.healthy
+
+
+def test_a_failure_is_logged_once_with_traceback_and_ids(caplog: pytest.LogCaptureFixture) -> None:
+    with toy_engine() as toy, caplog.at_level(logging.ERROR):
+        failing_once(toy, "before_step", RuntimeError("device lost"))
+        submission = toy.engine.submit([sentence(5), sentence(6)])
+        with pytest.raises(EngineFailure):
+            submission.future.result(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "request-5, request-6" in record.getMessage()
+    assert toy.seen.counts[Outcome.FAILURE] == 2
+
+
+def test_a_failed_encoder_ends_its_batch_only(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        running = toy.engine.submit([sentence(*range(5, 15))])
+        gate.reached()
+        failing_once(toy, "before_encode", RuntimeError("out of memory"))
+        hurt = toy.engine.submit([sentence(6, 7)])
+        gate.open()
+        with pytest.raises(EngineFailure):
+            hurt.future.result(PATIENCE)
+        assert tokens_of(running.future) == [tuple(range(5, 15))]
+        assert toy.engine.join(PATIENCE)
+        assert toy.engine.snapshot().running_slots == 0
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(seed=1)])
+@pytest.mark.parametrize("beam", [1, 2])
+def test_nan_ends_its_own_sentence_only(beam: int, sampling: Sampling | None) -> None:
+    sampling = sampling if beam == 1 else None
+    with toy_engine() as toy:
+        poisoned = [sentence(5, NAN_TOKEN, beam=beam, sampling=sampling), sentence(NAN_TOKEN, beam=beam)]
+        healthy = [sentence(5, 6, 7, beam=beam), sentence(8, beam=beam)]
+        failed = [toy.engine.submit([one]) for one in poisoned]
+        fine = [toy.engine.submit([one]) for one in healthy]
+        assert [tokens_of(one.future) for one in fine] == [[(5, 6, 7)], [(8,)]]
+        for submission in failed:
+            with pytest.raises(EngineFailure, match="NaN"):
+                submission.future.result(PATIENCE)
+        assert toy.engine.healthy
+
+
+def test_one_failure_cancels_the_rest_of_its_submission() -> None:
+    with toy_engine() as toy:
+        mixed = toy.engine.submit([sentence(NAN_TOKEN), sentence(*range(5, 25)), sentence(*range(6, 26), beam=2)])
+        with pytest.raises(EngineFailure):
+            mixed.future.result(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+        assert toy.seen.counts[Outcome.CANCELLED] == 2
+        assert len(toy.steps) < 5
+
+
+def test_an_engine_that_only_fails_is_unhealthy_until_a_step_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> None:
+        raise RuntimeError("device lost")
+
+    with toy_engine() as toy:
+        toy.runner.before_step = broken
+        for attempt in range(3):
+            assert toy.engine.healthy, attempt
+            with pytest.raises(EngineFailure):
+                toy.engine.submit([sentence(5)]).future.result(PATIENCE)
+        assert not toy.engine.healthy
+        toy.runner.before_step = lambda: None
+        assert tokens_of(toy.engine.submit([sentence(5)]).future) == [(5,)]
+        assert toy.engine.healthy
+
+
+# The end.
+
+
+def test_draining_finishes_what_was_accepted_and_refuses_the_rest() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1) as toy:
+        accepted = [toy.engine.submit([sentence(5)]), toy.engine.submit([sentence(6)])]
+        gate.reached()
+        toy.engine.drain()
+        with pytest.raises(Unavailable) as refused:
+            toy.engine.submit([sentence(7)])
+        assert refused.value.reason == "draining"
+        assert not toy.engine.join(0)
+        gate.open()
+        assert toy.engine.join(PATIENCE)
+        assert [tokens_of(one.future) for one in accepted] == [[(5,)], [(6,)]]
+
+
+def test_stopping_ends_everything_with_an_answer() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1) as toy:
+        submissions = [toy.engine.submit([sentence(5, 6), sentence(7)]), toy.engine.submit([sentence(8)])]
+        gate.reached()
+        stopping = threading.Thread(target=toy.engine.stop)
+        stopping.start()
+        while not toy.engine.snapshot().draining:
+            pass
+        gate.let()
+        stopping.join(PATIENCE)
+        for submission in submissions:
+            with pytest.raises(Unavailable):
+                submission.future.result(0)
+            submission.cancel()
+        with pytest.raises(Unavailable, match="another server"):
+            toy.engine.submit([sentence(9)])
+        assert not toy.engine.healthy
+        assert toy.engine.join(0)
+        assert toy.seen.counts[Outcome.STOPPED] == 3
+        assert toy.engine.snapshot().queue_depth == toy.engine.snapshot().running_slots == 0
+
+
+def test_a_dead_thread_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=1) as toy:
+        submissions = [toy.engine.submit([sentence(5)]), toy.engine.submit([sentence(6)])]
+        gate.reached()
+        gate.fail(SystemExit(1))
+        for submission in submissions:
+            with pytest.raises(EngineFailure):
+                submission.future.result(PATIENCE)
+        assert not toy.engine.healthy
+        assert "died" in caplog.text
+        with pytest.raises(Unavailable):
+            toy.engine.submit([sentence(7)])
+
+
+def test_an_observer_that_raises_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a metric")
+
+    with toy_engine(rows=1) as toy:
+        monkeypatch.setattr(toy.seen, "finished", broken)
+        submissions = [toy.engine.submit([sentence(5)]), toy.engine.submit([sentence(6)])]
+        assert tokens_of(submissions[0].future) == [(5,)]
+        with pytest.raises(EngineFailure):
+            submissions[1].future.result(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+
+
+# What it tells.
+
+
+def test_gauges_return_to_zero_and_every_sentence_ends_once() -> None:
+    with toy_engine(rows=8, idle_lanes=1) as toy:
+        sentences = random_sentences(60, seed=3)
+        submissions = [toy.engine.submit(sentences[i : i + 3]) for i in range(0, 60, 3)]
+        for submission in submissions[::4]:
+            submission.cancel()
+        for submission in submissions:
+            submission.future.exception(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+        snapshot, counts = toy.engine.snapshot(), toy.seen.counts
+    assert (snapshot.queue_depth, snapshot.queue_tokens, snapshot.oldest_age_seconds) == (0, 0, 0)
+    assert (snapshot.running_slots, snapshot.running_rows, snapshot.running_tokens) == (0, 0, 0)
+    assert sum(counts[outcome] for outcome in Outcome) == counts["submitted"] == 60
+    assert counts["admitted"] == counts["encoded sources"] == len(toy.runner.counts.sources)
+    assert counts["encoded tokens"] == sum(map(len, toy.runner.counts.sources))
+    assert counts["rows"] == sum(slots * beam for slots, beam in toy.steps)
+
+
+def test_the_snapshot_shows_what_waits_and_runs() -> None:
+    gate = Gate()
+    with toy_engine(gate=gate, rows=2) as toy:
+        toy.engine.submit([sentence(5, 6, beam=2, max_length=10)])
+        gate.reached()
+        toy.engine.submit([sentence(7, 8, 9, beam=2)])
+        toy.clock.now += 5
+        shown = toy.engine.snapshot()
+        assert (shown.queue_depth, shown.queue_tokens, shown.oldest_age_seconds) == (1, 4, 5)
+        assert (shown.running_slots, shown.running_rows, shown.running_tokens) == (1, 2, 3 + 2 * 11)
+        assert (shown.lanes, shown.draining, shown.healthy) == (1, False, True)
+
+
+def test_idle_lanes_are_given_up_but_for_a_few() -> None:
+    with toy_engine(idle_lanes=2) as toy:
+        for beam in (1, 2, 3, 4, 5):
+            toy.engine.submit([sentence(5, beam=beam)]).future.result(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+        assert toy.engine.snapshot().lanes == 3
+        held = toy.engine.snapshot().state_bytes
+        toy.engine.submit([sentence(5, beam=5)]).future.result(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+        assert toy.engine.snapshot().state_bytes == held > 0
