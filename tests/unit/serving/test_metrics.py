@@ -1,7 +1,7 @@
 """What is counted, under which name; integration tests see to it that it is counted where it happens."""
 
 import ctypes
-from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from prometheus_client import generate_latest
@@ -85,43 +85,55 @@ def test_two_servers_in_one_process_count_apart(metrics: Metrics, model: EngineO
     assert other.registry.get_sample_value("dragoman_target_tokens_total", M) == 0
 
 
-class FakeNvml(Nvml):
+class FakeLibrary:
+    """Answers like ``libnvidia-ml``: fills what it is given a reference to, returns 0 for success."""
+
     def __init__(self, devices: int, *, tells_utilization: bool = True) -> None:
-        super().__init__(ctypes.CDLL(None))
         self._devices = devices
         self._tells_utilization = tells_utilization
 
-    def devices(self) -> Iterator[tuple[int, ctypes.c_void_p]]:
-        yield from ((index, ctypes.c_void_p(index)) for index in range(self._devices))
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: N802 - the library's name
+        count._obj.value = self._devices
+        return 0
 
-    def memory(self, handle: ctypes.c_void_p) -> tuple[int, int] | None:
-        return 1 << 20, 1 << 30
+    def nvmlDeviceGetHandleByIndex_v2(self, index: ctypes.c_uint, handle: Any) -> int:  # noqa: N802
+        handle._obj.value = 1000 + index.value
+        return 0
 
-    def utilization(self, handle: ctypes.c_void_p) -> float | None:
-        return 0.5 if self._tells_utilization else None
+    def nvmlDeviceGetMemoryInfo(self, handle: ctypes.c_void_p, memory: Any) -> int:  # noqa: N802
+        memory._obj.total, memory._obj.used = 1 << 30, handle.value
+        return 0
+
+    def nvmlDeviceGetUtilizationRates(self, handle: ctypes.c_void_p, rates: Any) -> int:  # noqa: N802
+        rates._obj.gpu = 50
+        return 0 if self._tells_utilization else 3
+
+
+def gpus(devices: int, *, tells_utilization: bool = True) -> GpuCollector:
+    return GpuCollector(Nvml(cast("ctypes.CDLL", FakeLibrary(devices, tells_utilization=tells_utilization))))
 
 
 def test_gpu_gauges_are_absent_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Nvml, "open", classmethod(lambda cls: None))
     assert not list(GpuCollector().collect())
-    assert not list(GpuCollector(FakeNvml(0)).collect())
+    assert not list(gpus(0).collect())
     assert b"gpu" not in generate_latest(Metrics().registry)
 
 
 def test_each_gpu_has_its_series() -> None:
-    families = {family.name: family.samples for family in GpuCollector(FakeNvml(2)).collect()}
+    families = {family.name: family.samples for family in gpus(2).collect()}
     assert families.keys() == {
         "dragoman_gpu_memory_used_bytes",
         "dragoman_gpu_memory_total_bytes",
         "dragoman_gpu_utilization_ratio",
     }
-    assert [(s.labels, s.value) for s in families["dragoman_gpu_memory_total_bytes"]] == [
-        ({"device": "0"}, 1 << 30),
-        ({"device": "1"}, 1 << 30),
-    ]
+    values = {name: [(s.labels["device"], s.value) for s in samples] for name, samples in families.items()}
+    assert values["dragoman_gpu_memory_total_bytes"] == [("0", 1 << 30), ("1", 1 << 30)]
+    assert values["dragoman_gpu_memory_used_bytes"] == [("0", 1000), ("1", 1001)]
+    assert values["dragoman_gpu_utilization_ratio"] == [("0", 0.5), ("1", 0.5)]
 
 
 def test_what_a_driver_does_not_tell_is_absent() -> None:
-    names = {family.name for family in GpuCollector(FakeNvml(1, tells_utilization=False)).collect()}
+    names = {family.name for family in gpus(1, tells_utilization=False).collect()}
     assert "dragoman_gpu_utilization_ratio" not in names
     assert "dragoman_gpu_memory_used_bytes" in names
