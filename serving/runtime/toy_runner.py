@@ -203,12 +203,13 @@ class ToyGrid:
         states = states + plan.tokens.astype(np.uint64) * weight[positions][:, None]
         self._states[:busy] = states
 
-        ancestors = plan.ancestors[:, :, :time]
-        history = np.take_along_axis(self._cache[:busy, :time].transpose(0, 2, 1), np.maximum(ancestors, 0), axis=1)
-        past = (np.arange(time) <= positions[:, None])[:, None]
-        if ((ancestors >= 0) != past).any():
+        past = (np.arange(plan.ancestors.shape[2]) <= positions[:, None])[:, None]
+        if ((plan.ancestors >= 0) != past).any():
             raise ValueError("ancestors must name a beam up to a slot's position and -1 after it")
-        read = self._seeds[:busy, None] + (np.where(past, history, 0).astype(np.uint64) * weight).sum(axis=2)
+        ancestors = np.maximum(plan.ancestors[:, :, :time], 0)
+        history = np.take_along_axis(self._cache[:busy, :time].transpose(0, 2, 1), ancestors, axis=1)
+        history = np.where(past[:, :, :time], history, 0).astype(np.uint64)
+        read = self._seeds[:busy, None] + (history * weight).sum(axis=2)
         alive = plan.scores > -np.inf
         if (read != states)[alive].any():
             raise ValueError("parents and ancestors of the plan tell different histories")

@@ -1,0 +1,262 @@
+"""The scheduler's policy, by properties and by examples."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from serving.engine.observer import RejectReason
+from serving.engine.scheduler import Demand, EngineLimits, Scheduler
+from serving.engine.throughput import Throughput
+
+LIMITS = EngineLimits(
+    queue_sentences=12, queue_tokens=200, running_tokens=300, rows=6, encode_tokens=60, patience_seconds=50
+)
+DEMANDS = st.builds(
+    Demand,
+    beam=st.sampled_from([1, 2, 4, 8]),
+    source_tokens=st.integers(1, 80),
+    state_tokens=st.integers(1, 400),
+    priority=st.integers(0, 1),
+    deadline=st.none(),
+)
+PATIENCE = st.one_of(st.none(), st.integers(-5, 100))
+
+
+def demand(
+    source_tokens: int = 4, *, beam: int = 1, state: int = 1, priority: int = 0, deadline: float | None = None
+) -> Demand:
+    return Demand(beam, source_tokens, state, priority, deadline)
+
+
+def begun(scheduler: Scheduler[str], now: float = 0.0) -> list[str]:
+    return [key for batch in scheduler.take(now).batches for key in batch.keys]
+
+
+class Policy(RuleBasedStateMachine):
+    """Random work against a plain account of where every sentence is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scheduler: Scheduler[int] = Scheduler(LIMITS)
+        self.now = 0.0
+        self.next = 0
+        self.waiting: dict[int, tuple[Demand, tuple[int, float, int]]] = {}
+        self.running: dict[int, Demand] = {}
+        self.ended: set[int] = set()
+
+    @rule(demands=st.lists(DEMANDS, min_size=1, max_size=4), patience=PATIENCE)
+    def offer(self, demands: list[Demand], patience: int | None) -> None:
+        deadline = None if patience is None else self.now + patience
+        demands = [Demand(d.beam, d.source_tokens, d.state_tokens, d.priority, deadline) for d in demands]
+        items = [(self.next + i, d) for i, d in enumerate(demands)]
+        reason = self.scheduler.offer(items, self.now)
+        fits = (
+            len(self.waiting) + len(items) <= LIMITS.queue_sentences
+            and sum(d.source_tokens for d, _ in self.waiting.values()) + sum(d.source_tokens for d in demands)
+            <= LIMITS.queue_tokens
+        )
+        if reason in (RejectReason.QUEUE_FULL, RejectReason.TOKENS_FULL):
+            assert self.waiting
+            assert not fits
+        elif reason is RejectReason.DEADLINE:
+            assert deadline is not None
+        else:
+            assert reason is None
+            assert fits or not self.waiting
+            assert deadline is None or deadline > self.now
+            for key, d in items:
+                due = min(math.inf if deadline is None else deadline, self.now + LIMITS.patience_seconds)
+                self.waiting[key] = d, (-d.priority, due, key)
+        self.next += len(items)
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.waiting)))
+        assert self.scheduler.withdraw(key)
+        assert not self.scheduler.withdraw(key)
+        self.ended.add(key)
+        del self.waiting[key]
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.running)))
+        self.scheduler.release(key)
+        assert not self.scheduler.withdraw(key)
+        self.ended.add(key)
+        del self.running[key]
+
+    @rule(seconds=st.integers(0, 40))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule()
+    def take(self) -> None:
+        turn = self.scheduler.take(self.now)
+        late = {key for key, (d, _) in self.waiting.items() if d.deadline is not None and d.deadline <= self.now}
+        assert set(turn.expired) == late
+        assert len(turn.expired) == len(late)
+        for key in late:
+            self.ended.add(key)
+            del self.waiting[key]
+        ranks = {}
+        source_tokens = 0
+        for batch in turn.batches:
+            demands = [self.waiting[key][0] for key in batch.keys]
+            lengths = [d.source_tokens for d in demands]
+            assert {d.beam for d in demands} == {batch.beam}
+            assert max(lengths) <= 2 * max(min(lengths), 16)
+            assert (batch.tokens, batch.padding) == (sum(lengths), max(lengths) * len(lengths) - sum(lengths))
+            source_tokens += sum(lengths)
+            for key in batch.keys:
+                self.running[key], ranks[key] = self.waiting.pop(key)
+        assert source_tokens <= LIMITS.encode_tokens or len(ranks) == 1
+        # Whoever still waits is overtaken only by sentences of other lanes, and only while its own lane is full.
+        for d, rank in self.waiting.values():
+            for key, begun in ranks.items():
+                if rank < begun:
+                    assert self.running[key].beam != d.beam
+                    assert self.used(d.beam) == LIMITS.slots(d.beam)
+        assert not self.waiting or self.running
+
+    def used(self, beam: int) -> int:
+        return sum(d.beam == beam for d in self.running.values())
+
+    @invariant()
+    def accounts_agree(self) -> None:
+        scheduler = self.scheduler
+        assert scheduler.queue_depth == len(self.waiting)
+        assert scheduler.queue_tokens == sum(d.source_tokens for d, _ in self.waiting.values())
+        assert scheduler.running_slots == len(self.running)
+        assert scheduler.running_rows == sum(d.beam for d in self.running.values())
+        assert scheduler.running_tokens == sum(d.state_tokens for d in self.running.values())
+        assert scheduler.busy == bool(self.waiting or self.running)
+
+    @invariant()
+    def budgets_hold(self) -> None:
+        assert self.scheduler.running_tokens <= LIMITS.running_tokens or len(self.running) == 1
+        assert all(self.used(beam) <= LIMITS.slots(beam) for beam in (1, 2, 4, 8))
+
+    def teardown(self) -> None:
+        """Whatever was left runs to its end: nothing is lost."""
+        while self.waiting:
+            self.take()
+            for key in list(self.running):
+                self.scheduler.release(key)
+                self.ended.add(key)
+                del self.running[key]
+        for key in self.running:
+            self.scheduler.release(key)
+        assert not self.scheduler.busy
+
+
+TestPolicy = Policy.TestCase
+TestPolicy.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_priority_then_deadline_then_arrival() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1))
+    scheduler.offer([("running", demand())], 0)
+    assert begun(scheduler) == ["running"]
+    scheduler.offer([("late", demand(deadline=20)), ("late too", demand(deadline=20))], 0)
+    scheduler.offer([("soon", demand(deadline=10))], 0)
+    scheduler.offer([("urgent", demand(priority=1))], 0)
+    order: list[str] = []
+    for _ in range(4):
+        scheduler.release((["running", *order])[-1])
+        order += begun(scheduler)
+    assert order == ["urgent", "soon", "late", "late too"]
+
+
+def test_a_sentence_without_a_deadline_is_overtaken_for_so_long_only() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1, patience_seconds=30))
+    scheduler.offer([("running", demand())], 0)
+    begun(scheduler)
+    scheduler.offer([("patient", demand())], 0)
+    scheduler.offer([("eager", demand(deadline=25))], 20)
+    scheduler.offer([("newcomer", demand(deadline=33))], 31)
+    order: list[str] = []
+    for _ in range(3):
+        scheduler.release((["running", *order])[-1])
+        order += begun(scheduler, now=24)
+    assert order == ["eager", "patient", "newcomer"]
+
+
+def test_small_sentences_do_not_starve_a_large_one() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(running_tokens=100))
+    scheduler.offer([("half", demand(state=50))], 0)
+    begun(scheduler)
+    scheduler.offer([("large", demand(state=90, beam=2)), ("small", demand(state=1))], 0)
+    assert begun(scheduler) == []
+    scheduler.release("half")
+    assert begun(scheduler) == ["large", "small"]
+
+
+def test_a_full_lane_lets_other_lanes_pass() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=2))
+    scheduler.offer([(key, demand(beam=2)) for key in ("first", "second")], 0)
+    scheduler.offer([("greedy", demand(beam=1))], 0)
+    assert begun(scheduler) == ["first", "greedy"]
+
+
+def test_a_beam_wider_than_the_grid_has_one_slot() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=4))
+    scheduler.offer([("a", demand(beam=9)), ("b", demand(beam=9))], 0)
+    assert begun(scheduler) == ["a"]
+
+
+def test_encoder_batches_hold_similar_lengths() -> None:
+    scheduler: Scheduler[int] = Scheduler(EngineLimits())
+    scheduler.offer([(length, demand(length)) for length in (3, 16, 17, 32, 33, 60, 200)], 0)
+    batches = scheduler.take(0).batches
+    assert [batch.keys for batch in batches] == [(3, 16), (17, 32), (33, 60), (200,)]
+    assert [batch.padding for batch in batches] == [13, 15, 27, 0]
+
+
+def test_dead_heap_entries_are_swept() -> None:
+    scheduler: Scheduler[int] = Scheduler(EngineLimits(rows=1))
+    scheduler.offer([(-1, demand())], 0)
+    scheduler.take(0)
+    for key in range(5000):
+        scheduler.offer([(key, demand(deadline=1000))], 0)
+        scheduler.withdraw(key)
+    assert sum(map(len, scheduler._lanes.values())) + len(scheduler._expiries) < 200
+
+
+def test_a_deadline_behind_a_measured_backlog_is_refused() -> None:
+    scheduler: Scheduler[int] = Scheduler(EngineLimits(rows=1))
+    scheduler.offer([(key, demand(10)) for key in range(20)], 0)
+    scheduler.take(0)
+    for second in range(1, 6):  # ten source tokens a second
+        scheduler.release(second - 1)
+        scheduler.take(second)
+    wait = scheduler.wait_estimate()
+    assert wait is not None
+    assert 13.9 < wait < 14.1
+    assert scheduler.offer([(100, demand(deadline=5 + 13, priority=-1))], 5) is RejectReason.DEADLINE
+    assert scheduler.offer([(101, demand(deadline=5 + 15, priority=-1))], 5) is None
+    # Ahead of others: how long it will wait is not known, so it is taken.
+    assert scheduler.offer([(102, demand(deadline=5 + 1))], 5) is None
+
+
+def test_throughput_says_nothing_of_an_idle_server() -> None:
+    throughput = Throughput()
+    for now in range(0, 1000, 100):
+        throughput.took(5, now, backlog=False)
+    assert throughput.seconds_for(10) is None
+
+
+def test_throughput_follows_a_change() -> None:
+    throughput = Throughput()
+    for now in range(100):
+        throughput.took(10, now, backlog=True)
+    for now in range(100, 160):
+        throughput.took(1, now, backlog=True)
+    estimate = throughput.seconds_for(10)
+    assert estimate is not None
+    assert 9 < estimate < 10
