@@ -15,8 +15,8 @@ from grpc import aio
 
 from serving.api.admission import Admission
 from serving.api.call import REQUEST_ID_KEY, Call, current_call, request_id_of
+from serving.api.call_metrics import CallMetrics
 from serving.api.errors import code_of, status_of, trailing_metadata
-from serving.api.metrics import Metrics
 from serving.errors import FieldViolation, InvalidRequest, Overloaded, Unavailable
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # generic in the stubs only
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
     """Stands around the unary methods of one service; other services pass."""
 
-    def __init__(self, service: str, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, service: str, admission: Admission, metrics: CallMetrics) -> None:
         """Answers for the methods of ``service``."""
         self._service = service
         self._admission = admission
@@ -58,11 +58,11 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         call = Call(request_id_of(context.invocation_metadata()), method)
         current_call.set(call)
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
-        self._metrics.grpc_started.labels("unary", self._service, method).inc()
+        self._metrics.started(method)
         started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
         try:
-            response = await self._respond(parse, answer, raw, context)
+            response = await self._respond(call, parse, answer, raw, context)
             code = grpc.StatusCode.OK
         except asyncio.CancelledError:
             remaining = context.time_remaining()
@@ -76,14 +76,13 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             self._record(call, code, time.perf_counter() - started)
         return response
 
-    async def _respond(self, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
+    async def _respond(self, call: Call, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
         try:
             with self._admission.call():
                 return await answer(_parsed(parse, raw), context)
         except (Overloaded, Unavailable) as error:
-            call = current_call.get()
-            if call and not call.model:
-                self._metrics.refused_calls.labels(call.method, error.reason).inc()
+            if not call.model:
+                self._metrics.refused(call.method, error.reason)
             raise
 
     async def _abort(self, error: Exception, call: Call, context: Context) -> None:
@@ -93,11 +92,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         await context.abort(code_of(error), status.message, trailing_metadata(error, call.request_id))
 
     def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
-        metrics = self._metrics
-        metrics.grpc_handled.labels("unary", self._service, call.method, code.name).inc()
-        metrics.grpc_seconds.labels("unary", self._service, call.method).observe(seconds)
-        metrics.requests.labels(call.model, call.method, code.name).inc()
-        metrics.request_seconds.labels(call.model, call.method).observe(seconds)
+        self._metrics.ended(call, code, seconds)
         line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
         _LOG.info("call", extra=line | call.figures)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from serving.api.call import current_call
+from serving.errors import EngineFailure
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 
@@ -16,7 +17,7 @@ _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"
 class JsonFormatter(logging.Formatter):
     """Writes a record as one line of JSON: the message is the event, each key of ``extra`` a key of the line.
 
-    An exception is told by its types and frames, without its message: that can quote the text it failed on.
+    An exception is told by its types and frames, without most messages: those can quote the text they failed on.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -50,8 +51,9 @@ def _told(error: BaseException) -> list[dict[str, object]]:
             "type": f"{type(link).__module__}.{type(link).__qualname__}",
             "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
         }
-        if type(link).__module__.startswith("onnxruntime"):
-            told["message"] = str(link)  # the runtime sees token ids, never text
+        # The runtime sees token ids, never text, and what we say of an engine is written without.
+        if isinstance(link, EngineFailure) or type(link).__module__.startswith("onnxruntime"):
+            told["message"] = str(link)
         chain.append(told)
         link = link.__cause__ or link.__context__
     return chain

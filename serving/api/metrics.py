@@ -10,22 +10,23 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
+from serving.api.call_metrics import CALL_SECONDS, CallMetrics
 from serving.api.gpu import GpuCollector
 from serving.decoding.hypothesis import FinishReason
 from serving.engine.observer import DropReason, Outcome, RejectReason
 
-_REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _PHASE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _POWERS_OF_TWO = tuple(2.0**n for n in range(11))
 _RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class Metrics:
-    """Every metric that is counted as things happen; :mod:`serving.api.gauges` holds those that are read."""
+    """The registry, with every metric that is counted as things happen; :mod:`serving.api.gauges` reads the others."""
 
-    def __init__(self) -> None:
-        """Makes the registry with all families in it."""
+    def __init__(self, service: str) -> None:
+        """Makes all families; ``service`` is the full name of the gRPC service that is counted."""
         self.registry = registry = CollectorRegistry()
+        self.calls = CallMetrics(registry, service)
         ProcessCollector(registry=registry)
         registry.register(GpuCollector())
 
@@ -34,19 +35,6 @@ class Metrics:
 
         def histogram(name: str, help_: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(name, help_, labels, buckets=buckets, registry=registry)
-
-        grpc = ("grpc_type", "grpc_service", "grpc_method")
-        self.grpc_started = counter("grpc_server_started_total", "RPCs begun.", *grpc)
-        self.grpc_handled = counter("grpc_server_handled_total", "RPCs ended, by code.", *grpc, "grpc_code")
-        self.grpc_seconds = histogram("grpc_server_handling_seconds", "Duration of RPCs.", _REQUEST_SECONDS, *grpc)
-
-        self.requests = counter("dragoman_requests_total", "Requests by outcome.", "model", "method", "code")
-        self.request_seconds = histogram(
-            "dragoman_request_seconds", "From a request's arrival to its answer.", _REQUEST_SECONDS, "model", "method"
-        )
-        self.refused_calls = counter(
-            "dragoman_refused_calls_total", "Calls refused before any model saw them.", "method", "reason"
-        )
 
         self.rejections = counter("dragoman_rejections_total", "Sentences a queue refused.", "model", "reason")
         self.dropped = counter(
@@ -60,11 +48,9 @@ class Metrics:
         self.padding_tokens = counter("dragoman_padding_tokens_total", "Padding tokens encoded.", "model")
         self.target_tokens = counter("dragoman_target_tokens_total", "Target tokens of best hypotheses.", "model")
 
-        self.queue_seconds = histogram(
-            "dragoman_queue_seconds", "A sentence's wait for a slot.", _REQUEST_SECONDS, "model"
-        )
+        self.queue_seconds = histogram("dragoman_queue_seconds", "A sentence's wait for a slot.", CALL_SECONDS, "model")
         self.first_token_seconds = histogram(
-            "dragoman_time_to_first_token_seconds", "From acceptance to the first step.", _REQUEST_SECONDS, "model"
+            "dragoman_time_to_first_token_seconds", "From acceptance to the first step.", CALL_SECONDS, "model"
         )
         self.tokenize_seconds = histogram(
             "dragoman_tokenize_seconds", "Splitting and tokenizing a request.", _PHASE_SECONDS, "model"

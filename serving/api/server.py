@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, config: ServerConfig) -> None:
         """Prepares everything, listens on nothing yet."""
-        self.metrics = Metrics()
+        self.metrics = Metrics(SERVICE)
         self.models = ModelRegistry(config.default_model)
         self.admission = Admission(config.max_calls, config.max_calls_per_second)
         self.port = 0
@@ -39,7 +39,7 @@ class Server:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics)], options=_options(config)
+            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls)], options=_options(config)
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

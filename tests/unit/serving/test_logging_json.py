@@ -10,6 +10,7 @@ import pytest
 
 from serving.api.call import Call, current_call, request_id_of
 from serving.api.json_logs import set_up_logs
+from serving.errors import EngineFailure
 
 SECRET = "what the caller wrote"
 
@@ -59,11 +60,12 @@ def test_an_exception_is_told_without_its_message(stream: io.StringIO) -> None:
     assert "test_an_exception_is_told_without_its_message" in line["exception"][0]["frames"][0]
 
 
-def test_what_the_runtime_says_is_told(stream: io.StringIO) -> None:
+def test_what_the_runtime_and_the_engine_say_is_told(stream: io.StringIO) -> None:
     failure = type("Fail", (RuntimeError,), {"__module__": "onnxruntime.capi.onnxruntime_pybind11_state"})
-    logging.getLogger("serving.x").error("internal_error", exc_info=failure("node 7: out of memory"))
-    (line,) = lines(stream)
-    assert line["exception"][0]["message"] == "node 7: out of memory"
+    for error in (failure("node 7: out of memory"), EngineFailure("decoder step of beam size 4 failed")):
+        logging.getLogger("serving.x").error("internal_error", exc_info=error)
+    messages = [line["exception"][0]["message"] for line in lines(stream)]
+    assert messages == ["node 7: out of memory", "decoder step of beam size 4 failed"]
 
 
 def test_the_level_is_kept(stream: io.StringIO) -> None:

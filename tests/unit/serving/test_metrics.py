@@ -17,7 +17,7 @@ M = {"model": "toy/1"}
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics()
+    return Metrics("a.Service")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_names_follow_the_conventions(metrics: Metrics, model: EngineObserver) -
 
 
 def test_two_servers_in_one_process_count_apart(metrics: Metrics, model: EngineObserver) -> None:
-    other = Metrics()
+    other = Metrics("a.Service")
     ModelMetrics(other, "toy/1")
     model.finished(Outcome.OK, FinishReason.EOS, 1)
     assert other.registry.get_sample_value("dragoman_target_tokens_total", M) == 0
@@ -117,7 +117,7 @@ def test_gpu_gauges_are_absent_without_a_gpu(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Nvml, "open", classmethod(lambda cls: None))
     assert not list(GpuCollector().collect())
     assert not list(gpus(0).collect())
-    assert b"gpu" not in generate_latest(Metrics().registry)
+    assert b"gpu" not in generate_latest(Metrics("a.Service").registry)
 
 
 def test_each_gpu_has_its_series() -> None:
