@@ -1,0 +1,46 @@
+"""Who may import whom, and what a process that serves or calls really loads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT
+
+
+def test_the_import_contracts_hold(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(cache_dir=sys.argv[1]))",
+            str(tmp_path),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "never"),
+    [
+        ("serving.cli", {"torch", "onnx", "onnxscript", "pytorch_lightning", "training", "export"}),
+        (
+            "serving.client.cli",
+            {"torch", "numpy", "onnxruntime", "pydantic", "prometheus_client", "sentencepiece"}
+            | {"serving.engine", "serving.runtime", "serving.decoding", "serving.bundle", "serving.api"},
+        ),
+        ("training.cli", {"onnxruntime", "grpc", "serving", "export"}),
+        ("export.cli", {"grpc"}),
+    ],
+)
+def test_a_process_loads_only_what_it_may(module: str, never: set[str]) -> None:
+    program = f"import sys, {module}; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert module in loaded.stdout.split()
+    assert not never & set(loaded.stdout.split())
