@@ -32,7 +32,7 @@ class SlotBuffer(Protocol):
         ...
 
     def write(self, first: int, values: NDArray[np.generic]) -> None:
-        """Places ``values`` (slot, ...) from slot ``first`` on; its axes may be shorter than allocated, the rest is 0."""
+        """Places ``values`` (slot, ...) from slot ``first`` on; axes may be shorter, the rest is 0."""
         ...
 
     def read(self, slots: int) -> NDArray[np.generic]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -24,7 +25,7 @@ _MOST_BINDINGS = 512  # sizes that come back are few; forgetting the rest bounds
 class _Bound:
     binding: ort.IOBinding
     inputs: dict[str, NDArray[np.generic]]
-    outputs: dict[str, NDArray[np.generic]]
+    outputs: dict[str, NDArray[Any]]
 
 
 class StepBinding:
@@ -75,7 +76,13 @@ class StepBinding:
                 _fill(target, *values[name])
         self._session.run_with_iobinding(bound.binding, self._options)
         out = bound.outputs
-        return Candidates(**{name: out[name] for name in Candidates.__dataclass_fields__})  # type: ignore[arg-type]
+        return Candidates(
+            scores=out["candidate_scores"],
+            tokens=out["candidate_tokens"],
+            parents=out["candidate_parents"],
+            target_log_probs=out["target_log_probs"],
+            alignment=out["alignment"],
+        )
 
     def _bind(self, key: tuple[int, ...], buffers: Sequence[tuple[TensorSpec, SlotBuffer]]) -> _Bound:
         slots, time, _, edits, candidates = key

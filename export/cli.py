@@ -1,0 +1,120 @@
+"""``dragoman-export``: checkpoint in, verified bundle out."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from export.bundle import BundleOptions, limited, verify_bundle, write_bundle
+from export.errors import ExportError, VerificationError
+from export.verify import Evidence
+from serving.bundle.bundle import load_bundle
+from serving.bundle.manifest import Verification
+from serving.errors import StartupError
+from training import checkpoint as checkpoints
+from training.data.subwords import Subwords
+from training.errors import TrainingError
+
+_FEWEST_SENTENCES = 500
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 0, or 1 with every reason on standard error."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if not asked.verify and not asked.name:
+        parser.error("--name is required: the bundle is written to OUT_DIR/NAME/VERSION")
+    try:
+        record = _verify(asked) if asked.verify else _export(asked)
+    except VerificationError as error:
+        print("dragoman-export: verification failed, no bundle was written:", file=sys.stderr)
+        for reason in error.reasons:
+            print(f"  {reason}", file=sys.stderr)
+        return 1
+    except (ExportError, StartupError, TrainingError, OSError, UnicodeDecodeError) as error:
+        print(f"dragoman-export: {error}", file=sys.stderr)
+        return 1
+    print(record.model_dump_json(indent=1))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dragoman-export",
+        description="Exports a checkpoint to OUT_DIR/NAME/VERSION and verifies it against PyTorch; or, with --verify, "
+        "repeats the verification of BUNDLE against CHECKPOINT.",
+        usage="dragoman-export CHECKPOINT OUT_DIR --name NAME [options]\n"
+        "       dragoman-export --verify BUNDLE CHECKPOINT [options]",
+    )
+    parser.add_argument("first", type=Path, metavar="CHECKPOINT|BUNDLE")
+    parser.add_argument("second", type=Path, metavar="OUT_DIR|CHECKPOINT")
+    parser.add_argument("--verify", action="store_true", help="verify an existing bundle, write nothing")
+    parser.add_argument("--name", help="name of the bundle, such as en-fr")
+    parser.add_argument("--version", type=int, default=1, help="version of the bundle (default: 1)")
+    parser.add_argument(
+        "--weights",
+        choices=("fp32", "int8"),
+        default="fp32",
+        help="storage of the matrices; int8 rounds them per output channel and is multiplied out at load",
+    )
+    parser.add_argument("--max-source-tokens", type=int, default=128, help="default: 128")
+    parser.add_argument("--max-target-tokens", type=int, default=256, help="default: 256")
+    parser.add_argument(
+        "--sentences",
+        type=Path,
+        required=True,
+        help=f"source sentences to verify on, one a line, plain or .gz; at least {_FEWEST_SENTENCES}",
+    )
+    parser.add_argument("--references", type=Path, help="their translations, for BLEU")
+    parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
+    return parser
+
+
+def _export(asked: argparse.Namespace) -> Verification:
+    checkpoint = checkpoints.load(asked.first)
+    options = BundleOptions(
+        name=asked.name,
+        version=asked.version,
+        weights=asked.weights,
+        max_source_tokens=asked.max_source_tokens,
+        max_target_tokens=asked.max_target_tokens,
+    )
+    evidence = _evidence(asked, checkpoint, options.max_source_tokens, options.max_target_tokens)
+    target = write_bundle(checkpoint, asked.second, options, evidence)
+    print(f"dragoman-export: wrote {target}", file=sys.stderr)
+    return load_bundle(target).manifest.precisions["fp32"].verification
+
+
+def _verify(asked: argparse.Namespace) -> Verification:
+    limits = load_bundle(asked.first).manifest.limits
+    checkpoint = checkpoints.load(asked.second)
+    evidence = _evidence(asked, checkpoint, limits.max_source_tokens, limits.max_target_tokens)
+    return verify_bundle(asked.first, checkpoint, evidence)
+
+
+def _evidence(
+    asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint, max_source: int, max_target: int
+) -> Evidence:
+    sources = _lines(asked.sentences)
+    references = _lines(asked.references) if asked.references else []
+    if references and len(references) != len(sources):
+        raise ExportError(
+            f"{asked.references} has {len(references)} lines, {asked.sentences} has {len(sources)}: give parallel files"
+        )
+    evidence = Evidence(sources[: asked.max_sentences], references[: asked.max_sentences], max_target)
+    evidence = limited(evidence, Subwords(checkpoint.source_tokenizer_bytes), max_source)
+    if len(evidence.sources) < _FEWEST_SENTENCES:
+        raise ExportError(
+            f"{asked.sentences} gives {len(evidence.sources)} sentences of 1 to {max_source} tokens, "
+            f"verification needs {_FEWEST_SENTENCES}: give more"
+        )
+    return evidence
+
+
+def _lines(path: Path) -> list[str]:
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
+    return text.removesuffix("\n").split("\n")

@@ -1,0 +1,17 @@
+"""What export raises on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ExportError(Exception):
+    """The model cannot become a graph, or the graph is not what was declared."""
+
+
+class VerificationError(ExportError):
+    """The export does not do what the model does; lists every reason."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("verification failed: " + "; ".join(reasons))
+        self.reasons = tuple(reasons)
