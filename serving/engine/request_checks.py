@@ -72,7 +72,8 @@ def prefix_violations(
 ) -> list[FieldViolation]:
     """Checks that each target prefix, as tokens, leaves the translation within its length limit."""
     longest = manifest.limits.max_target_tokens
-    longest = longest if options.max_length is None else min(options.max_length, longest)
+    if options.max_length is not None and 1 <= options.max_length <= longest:
+        longest = options.max_length
     return [
         FieldViolation(
             f"options.target_prefixes[{index}]",

@@ -17,6 +17,7 @@ _WORD_BORDER = re.compile(r"\s+(?=\S)")
 _CLAUSE_BORDER = re.compile(r"(?:[,;:)\]\u00bb\u201d\u2013\u2014\u060c\u061b]\s+|[\u3001\uff0c\uff1b\uff1a])(?=\S)")
 _NOT_BLANK = re.compile(r"\S(?:.*\S)?", re.DOTALL)
 _SPACE = re.compile(r"\s")
+_WIDE_GAP = re.compile(r"\s{2,}|[^\S ]")  # white space other than one plain space
 _BLOCK = 8192  # characters given to sentencex at once: on some texts its time is quadratic
 
 
@@ -31,9 +32,9 @@ class Part:
 def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) -> list[Part]:
     """Splits a text into parts of at most ``limit`` source tokens.
 
-    No part spans a line break, so that the breaks survive translation. Within a line each part takes as many whole
-    sentences as fit. A sentence that does not fit alone is cut at a clause border, else between words, else between
-    tokens. A single character of more than ``limit`` tokens stays whole.
+    No part spans a line break, nor anything but a single space or nothing between sentences: the model would not keep
+    it. Otherwise each part takes as many whole sentences as fit. A sentence that does not fit alone is cut at a clause
+    border, else between words, else between tokens. A single character of more than ``limit`` tokens stays whole.
 
     Args:
         text: Any text.
@@ -72,27 +73,38 @@ def join(text: str, parts: Sequence[Part], translations: Sequence[str]) -> tuple
 def _cut(line: str, limit: int, tokenizer: SubwordTokenizer, language: str) -> Iterator[tuple[int, int]]:
     """Cuts one line; the pieces follow each other without a gap."""
     starts = _token_starts(line, tokenizer)
-    if len(starts) <= limit:
+    if len(starts) <= limit and not _WIDE_GAP.search(line):
         yield 0, len(line)
         return
+    sentences = sentence_borders(line, language)
     borders = (
-        sentence_borders(line, language),
+        sentences,
         [match.end() for match in _CLAUSE_BORDER.finditer(line)],
         [match.end() for match in _WORD_BORDER.finditer(line)],
     )
+    walls = [border for border in sentences if _WIDE_GAP.fullmatch(_gap_before(line, border))] + [len(line)]
     position = 0
     while position < len(line):
+        wall = walls[bisect_right(walls, position)]
         first = bisect_left(starts, position)
         take = limit
         while True:
             reach = starts[first + take] if first + take < len(starts) else len(line)
-            end = _last_border(borders, position, reach) if reach < len(line) else reach
+            end = wall if wall <= reach else _last_border(borders, position, reach)
             # A piece is normalised by itself, so it may have more tokens than it had within its line.
             if take == 1 or tokenizer.count(line[position:end]) <= limit:
                 break
             take = max(1, take * 3 // 4)
         yield position, end
         position = end
+
+
+def _gap_before(line: str, position: int) -> str:
+    """The white space that ends at ``position``."""
+    begin = position
+    while begin and line[begin - 1].isspace():
+        begin -= 1
+    return line[begin:position]
 
 
 def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> int:

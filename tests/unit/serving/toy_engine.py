@@ -205,7 +205,7 @@ def subword_model(byte_fallback: bool = True) -> bytes:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS.splitlines()),
         model_writer=model,
-        vocab_size=400 if byte_fallback else 120,
+        vocab_size=350 if byte_fallback else 100,
         character_coverage=1.0,
         byte_fallback=byte_fallback,
         pad_id=PAD,
