@@ -101,24 +101,21 @@ class TranslationTask(lightning.LightningModule):
         return loss / gold.shape[0], likelihood / gold.shape[0]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed the generators from the batch's place in the endless order."""
+        """Seed the generators from the batch's place in the endless order, and remember where the data stands.
+
+        Checkpoints are only written between steps, so one written later than this counts the batch as trained on. The
+        hook at the end of a step would be too late: it runs after the callbacks', which save.
+        """
         place = (self.config.seed, batch.after.epoch, batch.after.batch, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        self.position = batch.after
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the smoothed loss of a batch, a float32 scalar."""
         return self._losses(batch)[0]
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Remember where the data stands."""
-        self.position = batch.after
-
     def on_validation_start(self) -> None:
         """Validate the averaged weights."""
-        self.average.swap()
-
-    def on_validation_end(self) -> None:
-        """Go on training with the live ones."""
         self.average.swap()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -127,7 +124,7 @@ class TranslationTask(lightning.LightningModule):
         self.log("valid/loss", loss, batch_size=int(batch.mask.sum()), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Translate the dev set greedily and log BLEU and chrF."""
+        """Translate the dev set greedily, log BLEU and chrF, and go back to the live weights."""
         texts = translate_greedily(
             self.model,
             self.valid.sources,
@@ -142,6 +139,8 @@ class TranslationTask(lightning.LightningModule):
             "loss": float(self.trainer.callback_metrics["valid/loss"]),
         }
         self.log_dict({"valid/bleu": result.bleu, "valid/chrf": result.chrf}, rank_zero_only=True)
+        # Back to the live weights here: callbacks save checkpoints before this module's `on_validation_end`.
+        self.average.swap()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add everything that makes the checkpoint stand alone, and what an exact resume needs."""

@@ -1,0 +1,131 @@
+"""What both families promise: stepping equals teacher forcing, and padding and neighbours change nothing."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from training.data.batches import make_batch
+from training.errors import ModelError
+from training.models.attention import AttentionKind
+from training.models.build import ModelSettings, build_model
+from training.models.contract import TranslationModel, Vocabulary
+from training.models.rnn import AttentionRnn, RnnSettings
+from training.models.transformer import Transformer, TransformerSettings
+
+SMALL = TransformerSettings(dim=16, heads=4, feedforward_dim=24, encoder_layers=2, decoder_layers=2, max_positions=40)
+RNN = RnnSettings(embedding_dim=8, hidden_dim=12, attention_dim=10)
+
+MODELS: dict[str, ModelSettings] = {
+    "pre-norm": SMALL,
+    "marian-like": replace(SMALL, norm="post", activation="silu", output_bias=True),
+    "bart-like": replace(
+        SMALL,
+        norm="post",
+        activation="gelu",
+        positions="learned",
+        position_offset=2,
+        embedding_norm=True,
+        scale_embedding=False,
+        output_bias=True,
+    ),
+    "no-bias-untied": replace(SMALL, bias=False, tie="none", encoder_layers=3, decoder_layers=1),
+    "lstm-bahdanau": RNN,
+    "gru-general": replace(RNN, cell="gru", attention="luong_general", encoder_layers=2, decoder_layers=2),
+    "lstm-dot": replace(RNN, attention="luong_dot", bidirectional=False, decoder_layers=2, tie="target"),
+    "gru-dot": replace(RNN, cell="gru", attention="luong_dot", bidirectional=False, tie="none"),
+}
+SOURCES = [[5, 9, 7, 4, 11], [6], [8, 8, 12]]
+TARGETS = [[7, 5, 20], [9, 10, 11, 12, 13, 6], []]
+
+
+def make(name: str, vocabulary: Vocabulary) -> TranslationModel[Any]:
+    torch.manual_seed(3)
+    model = build_model(MODELS[name], vocabulary).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_stepping_equals_teacher_forcing(name: str, vocabulary: Vocabulary) -> None:
+    model = make(name, vocabulary)
+    batch = make_batch(SOURCES, TARGETS, vocabulary)
+    with torch.no_grad():
+        forced = model(batch.source, batch.lengths, batch.target_in)
+        state = model.encode(batch.source, batch.lengths)
+        for time in range(batch.target_in.shape[1]):
+            logits, state = model.decode_step(batch.target_in[:, time], state)
+            torch.testing.assert_close(logits, forced[:, time], atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_row_depends_on_neither_padding_nor_neighbours(name: str, vocabulary: Vocabulary) -> None:
+    model = make(name, vocabulary)
+    together = make_batch(SOURCES, TARGETS, vocabulary)
+    with torch.no_grad():
+        logits = model(together.source, together.lengths, together.target_in)
+        for row in range(3):
+            alone = make_batch([SOURCES[row]], [TARGETS[row]], vocabulary)
+            expected = model(alone.source, alone.lengths, alone.target_in)[0]
+            torch.testing.assert_close(logits[row, : len(expected)], expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_selecting_rows_forks_and_reorders_hypotheses(name: str, vocabulary: Vocabulary) -> None:
+    model = make(name, vocabulary)
+    batch = make_batch(SOURCES, [[7], [9], [10]], vocabulary)
+    with torch.no_grad():
+        _, state = model.decode_step(batch.target_in[:, 0], model.encode(batch.source, batch.lengths))
+        straight, _ = model.decode_step(torch.tensor([7, 9, 10]), state)
+        rows = torch.tensor([2, 0, 0])
+        selected, _ = model.decode_step(torch.tensor([10, 7, 7]), state.select(rows))
+    torch.testing.assert_close(selected, straight[rows], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_learns(name: str, vocabulary: Vocabulary) -> None:
+    model = make(name, vocabulary)
+    batch = make_batch(SOURCES, TARGETS, vocabulary)
+    logits = model(batch.source, batch.lengths, batch.target_in)[batch.mask]
+    torch.nn.functional.cross_entropy(logits, batch.target_out[batch.mask]).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_queries_of_a_beam_share_one_source(vocabulary: Vocabulary) -> None:
+    model = make("lstm-bahdanau", vocabulary)
+    assert isinstance(model, AttentionRnn)
+    batch = make_batch(SOURCES[:1], [[7]], vocabulary)
+    with torch.no_grad():
+        states, final = model.encode_states(batch.source, batch.lengths)
+        memory, first = model.remember(states, batch.lengths), model.bridge(final)
+        tokens = torch.tensor([[7, 9, 10]])
+        grid = tuple(part.expand(1, 3, -1) for part in first)
+        output, _, weights = model.step(model.embed_target(tokens), grid, memory)
+        for beam in range(3):
+            alone, _, _ = model.step(model.embed_target(tokens[:, beam : beam + 1]), first, memory)
+            torch.testing.assert_close(output[:, beam : beam + 1], alone)
+    assert weights.shape == (1, 3, 6)
+
+
+def test_marian_and_bart_sizes_have_a_counterpart(vocabulary: Vocabulary) -> None:
+    bart = make("bart-like", vocabulary)
+    assert isinstance(bart, Transformer)
+    names = dict(bart.named_parameters())
+    assert names["source_positions.weight"].shape == (42, 16)
+    assert {"source_embedding_norm.weight", "vocab_projection.bias"} <= names.keys()
+    assert isinstance(bart.decoder_norm, torch.nn.Identity)
+    marian = make("marian-like", vocabulary)
+    assert "source_positions.weight" not in dict(marian.named_parameters())
+
+
+def test_contradictions_are_refused(vocabulary: Vocabulary) -> None:
+    with pytest.raises(ModelError, match="3 heads do not divide"):
+        TransformerSettings(dim=16, heads=3)
+    with pytest.raises(ModelError, match="luong_general"):
+        RnnSettings(attention="luong_dot", bidirectional=True)
+    split = replace(vocabulary, source_size=30, shared=False)
+    with pytest.raises(ModelError, match="vocabularies differ"):
+        build_model(SMALL, split)
+    assert build_model(replace(SMALL, tie="target"), split).vocabulary == split
