@@ -93,9 +93,9 @@ def toy_tokenizer() -> SubwordTokenizer:
 
 
 def toy_runner(manifest: Manifest) -> ToyRunner:
-    """A runner that copies what it reads."""
+    """A runner that copies what it reads, so surely that no beam finds something better."""
     (nan_token,) = toy_tokenizer().encode_prefix(NAN_TEXT)
-    return ToyRunner(ToyModel(toy_tokenizer().target_size, manifest.special_ids, nan_token=nan_token))
+    return ToyRunner(ToyModel(toy_tokenizer().target_size, manifest.special_ids, nan_token=nan_token, peak=16.0))
 
 
 @dataclass
