@@ -179,6 +179,9 @@ class ToyGrid:
     def keep(self, order: Ints) -> None:
         """Keeps some slots and frees the rest.
 
+        Args:
+            order: Slot i gets what slot ``order[i]`` held. Shape (kept slot,), int64.
+
         Raises:
             ValueError: ``order`` repeats a slot, names an idle one, or moves one up.
         """

@@ -3,85 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.bundle.manifest import Manifest
 from serving.decoding.hypothesis import FinishReason
-from serving.decoding.options import Sampling
 from serving.engine.observer import Outcome
 from serving.engine.preparation import default_max_length
 from serving.engine.request_checks import ServingLimits
 from serving.engine.translation import (
     LongInputPolicy,
-    Translation,
     TranslationOptions,
     TranslationRequest,
-    TranslationResult,
 )
-from serving.engine.translator import Translator
-from serving.errors import DeadlineExceeded, EngineFailure, InvalidRequest, Overloaded, Unavailable
-from serving.runtime.toy_runner import ToyModel
-from tests.unit.serving.toy_engine import IDS, PATIENCE, Gate, Recorder, Toy, manifest, tokenizer, toy_engine
-
-TEXT = "The cat sat on the mat."
-LONG = "The cat sat on the mat. Where is the train station?  I drink milk.\n\nA man is standing on a ladder. " * 3
-
-
-@dataclasses.dataclass
-class Served:
-    translator: Translator
-    toy: Toy
-    seen: Recorder
-
-    def translate(self, *texts: str, **options: object) -> tuple[Translation, ...]:
-        return self.ask(*texts, **options).translations
-
-    def ask(self, *texts: str, **options: object) -> TranslationResult:
-        chosen = TranslationOptions(**options)  # type: ignore[arg-type]
-        return self.translator.translate_blocking(TranslationRequest(texts, chosen, request_id="test"))
-
-
-@contextmanager
-def served(
-    described: Manifest | None = None,
-    *,
-    reverse: bool = False,
-    gate: Gate | None = None,
-    limits: ServingLimits | None = None,
-    **engine_limits: int,
-) -> Iterator[Served]:
-    described = described or manifest()
-    subwords = tokenizer(reverse_source=reverse)
-    # A model that reads the source reversed undoes that, so that the text comes back as it was.
-    model = ToyModel(described.vocabulary_size, IDS, reverse=reverse, peak=12.0)
-    with toy_engine(model, gate=gate, **engine_limits) as toy:
-        seen = Recorder()
-        translator = Translator(described, subwords, toy.engine, limits=limits, observer=seen)
-        try:
-            yield Served(translator, toy, seen)
-        finally:
-            translator.close()
+from serving.errors import DeadlineExceeded, EngineFailure, Overloaded, Unavailable
+from tests.unit.serving.toy_engine import PATIENCE, Gate, tokenizer
+from tests.unit.serving.toy_translator import LONG, TEXT, Served, served, violations
 
 
 @pytest.fixture(scope="module")
 def copy() -> Iterator[Served]:
     with served() as made:
         yield made
-
-
-def violations(copy: Served, *texts: str, **options: object) -> dict[str, str]:
-    with pytest.raises(InvalidRequest) as refused:
-        copy.translate(*texts, **options)
-    fields = [violation.field for violation in refused.value.violations]
-    assert len(fields) == len(set(fields))
-    return {violation.field: violation.description for violation in refused.value.violations}
 
 
 # Answers.
@@ -233,106 +179,6 @@ def test_the_default_length_limit_follows_the_source(source: int, minimum: int, 
 def test_a_minimum_length_holds(copy: Served) -> None:
     (translation,) = copy.translate("A cat.", min_length=25)
     assert len(translation.hypotheses[0].tokens) >= 25
-
-
-# Options.
-
-
-def test_a_prefix_begins_its_own_translation(copy: Served) -> None:
-    first, second = copy.translate(TEXT, TEXT, prefixes=("Le chat", ""))
-    assert first.hypotheses[0].text.startswith("Le chat")
-    assert second.hypotheses[0].text == TEXT
-
-
-def test_a_prefix_belongs_to_the_first_part(copy: Served) -> None:
-    (translation,) = copy.translate(LONG, prefixes=("Ein Hund",), long_input=LongInputPolicy.SPLIT)
-    assert translation.hypotheses[0].text.count("Ein Hund") == 1
-    assert translation.hypotheses[0].text.startswith("Ein Hund")
-
-
-def test_sampling_without_a_beam_size_takes_one_row(copy: Served) -> None:
-    before = len(copy.toy.steps)
-    drawn = [copy.translate(TEXT, sampling=Sampling(temperature=9.0, seed=s))[0].hypotheses[0].text for s in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert {beam for _, beam in copy.toy.steps[before:]} == {1}
-
-
-def test_unset_options_are_the_models(copy: Served) -> None:
-    before = len(copy.toy.steps)
-    copy.translate(TEXT)
-    assert {beam for _, beam in copy.toy.steps[before:]} == {manifest().defaults.beam_size}
-
-
-NAN, INF = float("nan"), float("inf")
-
-
-@pytest.mark.parametrize(
-    ("options", "field", "limit"),
-    [
-        ({"beam_size": 0}, "options.beam_size", "from 1 to 16"),
-        ({"beam_size": 17}, "options.beam_size", "from 1 to 16"),
-        ({"beam_size": 4, "n_best": 5}, "options.n_best", "the beam size"),
-        ({"n_best": 0}, "options.n_best", "from 1"),
-        ({"length_penalty": NAN}, "options.length_penalty", "from 0 to 10"),
-        ({"length_penalty": -INF}, "options.length_penalty", "from 0 to 10"),
-        ({"length_penalty": -0.1}, "options.length_penalty", "from 0 to 10"),
-        ({"min_length": -1}, "options.min_length", "from 0"),
-        ({"min_length": 101}, "options.min_length", "100"),
-        ({"min_length": 6, "max_length": 5}, "options.min_length", "options.max_length"),
-        ({"max_length": 0}, "options.max_length", "from 1 to 100"),
-        ({"max_length": 101}, "options.max_length", "from 1 to 100"),
-        ({"no_repeat_ngram_size": -1}, "options.no_repeat_ngram_size", "from 0"),
-        ({"repetition_penalty": 0.0}, "options.repetition_penalty", "above 0"),
-        ({"repetition_penalty": INF}, "options.repetition_penalty", "at most 100"),
-        ({"repetition_penalty": NAN}, "options.repetition_penalty", "nan"),
-        ({"prefixes": ("a", "b")}, "options.target_prefixes", "2 entries for 1 texts"),
-        ({"prefixes": ("cat " * 9,), "max_length": 3}, "options.target_prefixes[0]", "3 at most"),
-        ({"prefixes": ("Katze " * 60,)}, "options.target_prefixes[0]", "100 at most"),
-        ({"sampling": Sampling(temperature=0.0)}, "options.sampling.temperature", "above 0"),
-        ({"sampling": Sampling(temperature=NAN)}, "options.sampling.temperature", "above 0"),
-        ({"sampling": Sampling(top_k=-1)}, "options.sampling.top_k", "the vocabulary's size"),
-        ({"sampling": Sampling(top_p=0.0)}, "options.sampling.top_p", "at most 1"),
-        ({"sampling": Sampling(top_p=1.5)}, "options.sampling.top_p", "at most 1"),
-        ({"sampling": Sampling(seed=2**63)}, "options.sampling.seed", "from"),
-        ({"sampling": Sampling(), "beam_size": 2}, "options.beam_size", "sampling needs 1"),
-    ],
-)
-def test_a_bad_option_is_named_with_its_limit(copy: Served, options: dict[str, object], field: str, limit: str) -> None:
-    found = violations(copy, TEXT, **options)
-    assert list(found) == [field]
-    assert limit in found[field]
-
-
-def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
-    found = violations(
-        copy,
-        TEXT,
-        LONG,
-        beam_size=99,
-        n_best=77,
-        length_penalty=NAN,
-        max_length=0,
-        min_length=-1,
-        no_repeat_ngram_size=-1,
-        repetition_penalty=-1.0,
-        prefixes=("a",),
-        sampling=Sampling(temperature=-1, top_k=-1, top_p=2, seed=2**70),
-    )
-    assert sorted(found) == [
-        "contents[1]",
-        "options.beam_size",
-        "options.length_penalty",
-        "options.max_length",
-        "options.min_length",
-        "options.n_best",
-        "options.no_repeat_ngram_size",
-        "options.repetition_penalty",
-        "options.sampling.seed",
-        "options.sampling.temperature",
-        "options.sampling.top_k",
-        "options.sampling.top_p",
-        "options.target_prefixes",
-    ]
 
 
 # The engine's side.

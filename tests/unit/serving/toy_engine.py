@@ -7,6 +7,7 @@ import io
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from serving.decoding.options import DecodingOptions, Sampling
 from serving.engine.engine import Engine
 from serving.engine.observer import DropReason, Outcome, RejectReason, SilentObserver
 from serving.engine.scheduler import EngineLimits
-from serving.engine.submission import Sentence
+from serving.engine.submission import Decoded, Sentence
 from serving.runtime.toy_runner import ToyModel, ToyRunner
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -172,6 +173,11 @@ def sentence(
     """A sentence of these tokens."""
     options = DecodingOptions(max_length=max_length, beam_size=beam, n_best=n_best, sampling=sampling)
     return Sentence(np.array([*tokens, EOS]), options, deadline, priority, request_id=f"request-{tokens[0]}")
+
+
+def tokens_of(future: Future[tuple[Decoded, ...]]) -> list[tuple[int, ...]]:
+    """The best tokens of each sentence of a submission."""
+    return [decoded.hypotheses[0].tokens for decoded in future.result(PATIENCE)]
 
 
 def random_sentences(count: int, seed: int = 0) -> list[Sentence]:
