@@ -102,11 +102,11 @@ def encode_pairs(
     while chunk := list(islice(stream, _ENCODE_LINES)):
         sources, targets = source.encode([p.source for p in chunk]), target.encode([p.target for p in chunk])
         for pair, left, right in zip(chunk, sources, targets, strict=True):
-            if max(len(left), len(right)) > max_tokens:
-                report.kept -= 1
-                report.removed["too_many_tokens"] += 1
+            if 0 < len(left) <= max_tokens and 0 < len(right) <= max_tokens:
+                yield EncodedPair(left, right, label_index[pair.label])
                 continue
-            yield EncodedPair(left, right, label_index[pair.label])
+            report.kept -= 1
+            report.removed["too_many_tokens" if left and right else "empty"] += 1
 
 
 def prepare_corpus(settings: CorpusSettings, cache: Path, seed: int = 0) -> PreparedCorpus:

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,19 +86,20 @@ def write_store(
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     try:
         totals = dict.fromkeys(_SIDES, 0)
-        tokens = {side: (partial / f"{side}.tokens").open("wb") for side in _SIDES}
-        offsets = {side: (partial / f"{side}.offsets").open("wb") for side in _SIDES}
-        for side in _SIDES:
-            offsets[side].write(np.int64(0).tobytes())
-        with (partial / "labels").open("wb") as labels:
+        with ExitStack() as stack:
+            tokens, offsets = (
+                {side: stack.enter_context((partial / f"{side}.{kind}").open("wb")) for side in _SIDES}
+                for kind in ("tokens", "offsets")
+            )
+            labels = stack.enter_context((partial / "labels").open("wb"))
+            for side in _SIDES:
+                offsets[side].write(np.int64(0).tobytes())
             for pair in pairs:
                 for side, ids in (("source", pair.source), ("target", pair.target)):
                     tokens[side].write(np.asarray(ids, dtype=dtype).tobytes())
                     totals[side] += len(ids)
                     offsets[side].write(np.int64(totals[side]).tobytes())
                 labels.write(np.int16(pair.label).tobytes())
-        for handle in (*tokens.values(), *offsets.values()):
-            handle.close()
         header = {"dtype": np.dtype(dtype).name, "label_names": label_names, "facts": facts}
         (partial / "store.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)

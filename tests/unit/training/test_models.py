@@ -8,7 +8,6 @@ import torch
 
 from training.data.batches import make_batch
 from training.errors import ModelError
-from training.models.attention import AttentionKind
 from training.models.build import ModelSettings, build_model
 from training.models.contract import TranslationModel, Vocabulary
 from training.models.rnn import AttentionRnn, RnnSettings
