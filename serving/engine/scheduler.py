@@ -50,9 +50,9 @@ class EngineLimits:
     queue_tokens: int = 262_144
     running_tokens: int = 131_072
     rows: int = 256
-    encode_tokens: int = 8_192
+    encode_tokens: int = 2_048
     patience_seconds: float = 30.0
-    idle_lanes: int = 4
+    idle_lanes: int = 2
 
     def slots(self, beam: int) -> int:
         """Slots of the lane for a beam size."""
