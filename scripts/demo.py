@@ -64,7 +64,7 @@ def _wait_until_ready(server: subprocess.Popen[str]) -> dict[str, object] | None
     assert server.stderr
     last: deque[str] = deque(maxlen=20)
     for line in server.stderr:
-        last.append(line)
+        last.append(line.rstrip())
         try:
             said = json.loads(line)
         except ValueError:  # not a line of its log
