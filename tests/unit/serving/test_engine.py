@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from serving.errors import Cancelled, DeadlineExceeded, Overloaded
 from tests.unit.serving.toy_engine import (
     EOS,
     MODEL,
+    NAN_TOKEN,
     PATIENCE,
     Gate,
     Toy,
@@ -278,3 +280,53 @@ def test_idle_lanes_are_given_up_but_for_a_few() -> None:
         toy.engine.submit([sentence(5, beam=5)]).future.result(PATIENCE)
         assert toy.engine.join(PATIENCE)
         assert toy.engine.snapshot().state_bytes == held > 0
+
+
+def test_an_idle_engine_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = 0
+
+    def counted() -> int:
+        nonlocal rounds
+        rounds += 1
+        return 0
+
+    with toy_engine() as toy:
+        monkeypatch.setattr(toy.runner, "state_bytes", counted)
+        for _ in range(3):
+            toy.engine.submit([sentence(5, 6)]).future.result(PATIENCE)
+            for _ in range(1000):
+                toy.engine.snapshot()
+        toy.engine.stop(PATIENCE)
+        assert rounds == len(toy.steps) == 9
+
+
+def test_many_threads_submit_and_cancel_and_nobody_gets_another_ones_answer() -> None:
+    wrong: list[object] = []
+
+    def caller(number: int) -> None:
+        rng = np.random.default_rng(number)
+        for _ in range(20):
+            needle = tuple(int(token) for token in rng.integers(4, NAN_TOKEN, rng.integers(1, 12)))
+            submission = toy.engine.submit([sentence(*needle, beam=int(rng.choice([1, 2, 3])))] * 2)
+            if rng.random() < 0.3:
+                submission.cancel()
+            try:
+                answers = tokens_of(submission.future)
+            except Cancelled:
+                continue
+            if answers != [needle] * 2:
+                wrong.append((needle, answers))
+
+    with toy_engine(rows=6) as toy:
+        threads = [threading.Thread(target=caller, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        assert toy.engine.join(PATIENCE)
+        assert not wrong
+        counts = toy.seen.counts
+        assert counts[Outcome.OK] + counts[Outcome.CANCELLED] == counts["submitted"] == 320
+        assert counts[Outcome.OK] > 160
+        assert toy.engine.snapshot().running_slots == 0
+        assert max(toy.seen.freed_after, default=0) <= 2

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from serving.decoding.options import Sampling
+from serving.decoding.step import Ints
 from serving.engine.observer import Outcome
 from serving.errors import EngineFailure, Unavailable
+from serving.runtime.toy_runner import ToyGrid
 from tests.unit.serving.toy_engine import NAN_TOKEN, PATIENCE, Gate, Toy, sentence, tokens_of, toy_engine
 
 
@@ -182,3 +184,42 @@ def test_an_observer_that_raises_leaves_nobody_waiting(
         with pytest.raises(EngineFailure):
             submissions[1].future.result(PATIENCE)
         assert toy.engine.join(PATIENCE)
+
+
+def test_a_grid_that_cannot_free_slots_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(grid: ToyGrid, order: Ints) -> None:
+        raise RuntimeError("device lost")
+
+    gate = Gate()
+    with toy_engine(gate=gate) as toy:
+        leaves, stays = toy.engine.submit([sentence(*range(5, 15))]), toy.engine.submit([sentence(*range(6, 16))])
+        gate.reached()
+        monkeypatch.setattr(ToyGrid, "keep", broken)
+        leaves.cancel()
+        gate.let()
+        for submission in (leaves, stays):
+            with pytest.raises(EngineFailure):
+                submission.future.result(PATIENCE)
+        monkeypatch.undo()
+        gate.open()
+        assert tokens_of(toy.engine.submit([sentence(7)]).future) == [(7,)]
+        assert toy.engine.snapshot().running_slots == 0
+
+
+def test_a_grid_that_cannot_be_made_fails_those_who_need_it(caplog: pytest.LogCaptureFixture) -> None:
+    with toy_engine() as toy:
+        make = toy.runner.grid
+
+        def no_memory(beam: int, slots: int) -> ToyGrid:
+            if beam == 2:
+                raise MemoryError
+            return make(beam, slots)
+
+        toy.runner.grid = no_memory  # type: ignore[method-assign]
+        failed = toy.engine.submit([sentence(5, beam=2)])
+        fine = toy.engine.submit([sentence(6)])
+        with pytest.raises(EngineFailure):
+            failed.future.result(PATIENCE)
+        assert tokens_of(fine.future) == [(6,)]
