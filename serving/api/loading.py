@@ -46,12 +46,12 @@ def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics)
 
 
 def bundle_directories(models: Path) -> list[Path]:
-    """Finds every ``NAME/VERSION`` directory that holds a manifest.
+    """Finds every ``NAME/VERSION`` directory that holds a manifest; hidden ones are exports in progress.
 
     Raises:
         StartupError: There is none.
     """
-    found = sorted(path.parent for path in models.glob(f"*/*/{MANIFEST_FILE}"))
+    found = sorted(path.parent for path in models.glob(f"[!.]*/[!.]*/{MANIFEST_FILE}"))
     if not found:
         raise StartupError(f"no NAME/VERSION/{MANIFEST_FILE} in {models}; give --models a directory of bundles")
     return found

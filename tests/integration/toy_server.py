@@ -72,7 +72,7 @@ def toy_manifest(name: str = "toy", version: int = 1, source: str = "en", target
 
 
 @cache
-def toy_tokenizer() -> SubwordTokenizer:
+def toy_sentencepiece() -> bytes:
     """A SentencePiece model of single characters, so that a test can count tokens."""
     model = io.BytesIO()
     SentencePieceTrainer.train(
@@ -89,7 +89,12 @@ def toy_tokenizer() -> SubwordTokenizer:
         eos_id=EOS,
         minloglevel=2,
     )
-    return SubwordTokenizer(model.getvalue(), model.getvalue(), special_ids=toy_manifest().special_ids)
+    return model.getvalue()
+
+
+def toy_tokenizer() -> SubwordTokenizer:
+    """The tokenizer that the toy bundle would hold."""
+    return SubwordTokenizer(toy_sentencepiece(), toy_sentencepiece(), special_ids=toy_manifest().special_ids)
 
 
 def toy_runner(manifest: Manifest) -> ToyRunner:
