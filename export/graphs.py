@@ -225,7 +225,7 @@ def _differences(value: ir.Value, spec: TensorSpec) -> list[str]:
     for size, axis in zip(found, spec.axes, strict=True):
         if isinstance(axis, Axis) and isinstance(size, int):
             problems.append(f"axis {axis.value} of {spec.name} is frozen at {size}")
-        elif not isinstance(axis, Axis) and size != axis:
+        elif isinstance(size, int) and size != axis:  # a symbolic size is one the exporter could not work out
             problems.append(f"an axis of {spec.name} is {size}, declared {axis}")
     value.shape = ir.Shape([axis.value if isinstance(axis, Axis) else axis for axis in spec.axes])
     return problems

@@ -106,10 +106,6 @@ def _slot_difference(
         return np.inf
     # Each candidate must also have the score of its own token and parent.
     own = total[answer.parents[slot], answer.tokens[slot]]
-    return float(
-        max(
-            np.abs(answer.target_log_probs[slot] - targets).max(),
-            np.abs(answer.scores[slot] - expected)[alive].max(),
-            np.abs(answer.scores[slot] - own)[alive].max(),
-        )
-    )
+    scores = answer.scores[slot][alive]
+    found = (answer.target_log_probs[slot] - targets, scores - expected[alive], scores - own[alive])
+    return float(max(np.abs(differences).max() for differences in found))

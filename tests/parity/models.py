@@ -1,0 +1,120 @@
+"""Small models with random weights, exported once for the whole test run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from export.graphs import export_graphs
+from export.weights import store_shared
+from serving.bundle.manifest import (
+    Architecture,
+    Graph,
+    Limits,
+    Manifest,
+    Precision,
+    SpecialIds,
+    Tokenizer,
+    Verification,
+)
+from serving.runtime.onnx_runner import OnnxRunner
+from serving.runtime.session import open_session
+from training.models.contract import TranslationModel, Vocabulary
+from training.models.rnn import AttentionRnn, RnnSettings
+from training.models.transformer import Transformer, TransformerSettings
+
+VOCABULARY = Vocabulary(source_size=40, target_size=40)
+
+MODELS: dict[str, Callable[[], TranslationModel[Any]]] = {
+    "transformer-pre-norm": lambda: Transformer(
+        TransformerSettings(dim=32, heads=4, feedforward_dim=48, encoder_layers=2, decoder_layers=2), VOCABULARY
+    ),
+    # A Marian or BART-like model: post-norm, learned positions with an offset, embedding norm, pad as start token.
+    "transformer-post-norm": lambda: Transformer(
+        TransformerSettings(
+            dim=32,
+            heads=2,
+            feedforward_dim=48,
+            encoder_layers=1,
+            decoder_layers=3,
+            norm="post",
+            activation="gelu",
+            positions="learned",
+            position_offset=2,
+            scale_embedding=False,
+            embedding_norm=True,
+            tie="target",
+            output_bias=True,
+        ),
+        Vocabulary(source_size=30, target_size=40, decoder_start=0, shared=False),
+    ),
+    "lstm-bahdanau": lambda: AttentionRnn(
+        RnnSettings(embedding_dim=16, hidden_dim=24, encoder_layers=2, decoder_layers=2), VOCABULARY
+    ),
+    "gru-luong-general": lambda: AttentionRnn(
+        RnnSettings(cell="gru", embedding_dim=16, hidden_dim=24, attention="luong_general"), VOCABULARY
+    ),
+    "gru-luong-dot": lambda: AttentionRnn(
+        RnnSettings(cell="gru", embedding_dim=16, hidden_dim=24, bidirectional=False, attention="luong_dot"), VOCABULARY
+    ),
+}
+
+
+def build(name: str) -> TranslationModel[Any]:
+    """A model of fixed random weights, peaked enough that searches end at different lengths."""
+    torch.manual_seed(sorted(MODELS).index(name))
+    model = MODELS[name]().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.7)
+    return model
+
+
+def open_exported(model: TranslationModel[Any], directory: Path) -> OnnxRunner:
+    """Exports a model and loads it, without the files of a bundle that a search does not need."""
+    exported = export_graphs(model)
+    graphs = {"encoder.onnx": exported.encoder.model, "decoder.onnx": exported.decoder.model}
+    store_shared(list(graphs.values()), directory)
+    for file, graph in graphs.items():
+        ir.save(graph, directory / file)
+    vocabulary = model.vocabulary
+    nothing = Verification(
+        created="",
+        versions={},
+        shapes_checked=0,
+        max_abs_log_prob_difference=0,
+        sentences=0,
+        greedy_equal_ratio=0,
+        beam_equal_ratio=0,
+        beam_size=1,
+    )
+    precision = Precision(
+        devices=("cpu",),
+        encoder=Graph(file="encoder.onnx", inputs=exported.encoder.inputs, outputs=exported.encoder.outputs),
+        decoder=Graph(file="decoder.onnx", inputs=exported.decoder.inputs, outputs=exported.decoder.outputs),
+        memory=exported.memory,
+        state=exported.state,
+        verification=nothing,
+    )
+    manifest = Manifest(
+        format_version=1,
+        name="random",
+        version=1,
+        source_language="en",
+        target_language="fr",
+        architecture=Architecture(family="random", sizes={}),
+        vocabulary_size=vocabulary.target_size,
+        special_ids=SpecialIds(
+            pad=vocabulary.pad, unk=1, bos=2, eos=vocabulary.eos, decoder_start=vocabulary.decoder_start
+        ),
+        limits=Limits(max_source_tokens=50, max_target_tokens=50),
+        tokenizer=Tokenizer(source="s", target="s"),
+        precisions={"fp32": precision},
+        files=dict.fromkeys(("s", "encoder.onnx", "decoder.onnx"), "0" * 64),
+    )
+    encoder, decoder = (open_session(directory / file, device="cpu", threads=1) for file in graphs)
+    return OnnxRunner(manifest, precision, encoder, decoder, "cpu")
