@@ -234,7 +234,9 @@ async def test_a_deadline_that_passes_in_the_queue_never_reaches_the_encoder() -
         dropped = [toy.sample("dragoman_dropped_sentences_total", model="toy/1", reason=r) or 0 for r in reasons]
         assert sum(dropped) == 1
         handled = {"grpc_type": "unary", "grpc_service": "dragoman.v1.TranslationService", "grpc_method": "Translate"}
-        assert toy.sample("grpc_server_handled_total", **handled, grpc_code="DEADLINE_EXCEEDED") == 1
+        # A deadline reaches the server as the caller's cancel; that it was late is told by the clock, within limits.
+        codes = ("DEADLINE_EXCEEDED", "CANCELLED")
+        assert sum(toy.sample("grpc_server_handled_total", **handled, grpc_code=code) or 0 for code in codes) == 1
 
 
 async def test_a_deadline_that_passes_while_decoding_ends_the_call(toy: Toy) -> None:
