@@ -143,16 +143,20 @@ def test_a_short_text_is_not_split(copy: Served) -> None:
     assert len(translation.hypotheses) == 2
 
 
-@given(
-    st.lists(st.sampled_from(["cat", "dog,", "milk.", " ", "\n", " Where?", "catdog" * 30]), max_size=60).map("".join)
+SENTENCE = st.sampled_from(
+    ["The cat sat on the mat.", "Where?", "I drink milk.", "A man, a dog, a cat. " * 3, "Katze" * 20 + "."]
 )
-@settings(deadline=None, max_examples=40)
-def test_texts_of_any_length_work_when_split(text: str) -> None:
+GAP = st.sampled_from([" ", "  ", "\n", " \n\n ", "\t"])
+
+
+@given(st.lists(st.tuples(SENTENCE, GAP), max_size=8))
+@settings(deadline=None, max_examples=20)
+def test_texts_of_any_length_work_when_split(sentences: list[tuple[str, str]]) -> None:
+    text = "".join(f"{sentence.strip()}{gap}" for sentence, gap in sentences)
     with served() as copy:
         (translation,) = copy.translate(text, long_input=LongInputPolicy.SPLIT, beam_size=1)
         (hypothesis,) = translation.hypotheses
-        expected = text if translation.parts > 1 else " ".join(text.split())
-        assert hypothesis.text == expected
+        assert hypothesis.text == (text if translation.parts > 1 else " ".join(text.split()))
 
 
 def test_a_text_of_too_many_parts_is_refused() -> None:
