@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 class AverageWeights(Callback):
     """Update the running average after every optimizer step."""
 
-    def __init__(self) -> None:
-        self._seen_step = -1
+    def on_train_start(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        """Note where the run starts or resumes."""
+        self._seen_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -95,7 +96,7 @@ class StepLog(Callback):
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Log this step's loss (nats per token), learning rate, and target tokens per second since the last line."""
-        self._tokens += batch.target_out.shape[0] * batch.target_out.shape[1]
+        self._tokens += batch.target_out.shape[0] * batch.target_out.shape[1] * trainer.world_size
         boundary = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if not boundary or trainer.global_step % self.every_steps:
             return

@@ -130,6 +130,7 @@ def make_trainer(config: TrainingConfig) -> lightning.Trainer:
         log_every_n_steps=settings.log_every_steps,
         enable_progress_bar=settings.progress_bar,
         enable_model_summary=False,
+        use_distributed_sampler=False,
         logger=tensorboard,
         plugins=[AtomicCheckpointIO()],
         callbacks=[

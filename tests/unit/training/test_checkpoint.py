@@ -1,0 +1,122 @@
+"""A checkpoint stands alone: trained here in-process for two steps, then loaded with nothing else at hand."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import seed_everything
+
+from training.checkpoint import AtomicCheckpointIO, load, pack_bytes, read_checkpoint, unpack_bytes
+from training.config import TrainingConfig, parse_config
+from training.data.subwords import Subwords
+from training.decode import DecodeOptions, translate
+from training.errors import CheckpointError
+from training.models.build import build_model
+from training.models.contract import Vocabulary
+from training.models.transformer import TransformerSettings
+from training.run import run
+from training.weight_average import WeightAverage
+
+
+def tiny_config(folder: Path) -> TrainingConfig:
+    rows = [f"word{i % 7} and word{i % 5}\tmot{i % 7} et mot{i % 5}\n" for i in range(60)]
+    (folder / "t.tsv").write_text("".join(rows), encoding="utf-8")
+    files = {"tsv": str(folder / "t.tsv")}
+    return parse_config(
+        {
+            "run_dir": str(folder / "run"),
+            "languages": ["en", "fr"],
+            "data": {"train": files, "valid": files},
+            "tokenizer": {"vocab_size": 278},
+            "model": {"family": "transformer", "dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1},
+            "batch": {"tokens": 100},
+            "optimizer": {"average_decay": 0.5, "warmup_steps": 1},
+            "validation": {"every_steps": 2, "max_pairs": 4, "max_length": 8},
+            "trainer": {
+                "max_steps": 3,
+                "accelerator": "cpu",
+                "checkpoint_every_steps": 3,
+                "log_every_steps": 1,
+                "progress_bar": False,
+                "tensorboard": False,
+            },
+        }
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*litlogger.*")
+def test_checkpoint_round_trip(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path)
+    run(config)
+    moved = tmp_path / "elsewhere.ckpt"
+    shutil.move(config.run_dir / "last.ckpt", moved)
+    best = load(config.run_dir / "best.ckpt")
+    shutil.rmtree(config.run_dir)
+    loaded = load(moved)
+    assert (loaded.step, best.step) == (3, 2)
+    assert loaded.config == config
+    assert set(loaded.scores) == {"bleu", "chrf", "loss"}
+    assert loaded.source_tokenizer_bytes == loaded.target_tokenizer_bytes
+    assert not loaded.model.training
+    ids = Subwords(loaded.source_tokenizer_bytes).encode(["word1 and word2"])
+    assert translate(loaded.model, ids, DecodeOptions(max_length=4))[0][0].tokens
+    # What is loaded is the average, not the live weights.
+    raw = read_checkpoint(moved)
+    name = "encoder_layers.0.feed_forward.expand.weight"
+    parameter = dict(loaded.model.named_parameters())[name]
+    assert torch.equal(parameter, raw["dragoman"]["average"][name])
+    assert not torch.equal(parameter, raw["state_dict"][f"model.{name}"])
+
+
+def test_what_is_not_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        load(tmp_path / "none.ckpt")
+    (tmp_path / "bad.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load(tmp_path / "bad.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match="not a Dragoman checkpoint"):
+        load(tmp_path / "other.ckpt")
+
+
+def test_write_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": 1}, path)
+
+    def crash(*_: object) -> None:
+        raise OSError("power cut")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(OSError, match="power cut"):
+        AtomicCheckpointIO().save_checkpoint({"a": 2}, path)
+    assert torch.load(path, weights_only=True) == {"a": 1}
+
+
+def test_bytes_survive_packing() -> None:
+    data = bytes(range(256)) * 3
+    assert unpack_bytes(pack_bytes(data)) == data
+
+
+def test_average_follows_the_weights_and_swaps_back() -> None:
+    seed_everything(0, verbose=False)
+    model = build_model(TransformerSettings(dim=8, heads=2, encoder_layers=1), Vocabulary(9, 9))
+    average = WeightAverage(model, decay=0.75)
+    weight = next(model.parameters())
+    with torch.no_grad():
+        expected = weight.clone()
+        for update in (1, 2, 30):
+            average.updates = update - 1
+            weight.add_(1.0)
+            average.update()
+            decay = min(0.75, (1 + update) / (10 + update))
+            expected = decay * expected + (1 - decay) * weight
+    live = weight.detach().clone()
+    average.swap()
+    torch.testing.assert_close(weight.detach(), expected)
+    average.swap()
+    assert torch.equal(weight, live)
+    other = WeightAverage(build_model(TransformerSettings(dim=8, heads=2, encoder_layers=1), Vocabulary(9, 9)), 0.9)
+    other.load_state_dict(average.state_dict())
+    assert other.updates == 30

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.cli import main
+from training.config import apply_override, load_config
+from training.errors import ConfigError
+from training.models.rnn import RnnSettings
+from training.models.transformer import TransformerSettings
+
+MINIMAL = """
+run_dir: runs/x
+languages: [en, fr]
+data:
+  train: {source: "${CORPUS}/a.en", target: "${CORPUS}/a.fr"}
+  valid: {tsv: valid.tsv}
+model: {family: transformer, dim: 64, heads: 8}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CORPUS", "/data")
+    path = tmp_path / "c.yaml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    return path
+
+
+def test_values_defaults_and_variables(config: Path) -> None:
+    loaded = load_config(config)
+    assert loaded.model == TransformerSettings(dim=64, heads=8)
+    assert loaded.data.train.source == Path("/data/a.en")
+    assert loaded.optimizer.label_smoothing == 0.1
+
+
+def test_overrides_are_dotted_yaml_and_the_last_one_wins(config: Path) -> None:
+    overrides = [
+        "optimizer.learning_rate=3e-4",
+        "optimizer.learning_rate=2.0e-4",
+        "data.weights={a: 1.0}",
+        "model={family: rnn, cell: gru}",
+        "trainer.clip_norm=null",
+    ]
+    loaded = load_config(config, overrides)
+    assert loaded.optimizer.learning_rate == 2e-4
+    assert loaded.data.weights == {"a": 1.0}
+    assert loaded.model == RnnSettings(cell="gru")
+    assert loaded.trainer.clip_norm is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lerning_rate=1", r"optimizer\.lerning_rate: Extra inputs"),
+        ("model.depth=3", r"model\.transformer\.depth: "),
+        ("data.filters.max_word=3", r"data\.filters\.max_word: "),
+        ("nonsense=1", r"nonsense: Extra inputs"),
+        ("trainer.max_steps=0", r"trainer\.max_steps: .*greater than or equal to 1"),
+        ("model.heads=7", "7 heads do not divide"),
+        ("model.family=cnn", "'transformer', 'rnn'"),
+        ("languages=[en, 'f r']", "not a BCP-47"),
+        ("data.valid={source: a}", "exactly one"),
+        ("seed", "not an override"),
+        ("seed.x=1", r"through 'seed', which is a value"),
+        ("run_dir=${UNSET_VARIABLE}", "UNSET_VARIABLE is not set"),
+    ],
+)
+def test_each_mistake_is_one_clear_error(config: Path, override: str, message: str) -> None:
+    overrides = ["seed=1", override]
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(config, overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_all_mistakes_are_told_at_once(config: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nonsense: .*; trainer\.devices: |trainer\.devices: .*; nonsense: "):
+        load_config(config, ["nonsense=1", "trainer.devices=0"])
+
+
+def test_command_fails_with_one_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(config), "trainer.max_stepz=5"]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("dragoman-train: The configuration is wrong: trainer.max_stepz:")
+    assert errors.count("\n") == 1
+    assert main([str(config.with_name("none.yaml"))]) == 1
+    config.write_text("- a list", encoding="utf-8")
+    assert main([str(config)]) == 1
+
+
+def test_override_makes_missing_sections() -> None:
+    tree = yaml.safe_load(MINIMAL)
+    apply_override(tree, "validation.every_steps=7")
+    assert tree["validation"] == {"every_steps": 7}
+
+
+@pytest.mark.parametrize("path", sorted(Path("training/configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_configs_in_the_repository_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAGOMAN_DATA", "/data")
+    assert load_config(path).languages[0] == "en"
