@@ -1,0 +1,91 @@
+"""An answer does not depend on who shares the batch: on the shipped model, with a leak that must be found.
+
+Each of 500 real sentences is translated alone; then all of them again, in random order, arriving at random times, with
+beams of 1, 2 and 4 in flight together and other sentences among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from serving.decoding.step import Candidates, StepPlan
+from serving.engine.translation import TranslationOptions, TranslationRequest
+from serving.engine.translator import Translator
+from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
+from tests.system.shipped import open_runner, shipped, tatoeba_test, translator_of
+
+Answer = tuple[str, float]
+SENTENCES = 500
+
+
+def request(text: str, beam: int) -> TranslationRequest:
+    return TranslationRequest((text,), TranslationOptions(beam_size=beam))
+
+
+async def in_company(translator: Translator, jobs: Sequence[tuple[str, int]], others: Sequence[str]) -> list[Answer]:
+    """Answers to ``jobs`` in their order, translated in random order and company."""
+    rng = random.Random(11)
+    answers: dict[int, Answer] = {}
+
+    async def ask(number: int | None, text: str, beam: int) -> None:
+        await asyncio.sleep(rng.random() * 3)
+        result = await translator.translate(request(text, beam))
+        best = result.translations[0].hypotheses[0]
+        if number is not None:
+            answers[number] = best.text, best.score
+
+    calls: list[tuple[int | None, str, int]] = [(number, *job) for number, job in enumerate(jobs)]
+    calls += [(None, text, rng.choice([1, 2, 4])) for text in others]
+    rng.shuffle(calls)
+    await asyncio.gather(*(ask(*call) for call in calls))
+    return [answers[number] for number in range(len(jobs))]
+
+
+def alone(translator: Translator, jobs: Sequence[tuple[str, int]]) -> list[Answer]:
+    results = (translator.translate_blocking(request(*job)).translations[0].hypotheses[0] for job in jobs)
+    return [(best.text, best.score) for best in results]
+
+
+def differences(first: Sequence[Answer], second: Sequence[Answer]) -> int:
+    pairs = zip(first, second, strict=True)
+    return sum(a[0] != b[0] or abs(a[1] - b[1]) > 1e-4 for a, b in pairs)
+
+
+def jobs_and_others(count: int) -> tuple[list[tuple[str, int]], list[str]]:
+    sources, _ = tatoeba_test()
+    jobs = [(text, (1, 2, 4)[number % 3]) for number, text in enumerate(sources[:count])]
+    return jobs, sources[count:]
+
+
+def test_company_order_arrival_and_beams_change_no_answer() -> None:
+    jobs, others = jobs_and_others(SENTENCES)
+    bundle = shipped()
+    with translator_of(bundle, open_runner(bundle)) as translator:
+        by_itself = alone(translator, jobs)
+        together = asyncio.run(in_company(translator, jobs, others))
+    assert len(together) == SENTENCES
+    assert differences(by_itself, together) == 0
+
+
+class _LeakyGrid(OnnxGrid):
+    """Lets every sentence attend to as many source positions as the longest one beside it: a padding leak."""
+
+    def step(self, plan: StepPlan) -> Candidates:
+        busy = plan.tokens.shape[0]
+        self._source_lengths[:busy] = self._source_lengths[:busy].max()
+        return super().step(plan)
+
+
+def test_the_test_finds_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The negative control: with co-tenants made to leak, the comparison above must fail."""
+    monkeypatch.setattr(OnnxRunner, "grid", lambda self, beam, slots: _LeakyGrid(self, beam, slots))
+    jobs, others = jobs_and_others(60)
+    bundle = shipped()
+    with translator_of(bundle, open_runner(bundle)) as translator:
+        by_itself = alone(translator, jobs)
+        together = asyncio.run(in_company(translator, jobs, others[:60]))
+    assert differences(by_itself, together) > 0
