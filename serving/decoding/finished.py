@@ -80,7 +80,7 @@ class FinishedPool:
         ]
 
     def move(self, sources: Ints, targets: Ints) -> None:
-        """Copies slots ``sources`` over slots ``targets``."""
+        """Copies slots ``sources`` over slots ``targets``. Shapes (move,), int64."""
         for array in (
             self.count,
             self._scores,

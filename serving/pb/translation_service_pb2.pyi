@@ -154,7 +154,7 @@ class DecodingOptions(_message.Message):
     min_length: _builtins.int
     """Target tokens before the translation may end."""
     max_length: _builtins.int
-    """Target tokens at most. Unset: the model's limit."""
+    """Target tokens at most. Unset: twice the source tokens and 16 more, at most the model's limit."""
     no_repeat_ngram_size: _builtins.int
     """No run of this many tokens occurs twice. 0: off."""
     repetition_penalty: _builtins.float
@@ -408,7 +408,7 @@ Global___Token: _TypeAlias = Token  # noqa: Y015
 
 @_typing.final
 class AlignmentLink(_message.Message):
-    """A word of the translation and the word of the source it attends to most.
+    """A word of the translation and a word of the source that its tokens attend to; a target word may have several links.
 
     Offsets count Unicode code points from 0 in contents[i] and in Hypothesis.text; ends are exclusive.
     """

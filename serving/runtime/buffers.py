@@ -36,7 +36,7 @@ class SlotBuffer(Protocol):
         ...
 
     def read(self, slots: int) -> NDArray[np.generic]:
-        """The first ``slots`` slots on the host; a view where the buffer lives there."""
+        """The first ``slots`` slots on the host, shape (slot, ...); a view where the buffer lives there."""
         ...
 
     def move(self, sources: Ints, targets: Ints) -> None:
