@@ -81,8 +81,13 @@ class BestAndLast(Checkpoint):
         trainer.save_checkpoint(self.directory / "last.ckpt")
         if better:
             trainer.save_checkpoint(self.directory / "best.ckpt")
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in task.scores.items())
-        logger.info("step %d: validation %s%s", trainer.global_step, shown, " (best)" if better else "")
+        if trainer.is_global_zero:
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in task.scores.items())
+            logger.info("step %d: validation %s%s", trainer.global_step, shown, " (best)" if better else "")
+
+    def on_train_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        """Save `last.ckpt` wherever the run ends, be it at its last step or at its time limit."""
+        trainer.save_checkpoint(self.directory / "last.ckpt")
 
 
 class StepLog(Callback):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sacrebleu
+from sacrebleu.metrics import BLEU, CHRF
 
 from training.data.subwords import Subwords
 from training.decode import greedy_batch
@@ -17,19 +17,24 @@ ROWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Scores:
-    """Corpus scores of detokenised, cased text; both from 0 to 100."""
+    """Corpus scores of detokenised, cased text.
+
+    Attributes:
+        bleu: BLEU, 0 to 100.
+        chrf: chrF2, 0 to 100.
+        signatures: How sacrebleu computed the two, to be quoted beside them.
+    """
 
     bleu: float
     chrf: float
+    signatures: tuple[str, str]
 
 
 def score(translations: Sequence[str], references: Sequence[str]) -> Scores:
     """BLEU (13a tokenisation) and chrF2 against one reference each."""
-    refs = [list(references)]
-    return Scores(
-        bleu=sacrebleu.corpus_bleu(list(translations), refs).score,
-        chrf=sacrebleu.corpus_chrf(list(translations), refs).score,
-    )
+    metrics = (BLEU(), CHRF())
+    bleu, chrf = (metric.corpus_score(list(translations), [list(references)]).score for metric in metrics)
+    return Scores(bleu, chrf, (str(metrics[0].get_signature()), str(metrics[1].get_signature())))
 
 
 def translate_greedily(
