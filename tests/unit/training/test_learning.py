@@ -13,7 +13,7 @@ from training.models.contract import Vocabulary
 from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
 
-MODELS = {
+MODELS: dict[str, ModelSettings] = {
     "transformer": TransformerSettings(
         dim=32, heads=2, feedforward_dim=64, encoder_layers=1, decoder_layers=1, dropout=0.0
     ),
@@ -23,7 +23,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_learns_to_reverse_digits(name: str) -> None:
-    settings: ModelSettings = MODELS[name]
+    settings = MODELS[name]
     torch.manual_seed(0)
     draw = random.Random(0)
     model = build_model(settings, Vocabulary(14, 14))
