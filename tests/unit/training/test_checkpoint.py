@@ -51,6 +51,9 @@ def tiny_config(folder: Path) -> TrainingConfig:
 def test_checkpoint_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tiny_config(tmp_path)
     run(config)
+    other = config.model_copy(update={"model": TransformerSettings(dim=32, heads=2)})
+    with pytest.raises(CheckpointError, match="another run_dir"):
+        run(other)
     moved = tmp_path / "elsewhere.ckpt"
     shutil.move(config.run_dir / "last.ckpt", moved)
     best = load(config.run_dir / "best.ckpt")

@@ -94,7 +94,9 @@ def test_override_makes_missing_sections() -> None:
     assert tree["validation"] == {"every_steps": 7}
 
 
-@pytest.mark.parametrize("path", sorted(Path("training/configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "training/configs").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_configs_in_the_repository_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRAGOMAN_DATA", "/data")
     assert load_config(path).languages[0] == "en"
