@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import sacrebleu
 import torch
 
@@ -24,6 +23,7 @@ from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
 from serving.runtime.onnx_runner import OnnxRunner
+from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
 from training.checkpoint import LoadedCheckpoint
 from training.data.subwords import Subwords
@@ -87,7 +87,7 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
         versions={
             "dragoman": version("dragoman"),
             "torch": torch.__version__,
-            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime": ONNX_RUNTIME_VERSION,
         },
         shapes_checked=len(SHAPES),
         max_abs_log_prob_difference=difference,

@@ -196,7 +196,7 @@ class OnnxGrid:
         return self._binding.run(plan, self._source_lengths, windows, buffers)
 
     def keep(self, order: Ints) -> None:
-        """Keeps some slots and frees the rest: slot i then holds what slot ``order[i]`` held. Shape (kept slot,), int64."""
+        """Keeps some slots, frees the rest: slot i then holds what slot ``order[i]`` held. Shape (kept slot,), int64."""
         targets = np.flatnonzero(order != np.arange(order.size))
         if targets.size:
             sources = order[targets]

@@ -8,6 +8,7 @@ import onnxruntime as ort
 
 from serving.errors import StartupError
 
+VERSION: str = ort.__version__
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 

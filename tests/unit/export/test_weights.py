@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime as ort
 import torch
 from torch import nn
 
 from export.weights import WEIGHTS_FILE, round_weights, store_int8, store_shared
+from serving.runtime.session import open_session
 
 
 def linear_graph(weight: np.ndarray, *, transposed: bool) -> ir.Model:  # type: ignore[type-arg]
@@ -62,7 +62,7 @@ def test_int8_storage_computes_what_the_rounded_model_does(tmp_path: Path) -> No
     x = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)
     for number, graph in enumerate(graphs):
         ir.save(graph, tmp_path / f"{number}.onnx")
-        found = ort.InferenceSession(tmp_path / f"{number}.onnx").run(None, {"x": x})[0]
+        found = open_session(tmp_path / f"{number}.onnx", device="cpu", threads=1).run(None, {"x": x})[0]
         np.testing.assert_allclose(found, x @ weight.T, rtol=1e-4, atol=1e-5)
 
 
