@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from training.data.cleaning import FilterSettings
 from training.data.corpus import CorpusSettings
@@ -99,6 +99,16 @@ class TrainingConfig(_Section):
                 raise ValueError(f"'{tag}' is not a BCP-47 language tag such as 'en' or 'pt-BR'")
         return value
 
+    @model_validator(mode="after")
+    def _positions_suffice(self) -> Self:
+        needed = max(self.data.max_tokens, self.validation.max_length) + 1
+        if isinstance(self.model, TransformerSettings) and self.model.max_positions < needed:
+            raise ValueError(
+                f"model.max_positions is {self.model.max_positions}, but data.max_tokens and validation.max_length "
+                f"need {needed} with the special token; raise it or lower them"
+            )
+        return self
+
     def corpus(self) -> CorpusSettings:
         """What decides the content of the token store."""
         data = self.data
@@ -154,7 +164,7 @@ def parse_config(tree: dict[str, Any]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(_expand(tree))
     except ValidationError as error:
-        faults = [f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()]
+        faults = [": ".join(filter(None, (".".join(str(p) for p in e["loc"]), e["msg"]))) for e in error.errors()]
         raise ConfigError("The configuration is wrong: " + "; ".join(faults)) from error
     except ConfigError:
         raise

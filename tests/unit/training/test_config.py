@@ -61,6 +61,7 @@ def test_overrides_are_dotted_yaml_and_the_last_one_wins(config: Path) -> None:
         ("model.family=cnn", "'transformer', 'rnn'"),
         ("languages=[en, 'f r']", "not a BCP-47"),
         ("data.valid={source: a}", "exactly one"),
+        ("model.max_positions=100", r"max_positions is 100, .* need 101"),
         ("seed", "not an override"),
         ("seed.x=1", r"through 'seed', which is a value"),
         ("run_dir=${UNSET_VARIABLE}", "UNSET_VARIABLE is not set"),
