@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -13,7 +13,7 @@ from torch import nn
 from export.alignment import best_alignment_head
 from export.errors import ExportError
 from export.graphs import ExportedModel, export_graphs
-from export.verify import BEAM, Evidence, translate_in_torch, verify
+from export.verify import BEAM, Evidence, bleu, translate_in_torch, verify
 from export.weights import RoundedWeights, round_weights, store_int8, store_shared
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.bundle.manifest import (
@@ -128,12 +128,8 @@ def _alignment(checkpoint: LoadedCheckpoint, evidence: Evidence) -> dict[str, fl
 def _checkpoint_bleu(checkpoint: LoadedCheckpoint, evidence: Evidence) -> float | None:
     if not evidence.references:
         return None
-    import sacrebleu
-
     ids = Subwords(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
-    rows = translate_in_torch(checkpoint, ids, BEAM, evidence.max_length)
-    texts = Subwords(checkpoint.target_tokenizer_bytes).decode(rows)
-    return round(sacrebleu.corpus_bleu(texts, [list(evidence.references)]).score, 2)
+    return bleu(checkpoint, translate_in_torch(checkpoint, ids, BEAM, evidence.max_length), evidence.references)[0]
 
 
 def _write_files(checkpoint: LoadedCheckpoint, exported: ExportedModel, rounded: RoundedWeights, work: Path) -> None:
@@ -213,10 +209,3 @@ def _with_record(manifest: Manifest, record: Verification) -> Manifest:
 
 def _write_manifest(manifest: Manifest, directory: Path) -> None:
     (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-def limited(evidence: Evidence, subwords: Subwords, max_source_tokens: int) -> Evidence:
-    """Evidence without the sentences that the bundle would not take whole."""
-    keep = [i for i, row in enumerate(subwords.encode(evidence.sources)) if 0 < len(row) <= max_source_tokens]
-    references = [evidence.references[i] for i in keep] if evidence.references else []
-    return replace(evidence, sources=[evidence.sources[i] for i in keep], references=references)

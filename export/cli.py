@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from export.bundle import BundleOptions, limited, verify_bundle, write_bundle
+from export.bundle import BundleOptions, verify_bundle, write_bundle
 from export.errors import ExportError, VerificationError
 from export.verify import Evidence
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import Verification
 from serving.errors import StartupError
 from training import checkpoint as checkpoints
+from training.data.parallel_text import CorpusFiles, Pair, read_pairs
 from training.data.subwords import Subwords
 from training.errors import TrainingError
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for reason in error.reasons:
             print(f"  {reason}", file=sys.stderr)
         return 1
-    except (ExportError, StartupError, TrainingError, OSError, UnicodeDecodeError) as error:
+    except (ExportError, StartupError, TrainingError, OSError) as error:
         print(f"dragoman-export: {error}", file=sys.stderr)
         return 1
     print(record.model_dump_json(indent=1))
@@ -65,10 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sentences",
         type=Path,
-        required=True,
-        help=f"source sentences to verify on, one a line, plain or .gz; at least {_FEWEST_SENTENCES}",
+        help=f"source sentences to verify on, one a line, plain or .gz; at least {_FEWEST_SENTENCES} "
+        "(default: the validation set that the checkpoint was trained with)",
     )
-    parser.add_argument("--references", type=Path, help="their translations, for BLEU")
+    parser.add_argument("--references", type=Path, help="translations of --sentences, for BLEU")
     parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
     return parser
 
@@ -98,23 +99,21 @@ def _verify(asked: argparse.Namespace) -> Verification:
 def _evidence(
     asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint, max_source: int, max_target: int
 ) -> Evidence:
-    sources = _lines(asked.sentences)
-    references = _lines(asked.references) if asked.references else []
-    if references and len(references) != len(sources):
+    """The first sentences that the bundle takes whole."""
+    subwords = Subwords(checkpoint.source_tokenizer_bytes)
+    fitting = (pair for pair in _pairs(asked, checkpoint) if 0 < len(subwords.encode([pair.source])[0]) <= max_source)
+    pairs = list(islice(fitting, asked.max_sentences))
+    if len(pairs) < _FEWEST_SENTENCES:
         raise ExportError(
-            f"{asked.references} has {len(references)} lines, {asked.sentences} has {len(sources)}: give parallel files"
+            f"there are {len(pairs)} sentences of 1 to {max_source} tokens to verify on, {_FEWEST_SENTENCES} are "
+            "needed: give --sentences with more, or a higher --max-sentences"
         )
-    evidence = Evidence(sources[: asked.max_sentences], references[: asked.max_sentences], max_target)
-    evidence = limited(evidence, Subwords(checkpoint.source_tokenizer_bytes), max_source)
-    if len(evidence.sources) < _FEWEST_SENTENCES:
-        raise ExportError(
-            f"{asked.sentences} gives {len(evidence.sources)} sentences of 1 to {max_source} tokens, "
-            f"verification needs {_FEWEST_SENTENCES}: give more"
-        )
-    return evidence
+    translated = asked.sentences is None or asked.references is not None
+    return Evidence([pair.source for pair in pairs], [pair.target for pair in pairs] if translated else [], max_target)
 
 
-def _lines(path: Path) -> list[str]:
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    return text.removesuffix("\n").split("\n")
+def _pairs(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint) -> Iterator[Pair]:
+    if asked.sentences is not None:
+        return read_pairs(CorpusFiles(source=asked.sentences, target=asked.references or asked.sentences))
+    data = checkpoint.config.data
+    return (pair for pair in read_pairs(data.valid) if data.weights is None or data.weights.get(pair.label, 0) > 0)

@@ -62,10 +62,7 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
     Raises:
         VerificationError: A figure misses its limit; lists every one.
     """
-    source_subwords, target_subwords = (
-        Subwords(model) for model in (checkpoint.source_tokenizer_bytes, checkpoint.target_tokenizer_bytes)
-    )
-    ids = source_subwords.encode(evidence.sources)
+    ids = Subwords(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
     difference = largest_difference(checkpoint.model, runner)
     equal: dict[int, float] = {}
     outputs: dict[str, list[list[int]]] = {}
@@ -74,13 +71,11 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
         outputs["export"] = translate_in_engine(checkpoint, runner, ids, beam, evidence.max_length)
         pairs = zip(outputs["reference"], outputs["export"], strict=True)
         equal[beam] = float(np.mean([a == b for a, b in pairs]))
-    bleu, signature = {}, None
+    scores: dict[str, float] = {}
+    signature = None
     if evidence.references:
-        metric = sacrebleu.BLEU()
         for name, rows in outputs.items():
-            texts = target_subwords.decode(rows)
-            bleu[name] = round(metric.corpus_score(texts, [list(evidence.references)]).score, 2)
-        signature = str(metric.get_signature())
+            scores[name], signature = bleu(checkpoint, rows, evidence.references)
     _require(difference, equal)
     return Verification(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,10 +90,17 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
         greedy_equal_ratio=equal[1],
         beam_equal_ratio=equal[BEAM],
         beam_size=BEAM,
-        reference_bleu=bleu.get("reference"),
-        export_bleu=bleu.get("export"),
+        reference_bleu=scores.get("reference"),
+        export_bleu=scores.get("export"),
         bleu_signature=signature,
     )
+
+
+def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references: Sequence[str]) -> tuple[float, str]:
+    """BLEU (sacrebleu, 13a, cased) of translations as token ids, and its signature."""
+    metric = sacrebleu.BLEU()
+    texts = Subwords(checkpoint.target_tokenizer_bytes).decode(rows)
+    return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 
 def _require(difference: float, equal: dict[int, float]) -> None:

@@ -5,20 +5,17 @@ The task can be learnt in a minute but not guessed: digits in words come back re
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from serving.bundle.bundle import load_bundle
 from serving.client import Options, TranslationClient
+from tests.system.served import server
 
 WORDS = {
     "one": "eins",
@@ -48,7 +45,7 @@ tokenizer: {{vocab_size: 300}}
 model: {model}
 batch: {{tokens: 1500, window: 2000}}
 optimizer: {{learning_rate: 5.0e-3, warmup_steps: 100, cooldown: 0.5, label_smoothing: 0.0, average_decay: 0.98}}
-validation: {{every_steps: 200, max_pairs: 40, max_length: 20}}
+validation: {{every_steps: 250, max_pairs: 40, max_length: 20}}
 trainer:
   max_steps: {steps}
   accelerator: cpu
@@ -74,30 +71,9 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@contextmanager
-def server(models: Path) -> Iterator[str]:
-    """A served directory of bundles; the address of its gRPC port."""
-    arguments = ["--models", str(models), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-    process = subprocess.Popen([sys.executable, "-m", "serving", *arguments], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            event = json.loads(line)
-            if event["event"] == "ready":
-                yield event["listen"]
-                break
-        else:
-            pytest.fail("the server ended before it was ready")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.stderr.read()
-        process.stderr.close()
-        assert process.wait(60) == 0
-
-
 @pytest.mark.parametrize("family", sorted(MODELS))
 def test_trained_exported_and_served(family: str, tmp_path: Path) -> None:
-    for name, count, seed in (("train", 5000, 1), ("valid", 60, 2)):
+    for name, count, seed in (("train", 20_000, 1), ("valid", 60, 2)):
         text = "".join(f"{source}\t{target}\n" for source, target in pairs(count, seed))
         (tmp_path / f"{name}.tsv").write_text(text, encoding="utf-8")
     held_out = pairs(500, 3)

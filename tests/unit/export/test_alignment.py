@@ -22,7 +22,7 @@ def test_the_head_that_copies_is_found() -> None:
     ids, inputs = torch.tensor([[*sources[0], 3]]), torch.tensor([[2, *targets[0]]])
     lengths = torch.tensor([5])
     states = model.encode_states(ids, lengths)
-    found = []
+    found: list[float] = []
     x = model.embed_target(inputs, torch.arange(5)[None])
     for decoder_layer in model.decoder_layers:
         keys, values = decoder_layer.cross_attention.project_keys_values(states)  # type: ignore[union-attr, operator]

@@ -7,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from export.weights import WEIGHTS_FILE, round_weights, store_int8, store_shared
 from serving.runtime.session import open_session
 
 
-def linear_graph(weight: np.ndarray, *, transposed: bool) -> ir.Model:  # type: ignore[type-arg]
+def linear_graph(weight: NDArray[np.float32], *, transposed: bool) -> ir.Model:
     """y = x @ weight.T, with the weight as it is or transposed beforehand."""
-    held = ir.Value(name="weight")
-    held.const_value = ir.tensor(np.ascontiguousarray(weight.T if transposed else weight), name="weight")
-    held.shape, held.type = ir.Shape(held.const_value.shape), ir.TensorType(ir.DataType.FLOAT)  # type: ignore[assignment]
+    matrix_held = np.ascontiguousarray(weight.T if transposed else weight)
+    held = ir.Value(
+        name="weight",
+        const_value=ir.tensor(matrix_held, name="weight"),
+        shape=ir.Shape(matrix_held.shape),
+        type=ir.TensorType(ir.DataType.FLOAT),
+    )
     x = ir.Value(name="x", shape=ir.Shape(["row", weight.shape[1]]), type=ir.TensorType(ir.DataType.FLOAT))
     nodes = []
     matrix = held

@@ -1,0 +1,42 @@
+"""A bundle of each format version that was ever released still loads and answers as it did.
+
+``format-N`` holds a bundle of format version N (it turns number words round and into German; ``tests/system`` trains
+such a model) and ``answers.json``, what it answered when it was made. A change is a breaking change: see CHANGELOG.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from serving.bundle.bundle import load_bundle
+from serving.bundle.manifest import FORMAT_VERSION
+from serving.engine.translation import TranslationOptions, TranslationRequest
+from tests.system.shipped import open_runner, translator_of
+
+FORMATS = sorted(Path(__file__).parent.glob("format-*"))
+
+
+def test_there_is_one_for_every_format_version() -> None:
+    assert [path.name for path in FORMATS] == [f"format-{number}" for number in range(1, FORMAT_VERSION + 1)]
+
+
+@pytest.mark.parametrize("folder", FORMATS, ids=lambda path: path.name)
+def test_it_answers_as_it_did(folder: Path) -> None:
+    recorded = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    bundle = load_bundle(folder / "digits" / "1")
+    with translator_of(bundle, open_runner(bundle)) as translator:
+        for case in recorded:
+            options = TranslationOptions(beam_size=case["beam_size"], n_best=case["n_best"], alignments=True)
+            result = translator.translate_blocking(TranslationRequest((case["text"],), options))
+            found = result.translations[0].hypotheses
+            assert [hypothesis.text for hypothesis in found] == [answer["text"] for answer in case["answers"]]
+            for hypothesis, answer in zip(found, case["answers"], strict=True):
+                assert hypothesis.score == pytest.approx(answer["score"], abs=1e-4)
+                links = [
+                    [link.source_start, link.source_end, link.target_start, link.target_end]
+                    for link in hypothesis.alignment
+                ]
+                assert links == answer["alignment"]

@@ -1,0 +1,36 @@
+"""The shipped bundle, asked over gRPC as a user would: BLEU on everyday sentences, and what the record says of it."""
+
+from __future__ import annotations
+
+import sacrebleu
+
+from serving.client import Options, TranslationClient
+from tests.system.served import server
+from tests.system.shipped import BUNDLE, shipped, tatoeba_test
+
+FLOOR = 40.0
+PYTORCH_BLEU = 0.0  # the checkpoint's, on the same 800 lines with beam 4; models/en-fr/1/README.md says how
+CALL = 100
+
+
+def test_bleu_of_everyday_sentences_with_beam_4() -> None:
+    sources, references = tatoeba_test()
+    assert len(sources) == 800
+    with server(BUNDLE.parents[1]) as address, TranslationClient(address) as client:
+        results = [
+            client.translate(sources[at : at + CALL], Options(beam_size=4), deadline=600)
+            for at in range(0, len(sources), CALL)
+        ]
+    texts = [translation.hypotheses[0].text for result in results for translation in result.translations]
+    bleu = sacrebleu.corpus_bleu(texts, [references]).score
+    assert bleu >= FLOOR
+    assert abs(bleu - PYTORCH_BLEU) <= 0.3
+
+
+def test_the_record_of_the_shipped_bundle() -> None:
+    manifest = shipped().manifest
+    record = manifest.precisions["fp32"].verification
+    assert record.sentences >= 1000
+    assert record.max_abs_log_prob_difference <= 1e-4
+    assert min(record.greedy_equal_ratio, record.beam_equal_ratio) >= 0.999
+    assert sum(path.stat().st_size for path in BUNDLE.rglob("*")) <= 12_000_000
