@@ -119,7 +119,7 @@ class OnnxGrid:
         self._buffers: dict[tuple[str, int], SlotBuffer] = {}
         self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.TIME_BEAM: _SMALLEST_BUCKET}
         self._source_lengths = np.zeros(slots, dtype=np.int64)
-        self._binding = StepBinding(runner.decoder, runner.precision, beam, runner.manifest.special_ids.pad)
+        self._binding = StepBinding(runner.decoder, runner.precision, beam, slots, runner.manifest.special_ids.pad)
 
     @property
     def beam(self) -> int:
@@ -196,7 +196,7 @@ class OnnxGrid:
         return self._binding.run(plan, self._source_lengths, windows, buffers)
 
     def keep(self, order: Ints) -> None:
-        """Keeps some slots, frees the rest: slot i then holds what slot ``order[i]`` held. Shape (kept slot,), int64."""
+        """Keeps some slots, frees the rest: slot i then holds what ``order[i]`` held. Shape (kept slot,), int64."""
         targets = np.flatnonzero(order != np.arange(order.size))
         if targets.size:
             sources = order[targets]

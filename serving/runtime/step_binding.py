@@ -5,7 +5,7 @@ Between steps of the same sizes only the plan's numbers are copied, into arrays 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,10 @@ class _Bound:
 class StepBinding:
     """All bindings of one grid's decoder."""
 
-    def __init__(self, session: ort.InferenceSession, precision: Precision, beam: int, pad_id: int) -> None:
-        self._session, self._precision, self._beam, self._pad = session, precision, beam, pad_id
+    def __init__(self, session: ort.InferenceSession, precision: Precision, beam: int, slots: int, pad_id: int) -> None:
+        self._session, self._precision, self._pad = session, precision, pad_id
+        self._beam, self._slots = beam, slots
+        self._arrays: dict[tuple[str, tuple[int, ...]], NDArray[Any]] = {}
         self._bound: dict[tuple[int, ...], _Bound] = {}
         self._options = ort.RunOptions()
 
@@ -95,7 +97,7 @@ class StepBinding:
         }
         binding = self._session.io_binding()
         inputs, outputs = (
-            {spec.name: np.zeros(spec.shape(sizes), dtype=np.dtype(spec.dtype)) for spec in specs}
+            {spec.name: self._array(spec, sizes) for spec in specs}
             for specs in (self._precision.decoder.inputs, self._precision.decoder.outputs)
         )
         for name, array in inputs.items():
@@ -111,6 +113,15 @@ class StepBinding:
             self._bound.clear()
         self._bound[key] = _Bound(binding, inputs, outputs)
         return self._bound[key]
+
+    def _array(self, spec: TensorSpec, sizes: Mapping[Axis, int]) -> NDArray[Any]:
+        """An array for one input or output; numbers of slots share it, as prefixes."""
+        shape = spec.shape({**sizes, Axis.SLOT: self._slots})
+        key = spec.name, shape
+        if key not in self._arrays:
+            self._arrays[key] = np.zeros(shape, dtype=np.dtype(spec.dtype))
+        array = self._arrays[key]
+        return array[: sizes[Axis.SLOT]] if spec.axes[0] is Axis.SLOT else array
 
 
 def _fill(target: NDArray[np.generic], values: NDArray[np.generic], padding: float) -> None:
