@@ -8,14 +8,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """HOST:PORT of a server's two ports."""
+
+    grpc: str
+    http: str
+
+
 @contextmanager
-def server(models: Path) -> Iterator[str]:
-    """Starts ``python -m serving``; gives the address of its gRPC port; ends it with SIGTERM and expects status 0."""
+def server(models: Path) -> Iterator[Addresses]:
+    """Starts ``python -m serving`` and waits until it is ready; ends it with SIGTERM and expects status 0."""
     arguments = ["--models", str(models), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
     process = subprocess.Popen([sys.executable, "-m", "serving", *arguments], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -23,7 +32,7 @@ def server(models: Path) -> Iterator[str]:
         ready = next((event for event in map(json.loads, process.stderr) if event["event"] == "ready"), None)
         if ready is None:
             pytest.fail("the server ended before it was ready")
-        yield str(ready["listen"])
+        yield Addresses(ready["listen"], ready["http"])
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)

@@ -96,7 +96,7 @@ def test_trained_exported_and_served(family: str, tmp_path: Path) -> None:
     again = command("export", "--verify", str(models / "digits" / "1"), str(checkpoint), *evidence)
     assert again.returncode == 0, again.stderr
 
-    with server(models) as address, TranslationClient(address) as client:
+    with server(models) as addresses, TranslationClient(addresses.grpc) as client:
         for beam in (1, 4):
             answer = client.translate([source for source, _ in held_out[:SERVED]], Options(beam_size=beam))
             texts = [translation.hypotheses[0].text for translation in answer.translations]

@@ -16,7 +16,7 @@ CALL = 100
 def test_bleu_of_everyday_sentences_with_beam_4() -> None:
     sources, references = tatoeba_test()
     assert len(sources) == 800
-    with server(BUNDLE.parents[1]) as address, TranslationClient(address) as client:
+    with server(BUNDLE.parents[1]) as addresses, TranslationClient(addresses.grpc) as client:
         results = [
             client.translate(sources[at : at + CALL], Options(beam_size=4), deadline=600)
             for at in range(0, len(sources), CALL)
