@@ -54,7 +54,7 @@ trainer:
   progress_bar: false
   tensorboard: false
 """
-STEPS = {"transformer": 500, "rnn": 400}
+STEPS = {"transformer": 1000, "rnn": 750}
 SERVED = 128  # the texts that one call may hold
 
 
