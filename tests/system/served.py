@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,12 @@ def server(models: Path) -> Iterator[Addresses]:
         ready = next((event for event in map(json.loads, process.stderr) if event["event"] == "ready"), None)
         if ready is None:
             pytest.fail("the server ended before it was ready")
+        # A pipe that nobody reads fills up and stops the server at its next log line.
+        rest = threading.Thread(target=process.stderr.read)
+        rest.start()
         yield Addresses(ready["listen"], ready["http"])
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-        assert process.returncode == 0
+        assert process.wait(60) == 0
+    rest.join()
+    process.stderr.close()
