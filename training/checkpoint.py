@@ -54,7 +54,7 @@ def pack_bytes(data: bytes) -> Tensor:
 
 
 def unpack_bytes(data: Tensor) -> bytes:
-    """Undo `pack_bytes`."""
+    """Undo `pack_bytes`: shape (byte,), uint8, to bytes."""
     return data.numpy().tobytes()
 
 

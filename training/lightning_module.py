@@ -111,7 +111,7 @@ class TranslationTask(lightning.LightningModule):
         self.position = batch.after
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the smoothed loss of a batch, a float32 scalar."""
+        """Return the smoothed loss of a batch, shape (), float32, in nats a token."""
         return self._losses(batch)[0]
 
     def on_validation_start(self) -> None:

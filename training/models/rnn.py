@@ -239,7 +239,7 @@ class AttentionRnn(TranslationModel[RnnState]):
         return self.dropout(torch.cat(outputs, dim=1))  # type: ignore[no-any-return]
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnState:
-        """Encode the source and make the decoder's first state."""
+        """Encode the source, shape (row, src) with lengths (row,), and make the decoder's first state."""
         states, final = self.encode_states(source, lengths)
         return RnnState(self.bridge(final), self.remember(states, lengths))
 

@@ -352,7 +352,7 @@ class Transformer(TranslationModel[TransformerState]):
         return self.finish_decoder(x)
 
     def encode(self, source: Tensor, lengths: Tensor) -> TransformerState:
-        """Encode the source and project it to every layer's cross-attention keys and values."""
+        """Encode the source, shape (row, src) with lengths (row,), and project every layer's keys and values."""
         states = self.encode_states(source, lengths)
         attention = [layer.cross_attention for layer in self._decoder_layers()]
         empty = states.new_zeros(source.shape[0], self.settings.heads, 0, self.settings.dim // self.settings.heads)
