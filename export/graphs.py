@@ -165,7 +165,7 @@ def _export(
             example[number] += _EXAMPLE[Axis.SRC]
     if groups:
         example, dynamic = _grouped(example, groups), _grouped(dynamic, groups)
-    with warnings.catch_warnings(), torch.inference_mode(mode=False):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of packages and of itself, never of the model
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(

@@ -110,7 +110,6 @@ class RnnDecoder(nn.Module):
         state = tuple(part.gather(1, parents.expand(-1, -1, part.shape[-1])) for part in past)
         source = SourceMemory(memory[0], memory[1], lengths)
         output, present, weights = self.model.step(self.model.embed_target(step.tokens), state, source)
-        # The attentional vector is read twice, here and as state: each needs a value of its own.
         return self.model.project_vocab(output), weights.argmax(-1), list(present)
 
 

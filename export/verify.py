@@ -68,7 +68,7 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
     outputs: dict[str, list[list[int]]] = {}
     for beam in (1, BEAM):
         outputs["reference"] = translate_in_torch(checkpoint, ids, beam, evidence.max_length)
-        outputs["export"] = translate_in_engine(checkpoint, runner, ids, beam, evidence.max_length)
+        outputs["export"] = translate_in_engine(runner, ids, beam, evidence.max_length)
         pairs = zip(outputs["reference"], outputs["export"], strict=True)
         equal[beam] = float(np.mean([a == b for a, b in pairs]))
     scores: dict[str, float] = {}
@@ -127,7 +127,7 @@ def translate_in_torch(
 
 
 def translate_in_engine(
-    checkpoint: LoadedCheckpoint, runner: OnnxRunner, ids: Sequence[Sequence[int]], beam: int, max_length: int
+    runner: OnnxRunner, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
     """The export's best hypotheses as token ids, decoded in company by serving's engine."""
     manifest = runner.manifest
