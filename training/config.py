@@ -66,6 +66,7 @@ class TrainerConfig(_Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     accumulate: int = Field(default=1, ge=1)
     clip_norm: float | None = 1.0

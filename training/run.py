@@ -118,6 +118,7 @@ def make_trainer(config: TrainingConfig) -> lightning.Trainer:
         default_root_dir=config.run_dir,
         accelerator=settings.accelerator,
         devices=settings.devices,
+        num_nodes=settings.nodes,
         strategy=settings.strategy,
         precision=settings.precision,
         max_steps=settings.max_steps,

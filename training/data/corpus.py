@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -122,6 +123,16 @@ def prepare_corpus(settings: CorpusSettings, cache: Path, seed: int = 0) -> Prep
     """
     directory = cache / fingerprint(settings)
     directory.mkdir(parents=True, exist_ok=True)
+    store = directory / "store"
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of a run the first prepares, the others wait
+        source, target = _subwords(settings, directory, seed)
+        if not store.is_dir():
+            _build_store(settings, source, target, store)
+    return PreparedCorpus(source, target, open_store(store))
+
+
+def _subwords(settings: CorpusSettings, directory: Path, seed: int) -> tuple[Subwords, Subwords]:
     models = {side: directory / f"{side}.spm" for side in ("source", "target")}
     if not all(path.is_file() for path in models.values()):
         for path, model in zip(models.values(), _train(settings, seed), strict=True):
@@ -129,11 +140,7 @@ def prepare_corpus(settings: CorpusSettings, cache: Path, seed: int = 0) -> Prep
             partial.write_bytes(model)
             partial.replace(path)
     source = Subwords(models["source"].read_bytes())
-    target = source if settings.subwords.shared else Subwords(models["target"].read_bytes())
-    store = directory / "store"
-    if not store.is_dir():
-        _build_store(settings, source, target, store)
-    return PreparedCorpus(source, target, open_store(store))
+    return source, source if settings.subwords.shared else Subwords(models["target"].read_bytes())
 
 
 def _build_store(settings: CorpusSettings, source: Subwords, target: Subwords, directory: Path) -> None:
