@@ -51,7 +51,7 @@ $(SERVING): pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 $(DEVELOPMENT): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,export,load,peer,dev]'
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,datasets,export,load,peer,dev]'
 	@mkdir -p $(CACHE)/tmp
 	@touch $(SERVING) $@
 
