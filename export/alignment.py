@@ -51,8 +51,8 @@ def best_alignment_head(
             states = model.encode_states(ids, lengths)
             for number, attention in enumerate(attentions):
                 keys, _ = attention.project_keys_values(states)
-                q = torch.unflatten(queries[number], -1, (heads, -1)).transpose(1, 2)
-                aligned = (q @ keys.transpose(2, 3))[0].argmax(-1)  # (head, time)
+                q, k = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries[number], keys))
+                aligned = (q @ k.transpose(2, 3))[0].argmax(-1)  # (head, time)
                 hits[number] += (aligned[:, steps] == places).sum(-1)
     finally:
         for hook in hooks:

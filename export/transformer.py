@@ -1,19 +1,23 @@
 """A Transformer as an encoder module and a one-step decoder module over slots x beams.
 
-A layer's self-attention state is a static buffer (slot, head, time * beam, dim), written in place at each slot's own
+A layer's self-attention state is a static buffer (slot, time * beam, dim), written in place at each slot's own
 position; the beams attend as queries under a mask that admits their own ancestors only, so reordering beams moves no
-state. Cross-attention keys and values are computed once per source and never replicated over beams.
+state. Cross-attention keys and values are computed once per source and never replicated over beams. The heads stay
+side by side in ``dim``, as the projections give them: ONNX's Attention takes them apart, so nothing is transposed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from export.selection import StepInputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
-from training.models.transformer import Transformer
+from training.models.transformer import DecoderLayer, Transformer
 
 
 class TransformerEncoder(nn.Module):
@@ -31,11 +35,12 @@ class TransformerEncoder(nn.Module):
         )
 
     def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Shapes (source, src) and (source,) to 2 * layer tensors (source, head, src, dim)."""
-        states = self.model.encode_states(source, lengths, lambda q, k, v: _attend_within(q, k, v, lengths))
+        """Shapes (source, src) and (source,) to 2 * layer tensors (source, src, dim)."""
+        heads = self.model.settings.heads
+        states = self.model.encode_states(source, lengths, partial(attend_within, lengths=lengths, heads=heads))
         memory: list[Tensor] = []
-        for layer in self.model.decoder_layers:
-            memory += layer.cross_attention.project_keys_values(states)  # type: ignore[union-attr, operator]
+        for layer in cast("Iterable[DecoderLayer]", self.model.decoder_layers):
+            memory += layer.cross_attention.project_keys_values(states)
         return tuple(memory)
 
 
@@ -59,11 +64,11 @@ class TransformerDecoder(nn.Module):
     @property
     def state(self) -> tuple[StateSpec, ...]:
         """Self-attention keys and values of each layer."""
-        heads, size = _head_sizes(self.model)
-        axes = (Axis.SLOT, heads, Axis.TIME_BEAM, size)
         return tuple(
-            StateSpec(name=f"self_{kind}_{number}", dtype="float32", axes=axes)
-            for number in range(len(self.model.decoder_layers))
+            StateSpec(
+                name=f"self_{kind}_{n}", dtype="float32", axes=(Axis.SLOT, Axis.TIME_BEAM, self.model.settings.dim)
+            )
+            for n in range(len(self.model.decoder_layers))
             for kind in ("keys", "values")
         )
 
@@ -75,69 +80,86 @@ class TransformerDecoder(nn.Module):
         Args:
             step: What the search feeds.
             lengths: Source lengths. Shape (slot,), int64.
-            memory: Shapes (slot, head, src, dim).
-            past: Shapes (slot, head, time * beam, dim).
+            memory: Shapes (slot, src, dim).
+            past: Shapes (slot, time * beam, dim).
 
         Returns:
             Logits (slot, beam, vocab), alignment (slot, beam), and the state with this step written into it.
         """
         present: list[Tensor] = []
         aligned: list[Tensor] = []
-        beam = step.tokens.shape[1]
-        own = step.ancestors.unsqueeze(-1) == torch.arange(beam)  # (slot, beam, time, beam)
-        mask = own.flatten(2).unsqueeze(1)  # (slot, 1, beam, time * beam)
-        write_at = step.positions * beam
+        heads = self.model.settings.heads
+        mask = ancestor_mask(step.ancestors)
+        write_at = step.positions * step.tokens.shape[1]
         x = self.model.embed_target(step.tokens, step.positions.unsqueeze(1))
-        for number, layer in enumerate(self.model.decoder_layers):
+        for number, layer in enumerate(cast("Iterable[DecoderLayer]", self.model.decoder_layers)):
             keys, values = memory[2 * number : 2 * number + 2]
-            past_keys, past_values = past[2 * number : 2 * number + 2]
+            held = past[2 * number : 2 * number + 2]
 
-            def attend_self(
-                q: Tensor, k: Tensor, v: Tensor, past_keys: Tensor = past_keys, past_values: Tensor = past_values
-            ) -> Tensor:
-                held = _write(past_keys, k, write_at), _write(past_values, v, write_at)
-                present.extend(held)
-                return functional.scaled_dot_product_attention(q, *held, attn_mask=mask)
+            def attend_self(q: Tensor, k: Tensor, v: Tensor, held: list[Tensor] = held) -> Tensor:
+                written = [write(buffer, update, write_at) for buffer, update in zip(held, (k, v), strict=True)]
+                present.extend(written)
+                return attend(q, *written, mask, heads=heads)
 
             def attend_cross(q: Tensor, keys: Tensor = keys, values: Tensor = values, number: int = number) -> Tensor:
                 if number == self.alignment_layer:
                     aligned.append(self._align(q, keys, lengths))
-                return _attend_within(q, keys, values, lengths)
+                return attend_within(q, keys, values, lengths, heads=heads)
 
             x = layer(x, attend_self, attend_cross)
         return self.model.project_vocab(self.model.finish_decoder(x)), aligned[0], present
 
     def _align(self, q: Tensor, keys: Tensor, lengths: Tensor) -> Tensor:
-        weights = q[:, self.alignment_head] @ keys[:, self.alignment_head].transpose(1, 2)  # (slot, beam, src)
-        outside = torch.arange(keys.shape[2]) >= lengths.unsqueeze(1)
+        size = self.model.settings.dim // self.model.settings.heads
+        q, keys = (x.narrow(-1, self.alignment_head * size, size) for x in (q, keys))
+        weights = q @ keys.transpose(1, 2)  # (slot, beam, src)
+        outside = torch.arange(keys.shape[1]) >= lengths.unsqueeze(1)
         return weights.masked_fill(outside.unsqueeze(1), -torch.inf).argmax(-1)
 
 
 def memory_specs(model: Transformer) -> tuple[TensorSpec, ...]:
     """Cross-attention keys and values of each decoder layer."""
-    heads, size = _head_sizes(model)
     return tuple(
-        TensorSpec(name=f"cross_{kind}_{number}", dtype="float32", axes=(Axis.SLOT, heads, Axis.SRC, size))
+        TensorSpec(name=f"cross_{kind}_{number}", dtype="float32", axes=(Axis.SLOT, Axis.SRC, model.settings.dim))
         for number in range(len(model.decoder_layers))
         for kind in ("keys", "values")
     )
 
 
-def _head_sizes(model: Transformer) -> tuple[int, int]:
-    return model.settings.heads, model.settings.dim // model.settings.heads
+def ancestor_mask(ancestors: Tensor) -> Tensor:
+    """What each beam may attend to: 0 at the entries of its own ancestors, the lowest number elsewhere.
+
+    Args:
+        ancestors: Beam that held each hypothesis' input. Shape (slot, beam, time), int64.
+
+    Returns:
+        Shape (slot, 1, beam, time * beam), float32. A boolean one would be made into this by every layer.
+    """
+    own = ancestors.unsqueeze(-1) == torch.arange(ancestors.shape[1])  # (slot, beam, time, beam)
+    return torch.where(own, 0.0, torch.finfo(torch.float32).min).flatten(2).unsqueeze(1)
 
 
-def _attend_within(q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
-    """Attention over the first ``lengths`` (row,) keys of each row; all else (row, head, time, dim)."""
+def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, heads: int) -> Tensor:
+    """Attention of all heads; q (slot, beam, dim), keys and values (slot, time * beam, dim), mask as above."""
+    return _attention((q, keys, values, mask), heads)
+
+
+def attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, *, heads: int) -> Tensor:
+    """Attention over the first ``lengths`` (row,) keys of each row; all else (row, time, dim)."""
+    return _attention((q, k, v, None, None, None, lengths), heads)
+
+
+def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
+    q = cast("Tensor", inputs[0])
     context: Tensor = torch.onnx.ops.symbolic(
-        "Attention", (q, keys, values, None, None, None, lengths), dtype=q.dtype, shape=q.shape, version=24
+        "Attention", inputs, {"q_num_heads": heads, "kv_num_heads": heads}, dtype=q.dtype, shape=q.shape, version=24
     )
     return context
 
 
-def _write(buffer: Tensor, update: Tensor, at: Tensor) -> Tensor:
-    """Writes update (slot, head, beam, dim) into buffer (slot, head, time * beam, dim) at each slot's own place."""
+def write(buffer: Tensor, update: Tensor, at: Tensor) -> Tensor:
+    """Writes update (slot, beam, dim) into buffer (slot, time * beam, dim) at each slot's own place."""
     written: Tensor = torch.onnx.ops.symbolic(
-        "TensorScatter", (buffer, update, at), {"axis": 2}, dtype=buffer.dtype, shape=buffer.shape, version=24
+        "TensorScatter", (buffer, update, at), {"axis": 1}, dtype=buffer.dtype, shape=buffer.shape, version=24
     )
     return written

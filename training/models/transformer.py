@@ -7,9 +7,10 @@ causal attention, `decode_step` a growing cache, and an exporter whatever its gr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Self, cast
+from functools import partial
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ class TransformerSettings:
 
 
 class MultiHeadAttention(nn.Module):
-    """Projections of multi-head attention (section 3.2.2), without the attention itself.
+    """Multi-head attention (section 3.2.2): its projections, and the attention between them, apart.
 
     Attention weights are softmax(q k^T / sqrt(head_dim)); whoever computes them decides what may be attended to.
     """
@@ -101,21 +102,25 @@ class MultiHeadAttention(nn.Module):
         self.key_value = nn.Linear(settings.dim, 2 * settings.dim, bias=settings.bias)
         self.output = nn.Linear(settings.dim, settings.dim, bias=settings.bias)
 
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], x.shape[1], self.heads, -1).transpose(1, 2)
-
-    def project_queries(self, x: Tensor) -> Tensor:
-        """Shape (row, time, dim) to (row, head, time, head_dim)."""
-        return self._split_heads(self.query(x))
-
     def project_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (row, time, dim) to two tensors of shape (row, head, time, head_dim)."""
+        """Shape (row, time, dim) to two tensors of the same shape."""
         keys, values = self.key_value(x).chunk(2, dim=-1)
-        return self._split_heads(keys), self._split_heads(values)
+        return keys, values
 
-    def combine(self, context: Tensor) -> Tensor:
-        """Merge the heads: shape (row, head, time, head_dim) to (row, time, dim)."""
-        return self.output(context.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+        """Scaled dot-product attention of every head.
+
+        Args:
+            q: Shape (row, query, dim), the heads side by side.
+            k: Shape (row, time, dim).
+            v: Shape (row, time, dim).
+            options: Of torch's ``scaled_dot_product_attention``.
+
+        Returns:
+            Contexts, shape (row, query, dim).
+        """
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (q, k, v))
+        return functional.scaled_dot_product_attention(q, k, v, **options).transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):
@@ -164,7 +169,7 @@ class EncoderLayer(nn.Module):
 
         def self_sublayer(y: Tensor) -> Tensor:
             attention = self.self_attention
-            return attention.combine(attend(attention.project_queries(y), *attention.project_keys_values(y)))
+            return attention.output(attend(attention.query(y), *attention.project_keys_values(y)))  # type: ignore[no-any-return]
 
         x = self.self_residual(x, self_sublayer)
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
@@ -187,8 +192,8 @@ class DecoderLayer(nn.Module):
 
         Args:
             x: Shape (row, time, dim).
-            attend_self: Maps q, k, v of the new tokens, each (row, head, time, head_dim), to their context.
-            attend_cross: Maps q to the context over the source, both (row, head, time, head_dim).
+            attend_self: Maps q, k, v of the new tokens, each (row, time, dim), to their context of the same shape.
+            attend_cross: Maps q to the context over the source, both (row, time, dim).
 
         Returns:
             Shape (row, time, dim).
@@ -196,10 +201,10 @@ class DecoderLayer(nn.Module):
 
         def self_sublayer(y: Tensor) -> Tensor:
             attention = self.self_attention
-            return attention.combine(attend_self(attention.project_queries(y), *attention.project_keys_values(y)))
+            return attention.output(attend_self(attention.query(y), *attention.project_keys_values(y)))  # type: ignore[no-any-return]
 
         def cross_sublayer(y: Tensor) -> Tensor:
-            return self.cross_attention.combine(attend_cross(self.cross_attention.project_queries(y)))
+            return self.cross_attention.output(attend_cross(self.cross_attention.query(y)))  # type: ignore[no-any-return]
 
         x = self.self_residual(x, self_sublayer)
         x = self.cross_residual(x, cross_sublayer)
@@ -212,8 +217,8 @@ class TransformerState:
 
     Attributes:
         position: Number of tokens already fed.
-        own: Per layer, keys and values of the target so far, shape (row, head, position, head_dim).
-        source: Per layer, keys and values of the source, shape (row, head, src, head_dim).
+        own: Per layer, keys and values of the target so far, shape (row, position, dim).
+        source: Per layer, keys and values of the source, shape (row, src, dim).
         mask: Shape (row, 1, 1, src), bool, True at real source tokens.
     """
 
@@ -304,11 +309,9 @@ class Transformer(TranslationModel[TransformerState]):
         x = self.dropout(self.source_embedding_norm(x))
         mask = length_mask(lengths, source.shape[1])[:, None, None, :]
 
-        def attend_masked(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self._attention_dropout())
-
-        for layer in self.encoder_layers:
-            x = layer(x, attend or attend_masked)
+        options = {"attn_mask": mask, "dropout_p": self._attention_dropout()}
+        for layer in cast("Iterable[EncoderLayer]", self.encoder_layers):
+            x = layer(x, attend or partial(layer.self_attention.attend, **options))
         return self.encoder_norm(x)  # type: ignore[no-any-return]
 
     def embed_target(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -339,15 +342,10 @@ class Transformer(TranslationModel[TransformerState]):
         dropout = self._attention_dropout()
         x = self.embed_target(target, torch.arange(target.shape[1], device=target.device)[None, :])
 
-        def attend_self(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return functional.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=dropout)
-
         for layer in self._decoder_layers():
             keys, values = layer.cross_attention.project_keys_values(states)
-
-            def attend_cross(q: Tensor, k: Tensor = keys, v: Tensor = values) -> Tensor:
-                return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-
+            attend_self = partial(layer.self_attention.attend, is_causal=True, dropout_p=dropout)
+            attend_cross = partial(layer.cross_attention.attend, k=keys, v=values, attn_mask=mask, dropout_p=dropout)
             x = layer(x, attend_self, attend_cross)
         return self.finish_decoder(x)
 
@@ -355,7 +353,7 @@ class Transformer(TranslationModel[TransformerState]):
         """Encode the source, shape (row, src) with lengths (row,), and project every layer's keys and values."""
         states = self.encode_states(source, lengths)
         attention = [layer.cross_attention for layer in self._decoder_layers()]
-        empty = states.new_zeros(source.shape[0], self.settings.heads, 0, self.settings.dim // self.settings.heads)
+        empty = states.new_zeros(source.shape[0], 0, self.settings.dim)
         return TransformerState(
             position=0,
             own=tuple((empty, empty) for _ in attention),
@@ -370,13 +368,17 @@ class Transformer(TranslationModel[TransformerState]):
         grown: list[tuple[Tensor, Tensor]] = []
         for layer, own, source in zip(self._decoder_layers(), state.own, state.source, strict=True):
 
-            def attend_self(q: Tensor, k: Tensor, v: Tensor, past: tuple[Tensor, Tensor] = own) -> Tensor:
-                grown.append((torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)))
-                return functional.scaled_dot_product_attention(q, *grown[-1])
+            def attend_self(
+                q: Tensor,
+                k: Tensor,
+                v: Tensor,
+                past: tuple[Tensor, Tensor] = own,
+                attention: MultiHeadAttention = layer.self_attention,
+            ) -> Tensor:
+                grown.append((torch.cat([past[0], k], dim=1), torch.cat([past[1], v], dim=1)))
+                return attention.attend(q, *grown[-1])
 
-            def attend_cross(q: Tensor, memory: tuple[Tensor, Tensor] = source) -> Tensor:
-                return functional.scaled_dot_product_attention(q, *memory, attn_mask=state.mask)
-
+            attend_cross = partial(layer.cross_attention.attend, k=source[0], v=source[1], attn_mask=state.mask)
             x = layer(x, attend_self, attend_cross)
         logits = self.project_vocab(self.finish_decoder(x))[:, 0]
         return logits, TransformerState(state.position + 1, tuple(grown), state.source, state.mask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from export.alignment import best_alignment_head
@@ -27,14 +29,14 @@ def test_the_head_that_copies_is_found() -> None:
     for decoder_layer in model.decoder_layers:
         keys, values = decoder_layer.cross_attention.project_keys_values(states)  # type: ignore[union-attr, operator]
 
-        def attend_self(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        attend_self = partial(decoder_layer.self_attention.attend, is_causal=True)  # type: ignore[union-attr, arg-type]
 
         def attend_cross(q: torch.Tensor, keys: torch.Tensor = keys, values: torch.Tensor = values) -> torch.Tensor:
+            q, keys, values = (x.unflatten(-1, (4, -1)).transpose(1, 2) for x in (q, keys, values))
             weights = (q @ keys.transpose(2, 3) / 8**0.5).softmax(-1)
             places = weights[0].argmax(-1)  # (head, time)
             found.extend(float((row[:4] == torch.tensor([3, 2, 1, 0])).float().mean()) for row in places)
-            return weights @ values
+            return (weights @ values).transpose(1, 2).flatten(2)
 
         x = decoder_layer(x, attend_self, attend_cross)
     assert accuracy == max(found)

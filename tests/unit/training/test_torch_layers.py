@@ -1,11 +1,11 @@
 """Our layers against PyTorch's own Transformer layers, given the same weights."""
 
+from functools import partial
 from typing import Literal
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch import nn
 
 from training.models.transformer import (
     DecoderLayer,
@@ -53,7 +53,7 @@ def test_encoder_layer(norm: Literal["pre", "post"], activation: Literal["relu",
     copy_norms([(ours.self_residual, theirs.norm1), (ours.feed_forward_residual, theirs.norm2)])
     x = torch.randn(2, 5, 16)
     expected = theirs.train(mode=False)(x)
-    torch.testing.assert_close(ours(x, scaled_dot_product_attention), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x, ours.self_attention.attend), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -69,10 +69,8 @@ def test_decoder_layer(norm: Literal["pre", "post"]) -> None:
     x, memory = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
     keys, values = ours.cross_attention.project_keys_values(memory)
 
-    def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return scaled_dot_product_attention(q, k, v, is_causal=True)
-
-    found = ours(x, causal, lambda q: scaled_dot_product_attention(q, keys, values))
+    causal = partial(ours.self_attention.attend, is_causal=True)
+    found = ours(x, causal, partial(ours.cross_attention.attend, k=keys, v=values))
     mask = nn.Transformer.generate_square_subsequent_mask(5)
     expected = theirs.eval()(x, memory, tgt_mask=mask, tgt_is_causal=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
