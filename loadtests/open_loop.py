@@ -1,156 +1,131 @@
-"""Open-loop load: arrivals do not wait for answers, so a server that falls behind cannot hide its queue.
+"""Locustfile: open-loop load. Arrivals do not wait for answers, so a server that falls behind cannot hide its queue.
 
-    python -m loadtests.open_loop --rate 20 --seconds 60 --sentences english.txt --beams 1,4
+    python -m locust -f loadtests/open_loop.py --headless --arrivals spike --rate 20 --peak 100 --seconds 60
 
-Calls of one sentence each arrive as a Poisson process. Latency counts from the moment a call was *due*, so that a late
-sender does not flatter the server. Prints one JSON object.
+Latency counts from the moment a call was *due*, not from when it was sent. With workers, each sends every n-th call of
+the one schedule; the run ends when every call has an outcome.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
-import math
-import random
-import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, ClassVar
 
-from serving.client import AsyncTranslationClient, CallError, Options
+import gevent
+from gevent.event import Event
+from locust import LoadTestShape, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
 
-OK = "OK"
+from loadtests import arrivals
+from loadtests.recording import traffic
+from loadtests.traffic import Arrival
+from loadtests.translation_user import TranslationUser
 
-
-@dataclass(frozen=True)
-class Arrival:
-    """One call: when it is due, in seconds from the start, and what it asks for."""
-
-    due: float
-    text: str
-    beam: int
-
-
-@dataclass
-class Report:
-    """What became of the calls.
-
-    Attributes:
-        outcomes: Calls by status; every call has exactly one.
-        latencies: Seconds from due time to answer, of calls that succeeded.
-        target_tokens: Tokens of their translations.
-        seconds: From the start until the last answer.
-    """
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
-    target_tokens: int = 0
-    seconds: float = 0.0
-
-    def summary(self) -> dict[str, object]:
-        """Figures for people; latencies in milliseconds, None where nothing succeeded."""
-        ranked = sorted(self.latencies)
-        return {
-            "calls": self.outcomes.total(),
-            "outcomes": dict(self.outcomes),
-            "seconds": round(self.seconds, 3),
-            "sentences_per_second": round(self.outcomes[OK] / self.seconds, 3) if self.seconds else 0.0,
-            "target_tokens_per_second": round(self.target_tokens / self.seconds, 1) if self.seconds else 0.0,
-            "latency_ms": {
-                f"p{percent}": round(percentile(ranked, percent) * 1e3, 1) if ranked else None
-                for percent in (50, 90, 95, 99, 100)
-            },
-        }
+_GRACE = 15.0  # seconds after the last deadline at which missing outcomes are given up
+_SHARE = "share of the schedule"  # message from the master to each worker
 
 
-def percentile(ranked: Sequence[float], percent: float) -> float:
-    """The smallest of some sorted values that at least ``percent`` % of them do not exceed."""
-    return ranked[max(math.ceil(len(ranked) * percent / 100), 1) - 1]
-
-
-def arrivals(
-    texts: Sequence[str], beams: Sequence[int], *, rate: float, seconds: float, seed: int
-) -> Iterator[Arrival]:
-    """A Poisson process of ``rate`` calls a second; the same seed gives the same calls."""
-    generator = random.Random(seed)
-    due = generator.expovariate(rate)
-    while due < seconds:
-        yield Arrival(due, generator.choice(texts), generator.choice(beams))
-        due += generator.expovariate(rate)
-
-
-async def run(client: AsyncTranslationClient, calls: Sequence[Arrival]) -> Report:
-    """Makes every call when it is due and waits for all of them."""
-    report = Report()
-    started = time.perf_counter()
-
-    async def call(arrival: Arrival) -> None:
-        try:
-            result = await client.translate([arrival.text], Options(beam_size=arrival.beam))
-        except CallError as error:
-            report.outcomes[error.code.name] += 1
-            return
-        report.outcomes[OK] += 1
-        report.latencies.append(time.perf_counter() - started - arrival.due)
-        report.target_tokens += result.target_tokens
-
-    async with asyncio.TaskGroup() as group:
-        for arrival in calls:
-            await asyncio.sleep(max(0.0, started + arrival.due - time.perf_counter()))
-            group.create_task(call(arrival))
-    report.seconds = time.perf_counter() - started
-    return report
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; exit status 1 if a call failed."""
-    arguments = _parser().parse_args(argv)
-    texts = [line for line in arguments.sentences.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not texts:
-        print(f"open_loop: {arguments.sentences} has no sentences; give a file with one a line", file=sys.stderr)
-        return 2
-    calls = list(arrivals(texts, arguments.beams, rate=arguments.rate, seconds=arguments.seconds, seed=arguments.seed))
-
-    async def load() -> Report:
-        async with AsyncTranslationClient(arguments.server, deadline=arguments.deadline) as client:
-            return await run(client, calls)
-
-    report = asyncio.run(load())
-    print(json.dumps(report.summary(), indent=1))
-    return 0 if report.outcomes[OK] == report.outcomes.total() else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="open_loop", description="Puts open-loop load on a Dragoman server.")
-    parser.add_argument("--server", default="127.0.0.1:50051", metavar="HOST:PORT")
-    parser.add_argument("--rate", type=_positive, default=10.0, metavar="N", help="calls a second")
+@events.init_command_line_parser.add_listener
+def add_options(parser: LocustArgumentParser) -> None:
+    """Adds the options of arrivals."""
+    shapes = ("constant", "poisson", "step", "spike", "diurnal")
+    parser.add_argument("--arrivals", choices=shapes, default="poisson", help="when calls arrive")
+    parser.add_argument("--rate", type=_positive, default=10.0, metavar="N", help="calls a second; diurnal: at night")
+    parser.add_argument("--peak", type=_positive, default=50.0, metavar="N", help="calls a second of spike, or at noon")
+    parser.add_argument("--rates", type=_rates, default="10,20,30", metavar="N,N", help="calls a second of each step")
     parser.add_argument("--seconds", type=_positive, default=30.0, metavar="N", help="how long calls arrive")
-    parser.add_argument("--sentences", type=Path, required=True, metavar="FILE", help="one a line, drawn at random")
-    parser.add_argument("--beams", type=_beams, default=(1, 4), metavar="N,N", help="beam sizes, drawn at random")
-    parser.add_argument("--deadline", type=_positive, default=30.0, metavar="SECONDS", help="time for each call")
-    parser.add_argument("--seed", type=int, default=1, metavar="N")
-    return parser
+    parser.add_argument("--spike-start", type=float, default=10.0, metavar="N", help="seconds from the beginning")
+    parser.add_argument("--spike-end", type=float, default=15.0, metavar="N", help="seconds from the beginning")
+
+
+def schedule(options: argparse.Namespace) -> list[Arrival]:
+    """Every call of the run, of all workers; the same in each process."""
+    return traffic(options).arrivals(shape(options), options.seed)
+
+
+def shape(options: argparse.Namespace) -> arrivals.Shape:
+    """The shape that the command line describes."""
+    match options.arrivals:
+        case "constant":
+            return arrivals.constant(options.rate, options.seconds)
+        case "step":
+            return arrivals.step(options.rates, options.seconds)
+        case "spike":
+            return arrivals.spike(
+                options.rate, options.peak, options.seconds, start=options.spike_start, end=options.spike_end
+            )
+        case "diurnal":
+            return arrivals.diurnal(options.rate, options.peak, options.seconds)
+    return arrivals.poisson(options.rate, options.seconds)
+
+
+class OpenLoopUser(TranslationUser):
+    """All callers of one process: sends its share of the schedule."""
+
+    share: ClassVar[tuple[int, int]] = (0, 1)  # this process and the number of processes
+
+    @task
+    def send_share(self) -> None:
+        """Sends each call when it is due."""
+        index, count = self.share
+        mine = schedule(self.environment.parsed_options)[index::count]
+        start = time.perf_counter()
+        for arrival in mine:
+            gevent.sleep(max(start + arrival.due - time.perf_counter(), 0.0))
+            self.send(arrival.ask, start=start, due=arrival.due)
+        Event().wait()  # answers are still to come; the shape below ends the run
+
+
+class EveryCallHasAnOutcome(LoadTestShape):
+    """One user in each process, until no call of the schedule is missing."""
+
+    scheduled: int | None = None
+
+    def reset_time(self) -> None:
+        """A new run begins."""
+        super().reset_time()
+        self.scheduled = None
+
+    def tick(self) -> tuple[int, float] | None:
+        """How many users now; None ends the run."""
+        assert self.runner is not None
+        options: Any = self.runner.environment.parsed_options
+        if self.scheduled is None:
+            self.scheduled = len(schedule(options))
+        over = self.get_run_time() > options.seconds + options.deadline + _GRACE
+        if over or self.runner.stats.total.num_requests >= self.scheduled:
+            return None
+        processes = self.runner.worker_count if isinstance(self.runner, MasterRunner) else 1
+        return processes, float(processes)
+
+
+@events.init.add_listener
+def _divide(environment: Environment, **_: Any) -> None:
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner):
+
+        def take(msg: Any, **_: Any) -> None:
+            OpenLoopUser.share = msg.data["index"], msg.data["count"]
+
+        runner.register_message(_SHARE, take)
+    elif isinstance(runner, MasterRunner):
+
+        def give(**_: Any) -> None:
+            for index, client in enumerate(runner.clients.ready):
+                runner.send_message(_SHARE, {"index": index, "count": len(runner.clients.ready)}, client.id)
+
+        environment.events.test_start.add_listener(give)
 
 
 def _positive(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
+    number = float(value)
+    if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{value!r} is not a number above 0")
     return number
 
 
-def _beams(value: str) -> tuple[int, ...]:
-    parts = value.split(",")
-    if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a list of beam sizes such as 1,4")
-    return tuple(map(int, parts))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _rates(value: str) -> list[float]:
+    return [_positive(part) for part in value.split(",")]

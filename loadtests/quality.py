@@ -6,7 +6,6 @@ Needs sacrebleu (extra ``train`` or ``export``).
 from __future__ import annotations
 
 import argparse
-import gzip
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import sacrebleu
 
+from loadtests.sentences import read_lines
 from serving.client import LongInput, Options, TranslationClient
 
 _TEXTS_A_CALL = 100
@@ -46,12 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"| {label} | {len(numbers)} | {scores} |")
     print(f"\n{bleu.get_signature()}\n{chrf.get_signature()}")
     return 0
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file, plain or .gz."""
-    data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").removesuffix("\n").split("\n")
 
 
 def translate(sources: Sequence[str], server: str, beam: int) -> list[str]:

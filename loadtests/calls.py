@@ -1,0 +1,122 @@
+"""What became of every call of a run, and the figures that follow. Every sample is kept: no percentile is estimated."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OK = "OK"
+ABANDONED = "ABANDONED"  # cancelled because its caller was to go away: no failure of the server
+LOST = "LOST"  # due, and never reported: a worker of the load generator died
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+
+
+class Call(NamedTuple):
+    """One call, retries included.
+
+    Attributes:
+        due: When it was to begin, seconds from the start of the run.
+        late: Seconds after that at which it was sent: the load generator's fault, not the server's.
+        latency: Seconds from due to the end.
+        status: OK, ABANDONED or the name of the gRPC status.
+        beam: Beam size.
+        queue: Seconds it waited, as the server reports them; 0 unless OK.
+        compute: Seconds it was computed, as the server reports them; 0 unless OK.
+        source_tokens: As the server counts them; 0 unless OK.
+        target_tokens: As the server counts them; 0 unless OK.
+    """
+
+    due: float
+    late: float
+    latency: float
+    status: str
+    beam: int
+    queue: float = 0.0
+    compute: float = 0.0
+    source_tokens: int = 0
+    target_tokens: int = 0
+
+    @property
+    def end(self) -> float:
+        """When it ended, seconds from the start of the run."""
+        return self.due + self.latency
+
+
+def write_calls(path: Path, calls: Iterable[Call]) -> None:
+    """Writes a CSV file with a row for each call, by due time."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Call._fields)
+        writer.writerows(sorted(calls))
+
+
+def read_calls(path: Path) -> list[Call]:
+    """Reads what :func:`write_calls` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Call(
+                float(row["due"]),
+                float(row["late"]),
+                float(row["latency"]),
+                row["status"],
+                int(row["beam"]),
+                float(row["queue"]),
+                float(row["compute"]),
+                int(row["source_tokens"]),
+                int(row["target_tokens"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def latencies(calls: Iterable[Call]) -> list[float]:
+    """Seconds from due to answer; infinite for failed calls, so that failing fast does not look fast."""
+    return [call.latency if call.status == OK else math.inf for call in calls if call.status != ABANDONED]
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest of the values that at least ``percent`` % of them do not exceed; NaN if there is none."""
+    if not values:
+        return math.nan
+    return float(np.percentile(values, percent, method="inverted_cdf"))
+
+
+def milliseconds(values: Sequence[float]) -> dict[str, float | None]:
+    """Percentiles, mean and maximum of seconds, in milliseconds; None where the figure is infinite or there is none."""
+    figures = {f"p{percent:g}": percentile(values, percent) for percent in PERCENTILES}
+    figures |= {"mean": float(np.mean(values)) if values else math.nan, "max": max(values, default=math.nan)}
+    return {name: round(value * 1e3, 3) if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def summary(calls: Sequence[Call], *, scheduled: int | None = None) -> dict[str, Any]:
+    """Figures of a run.
+
+    Args:
+        calls: Those that were reported.
+        scheduled: Calls that were due, of an open loop; what is missing counts as failed.
+    """
+    outcomes = Counter(call.status for call in calls)
+    if scheduled is not None and scheduled > len(calls):
+        outcomes[LOST] = scheduled - len(calls)
+    answered = [call for call in calls if call.status == OK]
+    seconds = max((call.end for call in calls), default=0.0)
+    wanted = outcomes.total() - outcomes[ABANDONED]
+    return {
+        "calls": outcomes.total(),
+        "outcomes": dict(sorted(outcomes.items())),
+        "failed_share": (wanted - outcomes[OK]) / wanted if wanted else 0.0,
+        "seconds": round(seconds, 3),
+        "sentences_per_second": round(len(answered) / seconds, 3) if seconds else 0.0,
+        "target_tokens_per_second": round(sum(call.target_tokens for call in answered) / seconds, 1) if seconds else 0,
+        "latency_ms": milliseconds(latencies(calls)),
+        "queue_ms": milliseconds([call.queue for call in answered]),
+        "compute_ms": milliseconds([call.compute for call in answered]),
+        "late_ms": milliseconds([call.late for call in calls]),
+    }

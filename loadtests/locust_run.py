@@ -1,0 +1,66 @@
+"""Locust in a process of its own: its patches of the standard library stay there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtests.calls import Call, read_calls
+from loadtests.services import Service
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        calls: Every call, by due time.
+        figures: The summary, with the processor time of the generator and of the server.
+    """
+
+    calls: list[Call]
+    figures: dict[str, Any]
+
+
+def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[str, object]) -> Run:
+    """Runs a locustfile of this folder against a service.
+
+    Args:
+        locustfile: Name of the module, such as ``open_loop``.
+        service: What is called.
+        out: Prefix of the files that are written: ``OUT.calls.csv``, ``OUT.summary.json``, ``OUT.locust.html``,
+            Locust's own ``OUT_*.csv`` and the log ``OUT.log``.
+        options: Of the locustfile and of Locust, by their long names.
+
+    Raises:
+        RuntimeError: Locust could not run, or broke off; failed calls are no error.
+    """
+    out = out.resolve()
+    files = {
+        "calls": f"{out}.calls.csv",
+        "summary": f"{out}.summary.json",
+        "html": f"{out}.locust.html",
+        "csv": str(out),
+    }
+    command = [sys.executable, "-m", "locust", "-f", f"loadtests/{locustfile}.py", "--headless", "--only-summary"]
+    command += ["--host", service.address, "--exit-code-on-error", "0"]
+    for name, value in {**files, **options}.items():
+        command += [f"--{name}", str(value)]
+    before = service.processor_seconds()
+    log = Path(f"{out}.log")
+    with log.open("wb") as output:
+        status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
+    if status:
+        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
+        raise RuntimeError(f"Locust ended with status {status}; it said:\n{tail}")
+    figures = json.loads(Path(f"{out}.summary.json").read_text(encoding="utf-8"))
+    used = service.processor_seconds() - before
+    figures["server"] = {"processor_seconds": round(used, 3), "cores": round(used / max(figures["seconds"], 1e-9), 3)}
+    return Run(read_calls(Path(f"{out}.calls.csv")), figures)

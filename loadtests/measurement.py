@@ -1,0 +1,75 @@
+"""How much a service takes: its capacity by a closed loop, then its latencies by an open loop at shares of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtests.calls import OK, Call
+from loadtests.curve import Point, points
+from loadtests.locust_run import run_locust
+from loadtests.services import Service
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Latency against throughput of a service.
+
+    Attributes:
+        capacity: Answers a second that callers without pauses got.
+        curve: A point for each rate, ascending.
+        calls: Every call of the open loop.
+        figures: Summary of the open loop.
+    """
+
+    capacity: float
+    curve: list[Point]
+    calls: list[Call]
+    figures: Mapping[str, Any]
+
+
+def measure(
+    service: Service,
+    out: Path,
+    *,
+    shares: Sequence[float],
+    step_seconds: float,
+    settle: float = 1.0,
+    options: Mapping[str, object],
+) -> Measured:
+    """Measures a fresh service, which the closed loop warms up.
+
+    Args:
+        service: What is called.
+        out: Prefix of the files that are written; see :func:`run_locust`.
+        shares: Rates of the open loop as shares of the capacity, ascending, so that what an overloaded step leaves
+            behind falls on no lower rate.
+        step_seconds: How long each rate lasts.
+        settle: Seconds at the beginning of each step that are left out.
+        options: Of the locustfiles.
+    """
+    limit = capacity(service, out.with_name(f"{out.name}-capacity"), options=options)
+    rates = ",".join(f"{limit * share:.4g}" for share in shares)
+    seconds = step_seconds * len(shares)
+    run = run_locust("open_loop", service, out, {**options, "arrivals": "step", "rates": rates, "seconds": seconds})
+    return Measured(limit, points(run.calls, len(shares), seconds, settle=settle), run.calls, run.figures)
+
+
+def capacity(
+    service: Service, out: Path, *, users: int = 128, seconds: float = 9.0, options: Mapping[str, object]
+) -> float:
+    """Answers a second that ``users`` callers without pauses get in the last two thirds of ``seconds``.
+
+    Raises:
+        RuntimeError: Nothing was answered.
+    """
+    loop = {"users": users, "spawn-rate": users, "run-time": f"{seconds:g}s"}
+    ends = [
+        call.end for call in run_locust("closed_loop", service, out, {**options, **loop}).calls if call.status == OK
+    ]
+    begin, end = seconds / 3, max(ends, default=0.0)
+    if end <= begin:
+        raise RuntimeError(f"the server answered nothing in the last {seconds - begin:g} s; see {out}.log")
+    return sum(begin <= moment for moment in ends) / (end - begin)
