@@ -29,7 +29,8 @@ from serving.bundle.manifest import (
 )
 from serving.runtime.onnx_runner import OnnxRunner
 from training.checkpoint import LoadedCheckpoint
-from training.data.subwords import Subwords
+from training.data.tokenizer import load_tokenizer
+from training.data.words import Words
 from training.models.transformer import Transformer
 
 _ALIGNMENT_PAIRS = 300  # sentences that decide on the alignment head
@@ -116,9 +117,9 @@ def _alignment(checkpoint: LoadedCheckpoint, evidence: Evidence) -> dict[str, fl
     model = checkpoint.model
     if not (isinstance(model, Transformer) and checkpoint.vocabulary.shared):
         return {"layer": -1, "head": 0}
-    sources = Subwords(checkpoint.source_tokenizer_bytes).encode(evidence.sources[:_ALIGNMENT_PAIRS])
+    sources = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources[:_ALIGNMENT_PAIRS])
     if evidence.references:
-        targets = Subwords(checkpoint.target_tokenizer_bytes).encode(evidence.references[:_ALIGNMENT_PAIRS])
+        targets = load_tokenizer(checkpoint.target_tokenizer_bytes).encode(evidence.references[:_ALIGNMENT_PAIRS])
     else:
         targets = translate_in_torch(checkpoint, sources, 1, evidence.max_length)
     layer, head, accuracy = best_alignment_head(model, sources, targets)
@@ -128,7 +129,7 @@ def _alignment(checkpoint: LoadedCheckpoint, evidence: Evidence) -> dict[str, fl
 def _checkpoint_bleu(checkpoint: LoadedCheckpoint, evidence: Evidence) -> float | None:
     if not evidence.references:
         return None
-    ids = Subwords(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
+    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
     return bleu(checkpoint, translate_in_torch(checkpoint, ids, BEAM, evidence.max_length), evidence.references)[0]
 
 
@@ -139,9 +140,20 @@ def _write_files(checkpoint: LoadedCheckpoint, exported: ExportedModel, rounded:
     store_shared(list(graphs.values()), work)
     for file, graph in graphs.items():
         ir.save(graph, work / file)
-    (work / "source.spm").write_bytes(checkpoint.source_tokenizer_bytes)
-    if checkpoint.target_tokenizer_bytes != checkpoint.source_tokenizer_bytes:
-        (work / "target.spm").write_bytes(checkpoint.target_tokenizer_bytes)
+    tokenizer = _tokenizer(checkpoint)
+    (work / tokenizer.source).write_bytes(checkpoint.source_tokenizer_bytes)
+    (work / tokenizer.target).write_bytes(checkpoint.target_tokenizer_bytes)
+
+
+def _tokenizer(checkpoint: LoadedCheckpoint) -> Tokenizer:
+    words = isinstance(load_tokenizer(checkpoint.source_tokenizer_bytes), Words)
+    suffix = "words.json" if words else "spm"
+    shared = checkpoint.source_tokenizer_bytes == checkpoint.target_tokenizer_bytes
+    return Tokenizer(
+        kind="words" if words else "sentencepiece",
+        source=f"source.{suffix}",
+        target=f"source.{suffix}" if shared else f"target.{suffix}",
+    )
 
 
 def _manifest(
@@ -180,9 +192,7 @@ def _manifest(
         ),
         limits=Limits(max_source_tokens=options.max_source_tokens, max_target_tokens=options.max_target_tokens),
         reverse_source=config.data.reverse_source,
-        tokenizer=Tokenizer(
-            source="source.spm", target="target.spm" if (work / "target.spm").exists() else "source.spm"
-        ),
+        tokenizer=_tokenizer(checkpoint),
         defaults=DecodingDefaults(),
         precisions={
             "fp32": Precision(

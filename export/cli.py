@@ -15,8 +15,9 @@ from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import Verification
 from serving.errors import StartupError
 from training import checkpoint as checkpoints
-from training.data.parallel_text import CorpusFiles, Pair, read_pairs
-from training.data.subwords import Subwords
+from training.data.corpora import read_corpora
+from training.data.parallel_text import CorpusFiles, Pair
+from training.data.tokenizer import load_tokenizer
 from training.errors import TrainingError
 
 _FEWEST_SENTENCES = 500
@@ -100,8 +101,8 @@ def _evidence(
     asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint, max_source: int, max_target: int
 ) -> Evidence:
     """The first sentences that the bundle takes whole."""
-    subwords = Subwords(checkpoint.source_tokenizer_bytes)
-    fitting = (pair for pair in _pairs(asked, checkpoint) if 0 < len(subwords.encode([pair.source])[0]) <= max_source)
+    tokenizer = load_tokenizer(checkpoint.source_tokenizer_bytes)
+    fitting = (pair for pair in _pairs(asked, checkpoint) if 0 < len(tokenizer.encode([pair.source])[0]) <= max_source)
     pairs = list(islice(fitting, asked.max_sentences))
     if len(pairs) < _FEWEST_SENTENCES:
         raise ExportError(
@@ -114,6 +115,6 @@ def _evidence(
 
 def _pairs(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint) -> Iterator[Pair]:
     if asked.sentences is not None:
-        return read_pairs(CorpusFiles(source=asked.sentences, target=asked.references or asked.sentences))
+        return CorpusFiles(source=asked.sentences, target=asked.references or asked.sentences).pairs()
     data = checkpoint.config.data
-    return (pair for pair in read_pairs(data.valid) if data.weights is None or data.weights.get(pair.label, 0) > 0)
+    return data.mixture().seen(read_corpora(data.valid))

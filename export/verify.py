@@ -26,7 +26,7 @@ from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
 from training.checkpoint import LoadedCheckpoint
-from training.data.subwords import Subwords
+from training.data.tokenizer import load_tokenizer
 
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
 MIN_EQUAL_RATIO = 0.999
@@ -62,7 +62,7 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
     Raises:
         VerificationError: A figure misses its limit; lists every one.
     """
-    ids = Subwords(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
+    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
     difference = largest_difference(checkpoint.model, runner)
     equal: dict[int, float] = {}
     outputs: dict[str, list[list[int]]] = {}
@@ -99,7 +99,7 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
 def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references: Sequence[str]) -> tuple[float, str]:
     """BLEU (sacrebleu, 13a, cased) of translations as token ids, and its signature."""
     metric = sacrebleu.BLEU()
-    texts = Subwords(checkpoint.target_tokenizer_bytes).decode(rows)
+    texts = load_tokenizer(checkpoint.target_tokenizer_bytes).decode(rows)
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 

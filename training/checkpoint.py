@@ -1,4 +1,4 @@
-"""Checkpoints that stand alone: weights, their running average, the configuration and the subword models."""
+"""Checkpoints that stand alone: weights, their running average, the configuration and the tokenizers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from training.config import TrainingConfig
-from training.data.subwords import Subwords
+from training.data.tokenizer import Tokenizer, load_tokenizer
 from training.errors import CheckpointError
 from training.models.build import build_model
 from training.models.contract import TranslationModel, Vocabulary
@@ -29,7 +29,7 @@ class LoadedCheckpoint:
     Attributes:
         model: Averaged weights, eval mode, CPU, float32.
         config: Of the run that trained it.
-        source_tokenizer_bytes: Serialised SentencePiece model.
+        source_tokenizer_bytes: Serialised SentencePiece model or word vocabulary.
         target_tokenizer_bytes: The same bytes if the vocabulary is shared.
         step: Optimizer steps taken.
         scores: The latest validation scores, such as `bleu` and `chrf`.
@@ -58,7 +58,7 @@ def unpack_bytes(data: Tensor) -> bytes:
     return data.numpy().tobytes()
 
 
-def vocabulary_of(source: Subwords, target: Subwords) -> Vocabulary:
+def vocabulary_of(source: Tokenizer, target: Tokenizer) -> Vocabulary:
     """Vocabulary of a model trained on these subwords; shared if both are one and the same model."""
     return Vocabulary(source.size, target.size, shared=source.model == target.model)
 
@@ -91,7 +91,7 @@ def load(path: Path | str) -> LoadedCheckpoint:
     own = raw[KEY]
     config = TrainingConfig.model_validate_json(own["config"])
     source, target = (unpack_bytes(own[f"{side}_tokenizer"]) for side in ("source", "target"))
-    model = build_model(config.model, vocabulary_of(Subwords(source), Subwords(target)))
+    model = build_model(config.model, vocabulary_of(load_tokenizer(source), load_tokenizer(target)))
     weights = {k.removeprefix(MODEL_PREFIX): v for k, v in raw["state_dict"].items() if k.startswith(MODEL_PREFIX)}
     # The average holds parameters only; buffers, if any, come from the live weights.
     model.load_state_dict(weights)

@@ -12,10 +12,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from training.data.cleaning import FilterSettings
+from training.data.corpora import Corpora, Mixture
 from training.data.corpus import CorpusSettings
-from training.data.parallel_text import CorpusFiles
 from training.data.sampler import BatchSettings
-from training.data.subwords import SubwordSettings
+from training.data.tokenizer import TokenizerSettings
 from training.errors import ConfigError, TrainingError
 from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
@@ -28,12 +28,22 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """What the model learns from."""
 
-    train: CorpusFiles
-    valid: CorpusFiles
+    train: Corpora
+    valid: Corpora
     weights: dict[str, float] | None = None
+    temperature: float = 1.0
     filters: FilterSettings = FilterSettings()
     max_tokens: int = Field(default=100, ge=1)
     reverse_source: bool = False
+
+    @model_validator(mode="after")
+    def _mixture_is_possible(self) -> Self:
+        self.mixture()
+        return self
+
+    def mixture(self) -> Mixture:
+        """How often the pairs of each label are seen."""
+        return Mixture(self.weights, self.temperature)
 
 
 class OptimizerConfig(_Section):
@@ -85,7 +95,7 @@ class TrainingConfig(_Section):
     languages: tuple[str, str]
     seed: int = 1
     data: DataConfig
-    tokenizer: SubwordSettings = SubwordSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
     model: Annotated[TransformerSettings | RnnSettings, Field(discriminator="family")]
     batch: BatchSettings = BatchSettings()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -113,7 +123,9 @@ class TrainingConfig(_Section):
     def corpus(self) -> CorpusSettings:
         """What decides the content of the token store."""
         data = self.data
-        return CorpusSettings(data.train, data.weights, data.filters, data.max_tokens, self.tokenizer)
+        return CorpusSettings(
+            data.train, self.languages, data.mixture(), data.filters, data.max_tokens, self.tokenizer, self.seed
+        )
 
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -156,16 +168,47 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     node[name] = yaml.safe_load(text)
 
 
-def parse_config(tree: dict[str, Any]) -> TrainingConfig:
+class _Places:
+    """Where each key of a YAML text stands, to be named in errors."""
+
+    def __init__(self, name: str, text: str = "") -> None:
+        self._name, self._root = name, yaml.compose(text) if text else None
+
+    def of(self, keys: Sequence[int | str]) -> str:
+        """File and line of a key, of as much of its path as is there; empty if there is no file."""
+        node, line = self._root, None
+        for key in keys:
+            child = self._child(node, key)
+            # pydantic's path also names the chosen member of a union, which no YAML key is.
+            if child is not None:
+                node, line = child[1], child[0].start_mark.line + 1
+        return f"{self._name}, line {line}, " if line is not None else ""
+
+    @staticmethod
+    def _child(node: yaml.Node | None, key: int | str) -> tuple[yaml.Node, yaml.Node] | None:
+        if isinstance(node, yaml.MappingNode):
+            return next(((k, v) for k, v in node.value if k.value == key), None)
+        if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            return node.value[key], node.value[key]
+        return None
+
+
+def parse_config(tree: dict[str, Any], places: _Places | None = None) -> TrainingConfig:
     """Check a configuration that has been read from YAML.
 
     Raises:
         ConfigError: With every unknown key and bad value in one message.
     """
+    places = places or _Places("")
     try:
         return TrainingConfig.model_validate(_expand(tree))
     except ValidationError as error:
-        faults = [": ".join(filter(None, (".".join(str(p) for p in e["loc"]), e["msg"]))) for e in error.errors()]
+        faults = []
+        for fault in error.errors():
+            unknown = fault["type"] in {"extra_forbidden", "unexpected_keyword_argument"}
+            said = "this key is unknown; remove it or correct its spelling" if unknown else fault["msg"]
+            path = ".".join(str(part) for part in fault["loc"])
+            faults.append(places.of(fault["loc"]) + ": ".join(filter(None, (path, said))))
         raise ConfigError("The configuration is wrong: " + "; ".join(faults)) from error
     except ConfigError:
         raise
@@ -180,13 +223,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         ConfigError: If the file is missing or is no YAML mapping, or any key or value is wrong.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The configuration {path} is not UTF-8; convert it first.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"The configuration {path} is not valid YAML: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"The configuration {path} is not valid YAML: {reason}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"The configuration {path} must be a mapping of sections.")
     for override in overrides:
         apply_override(tree, override)
-    return parse_config(tree)
+    return parse_config(tree, _Places(str(path), text))

@@ -9,7 +9,7 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from training.data.subwords import Subwords
+from training.data.tokenizer import Tokenizer
 from training.decode import greedy_batch
 from training.models.contract import TranslationModel
 
@@ -39,7 +39,7 @@ def score(translations: Sequence[str], references: Sequence[str]) -> Scores:
 
 
 def translate_greedily(
-    model: TranslationModel[Any], sources: Sequence[Sequence[int]], target: Subwords, *, max_length: int, reverse: bool
+    model: TranslationModel[Any], sources: Sequence[Sequence[int]], target: Tokenizer, *, max_length: int, reverse: bool
 ) -> list[str]:
     """Translate token ids to texts, in batches of like lengths; the order of the input is kept.
 

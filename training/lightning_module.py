@@ -89,7 +89,7 @@ class TranslationTask(lightning.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Smoothed loss and plain negative log-likelihood, both means over real target tokens, in nats."""
+        """Smoothed loss and plain negative log-likelihood, shape (), summed over real target tokens, in nats."""
         # The CPU's flash kernel is several times slower than plain products at sentence length.
         kernels = [SDPBackend.MATH] if self.device.type == "cpu" else ALL_KERNELS
         with sdpa_kernel(kernels):
@@ -98,7 +98,7 @@ class TranslationTask(lightning.LightningModule):
         logits = self.model.project_vocab(hidden[batch.mask])
         gold = batch.target_out[batch.mask]
         loss, likelihood = smoothed_cross_entropy(logits, gold, self.config.optimizer.label_smoothing)
-        return loss / gold.shape[0], likelihood / gold.shape[0]
+        return loss, likelihood
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the generators from the batch's place in the endless order, and remember where the data stands.
@@ -106,13 +106,17 @@ class TranslationTask(lightning.LightningModule):
         Checkpoints are only written between steps, so one written later than this counts the batch as trained on. The
         hook at the end of a step would be too late: it runs after the callbacks', which save.
         """
-        place = (self.config.seed, batch.after.epoch, batch.after.batch, self.global_rank)
+        place = (self.config.seed, *batch.place)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
         self.position = batch.after
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the smoothed loss of a batch, shape (), float32, in nats a token."""
-        return self._losses(batch)[0]
+        """Return this batch's part of the step's smoothed loss, shape (), float32, in nats a token.
+
+        Summed losses are divided by the mean number of tokens of the step's batches, over processes and accumulation;
+        as gradients are averaged over both, every token of the step counts the same.
+        """
+        return self._losses(batch)[0] / batch.normaliser
 
     def on_validation_start(self) -> None:
         """Validate the averaged weights."""
@@ -120,7 +124,7 @@ class TranslationTask(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the negative log-likelihood per token."""
-        loss = self._losses(batch)[1]
+        loss = self._losses(batch)[1] / batch.normaliser
         self.log("valid/loss", loss, batch_size=int(batch.mask.sum()), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -16,12 +15,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from training.callbacks import AverageWeights, BestAndLast, StepLog
 from training.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint, unpack_bytes, vocabulary_of
 from training.config import TrainingConfig
-from training.data.batches import Batch, BatchStream, make_batch
-from training.data.cleaning import FilterReport, clean_pairs
+from training.data.batches import Batch, BatchStream, Resegmentation, Share, make_batch
+from training.data.cleaning import clean_text
+from training.data.corpora import read_corpora
 from training.data.corpus import PreparedCorpus, prepare_corpus
-from training.data.parallel_text import read_pairs
+from training.data.parallel_text import Pair
 from training.data.sampler import TokenBatchSampler
-from training.errors import CheckpointError
+from training.data.subwords import Subwords
+from training.errors import CheckpointError, DataError
 from training.lightning_module import TranslationTask, ValidationSet
 from training.models.build import build_model
 from training.models.contract import Vocabulary
@@ -55,23 +56,19 @@ class Batches(lightning.LightningDataModule):
 
     def train_dataloader(self) -> Iterable[Batch]:
         """Batches after the last one that was trained on; Lightning asks once the checkpoint has been restored."""
-        store, weights, trainer = self.task.corpus.store, self.config.data.weights, self.trainer
-        copies = np.array([1.0 if weights is None else weights[name] for name in store.label_names], dtype=np.float32)
-        sampler = TokenBatchSampler(
-            store.lengths("source") + 1,
-            store.lengths("target") + 1,
-            copies[store.labels],
-            self.config.batch,
-            self.config.seed,
-        )
+        config, corpus, trainer = self.config, self.task.corpus, self.trainer
         return BatchStream(
-            store,
-            sampler,
+            corpus.store,
+            TokenBatchSampler(corpus.store, corpus.copies, config.batch, config.seed),
             self.task.model.vocabulary,
             self.task.position,
-            reverse=self.config.data.reverse_source,
-            rank=trainer.global_rank if trainer else 0,
-            processes=trainer.world_size if trainer else 1,
+            Share(
+                rank=trainer.global_rank if trainer else 0,
+                processes=trainer.world_size if trainer else 1,
+                accumulate=config.trainer.accumulate,
+            ),
+            reverse=config.data.reverse_source,
+            resegmentation=_resegmentation(config, corpus),
         )
 
     def val_dataloader(self) -> Iterable[Batch]:
@@ -79,14 +76,35 @@ class Batches(lightning.LightningDataModule):
         return FixedBatches(self.task.valid.batches)
 
 
+def _resegmentation(config: TrainingConfig, corpus: PreparedCorpus) -> Resegmentation | None:
+    alpha, source, target = config.tokenizer.sampling, corpus.source, corpus.target
+    if alpha is None or not (isinstance(source, Subwords) and isinstance(target, Subwords)):
+        return None
+    return Resegmentation(source, target, alpha, config.data.max_tokens, config.seed)
+
+
 def read_validation(config: TrainingConfig, corpus: PreparedCorpus, vocabulary: Vocabulary) -> ValidationSet:
-    """Take pairs of the wanted labels, evenly spread over the dev set, within the training length limit."""
-    labels = None if config.data.weights is None else frozenset(config.data.weights)
-    pairs = list(clean_pairs(read_pairs(config.data.valid), config.data.filters, labels, FilterReport()))
+    """Take pairs evenly spread over the validation set, within the training length limit.
+
+    Raises:
+        DataError: If no pair is usable.
+    """
+    # As they are but for white space: filters and normalisation are for training.
+    pairs = [
+        Pair(clean_text(pair.source, "none"), clean_text(pair.target, "none"), pair.label)
+        for pair in config.data.mixture().seen(read_corpora(config.data.valid))
+    ]
     sources = corpus.source.encode([p.source for p in pairs])
     targets = corpus.target.encode([p.target for p in pairs])
     limit = config.data.max_tokens
-    usable = [i for i in range(len(pairs)) if max(len(sources[i]), len(targets[i])) <= limit]
+    usable = [
+        i for i in range(len(pairs)) if 0 < min(sizes := (len(sources[i]), len(targets[i]))) <= max(sizes) <= limit
+    ]
+    if not usable:
+        raise DataError(
+            f"None of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens a side; "
+            "give another data.valid, or raise data.max_tokens."
+        )
     count = min(config.validation.max_pairs, len(usable))
     chosen = [usable[i * len(usable) // count] for i in range(count)]
     chosen.sort(key=lambda i: len(targets[i]))
@@ -151,7 +169,7 @@ def run(config: TrainingConfig) -> None:
     config.run_dir.mkdir(parents=True, exist_ok=True)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    corpus = prepare_corpus(config.corpus(), config.cache_dir or config.run_dir / "cache", config.seed)
+    corpus = prepare_corpus(config.corpus(), config.cache_dir or config.run_dir / "cache")
     vocabulary = vocabulary_of(corpus.source, corpus.target)
     torch.manual_seed(config.seed)
     model = build_model(config.model, vocabulary)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from training.checkpoint import LoadedCheckpoint, load
-from training.data.parallel_text import CorpusFiles, Pair, read_pairs
-from training.data.subwords import Subwords
+from training.data.parallel_text import CorpusFiles, Pair
+from training.data.tokenizer import load_tokenizer
 from training.decode import DecodeOptions, translate
 from training.errors import TrainingError
 from training.evaluation import score
@@ -17,10 +17,10 @@ from training.evaluation import score
 
 def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options: DecodeOptions) -> list[str]:
     """Translate raw sentences; the best hypothesis of each."""
-    ids = Subwords(checkpoint.source_tokenizer_bytes).encode(texts)
+    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(texts)
     reverse = checkpoint.config.data.reverse_source
     found = translate(checkpoint.model, ids, options, reverse_source=reverse)
-    return Subwords(checkpoint.target_tokenizer_bytes).decode([best.tokens for best, *_ in found])
+    return load_tokenizer(checkpoint.target_tokenizer_bytes).decode([best.tokens for best, *_ in found])
 
 
 def scorecard(
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--beam", type=int, default=4)
     options = parser.parse_args(arguments)
     try:
-        pairs = list(read_pairs(CorpusFiles(options.source, options.target, options.labels)))
+        pairs = list(CorpusFiles(options.source, options.target, options.labels).pairs())
         checkpoint = load(options.checkpoint)
     except TrainingError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")

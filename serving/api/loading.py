@@ -110,6 +110,7 @@ def _load(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedMode
         bundle.path(manifest.tokenizer.target).read_bytes(),
         special_ids=manifest.special_ids,
         reverse_source=manifest.reverse_source,
+        kind=manifest.tokenizer.kind,
     )
     runner = OnnxRunner.open(bundle, precision=config.precision, device=config.device, threads=config.threads)
     return served(manifest, runner, tokenizer, config=config, metrics=metrics)

@@ -125,9 +125,16 @@ class Limits(_Strict):
     max_target_tokens: int = Field(gt=0)
 
 
-class Tokenizer(_Strict):
-    """SentencePiece model files; one file may serve both sides."""
+TokenizerKind = Literal["sentencepiece", "words"]
 
+
+class Tokenizer(_Strict):
+    """SentencePiece models or word vocabularies; one file may serve both sides.
+
+    With ``words`` a model generates placeholders for unknown words, and the source word attended to takes their place.
+    """
+
+    kind: TokenizerKind = "sentencepiece"
     source: str
     target: str
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
-from serving.bundle.manifest import SpecialIds
+from serving.bundle.manifest import SpecialIds, TokenizerKind
+from serving.bundle.words import WordProcessor
 from serving.errors import StartupError
 
 Spans = NDArray[np.int64]
@@ -59,19 +60,27 @@ class DecodedTarget:
 
 
 class SubwordTokenizer:
-    """The SentencePiece models of a bundle's two languages. Nothing here changes, so threads may share it.
+    """The SentencePiece models or word vocabularies of a bundle. Nothing here changes, so threads may share it.
 
     SentencePiece normalises (NFKC, runs of white space); the spans it reports are mapped back to the text before that.
     """
 
-    def __init__(self, source: bytes, target: bytes, *, special_ids: SpecialIds, reverse_source: bool = False) -> None:
-        """Loads serialized SentencePiece models; both sides may be the same.
+    def __init__(
+        self,
+        source: bytes,
+        target: bytes,
+        *,
+        special_ids: SpecialIds,
+        reverse_source: bool = False,
+        kind: TokenizerKind = "sentencepiece",
+    ) -> None:
+        """Loads serialized models of one kind; both sides may be the same.
 
         Raises:
-            StartupError: One of them is no SentencePiece model.
+            StartupError: One of them is not of that kind.
         """
-        self._source = _load(source, "source")
-        self._target = self._source if target == source else _load(target, "target")
+        self._source = _load(source, "source", kind)
+        self._target = self._source if target == source else _load(target, "target", kind)
         self._eos = special_ids.eos
         self._reverse = reverse_source
 
@@ -109,9 +118,22 @@ class SubwordTokenizer:
         """Encodes the beginning of a translation; no end token."""
         return tuple(self._target.encode(_whole(text)))
 
-    def decode(self, ids: Sequence[int]) -> DecodedTarget:
-        """Turns target token ids, the end token not among them, into text."""
-        mapping = self._target.decode(list(ids), return_type="offset_mapping")
+    @property
+    def copies_unknown_words(self) -> bool:
+        """Whether :meth:`decode` wants to know what each token attends to."""
+        return isinstance(self._target, WordProcessor)
+
+    def decode(self, ids: Sequence[int], attended: Sequence[str] = ()) -> DecodedTarget:
+        """Turns target token ids, the end token not among them, into text.
+
+        Args:
+            ids: The tokens.
+            attended: For each, the source text it attends to most, which takes the place of an unknown word; or empty.
+        """
+        if isinstance(self._target, WordProcessor) and attended:
+            mapping = self._target.fill(self._target.replaced(ids, attended))
+        else:
+            mapping = self._target.decode(list(ids), return_type="offset_mapping")
         return DecodedTarget(
             text=mapping["text"],
             pieces=tuple(mapping["pieces"]),
@@ -128,8 +150,9 @@ def _whole(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def _load(model: bytes, side: str) -> SentencePieceProcessor:
+def _load(model: bytes, side: str, kind: TokenizerKind) -> SentencePieceProcessor | WordProcessor:
     try:
-        return SentencePieceProcessor(model_proto=model)
-    except (RuntimeError, OSError) as error:
-        raise StartupError(f"the {side} tokenizer is no SentencePiece model; export the bundle again") from error
+        return WordProcessor(model) if kind == "words" else SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, OSError, ValueError) as error:
+        named = "word vocabulary" if kind == "words" else "SentencePiece model"
+        raise StartupError(f"the {side} tokenizer is no {named}; export the bundle again") from error

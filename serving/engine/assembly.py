@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.bundle.tokenizer import SubwordTokenizer
+from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.engine.alignment import word_links
 from serving.engine.preparation import Prepared, PreparedText
@@ -54,7 +54,12 @@ def _translation(
 def _hypothesis(
     text: PreparedText, parts: Sequence[Hypothesis], tokenizer: SubwordTokenizer, *, alignments: bool
 ) -> TranslationHypothesis:
-    targets = [tokenizer.decode(part.tokens) for part in parts]
+    targets = [
+        tokenizer.decode(hypothesis.tokens, _attended(text.text[part.start : part.end], source, hypothesis))
+        if tokenizer.copies_unknown_words
+        else tokenizer.decode(hypothesis.tokens)
+        for part, source, hypothesis in zip(text.parts, text.sources, parts, strict=True)
+    ]
     joined, starts = join(text.text, text.parts, [target.text for target in targets])
     links: list[AlignmentLink] = []
     if alignments:
@@ -86,3 +91,8 @@ def _hypothesis(
         if any(part.finish_reason is FinishReason.LENGTH for part in parts)
         else FinishReason.EOS,
     )
+
+
+def _attended(text: str, source: EncodedSource, hypothesis: Hypothesis) -> list[str]:
+    """For each target token the source word it attends to most; the end of the source is no word."""
+    return [text[slice(*source.spans[position].tolist())] for position in hypothesis.alignment]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.sampler import Position, TokenBatchSampler
+from training.data.subwords import Subwords
 from training.data.token_store import TokenStore
 from training.models.contract import Vocabulary
 
@@ -23,7 +26,9 @@ class Batch(NamedTuple):
         target_in: Shape (row, tgt), int64: decoder_start, pieces, padding.
         target_out: Shape (row, tgt), int64: pieces, eos, padding.
         mask: Shape (row, tgt), bool: True at real target tokens.
-        after: The sampler's position once this batch has been trained on.
+        normaliser: What the summed loss is divided by: the mean number of target tokens of the step's batches.
+        place: Which batch this is; decides what is drawn at random for it.
+        after: The position to resume from once this batch has been trained on.
     """
 
     source: Tensor
@@ -31,6 +36,8 @@ class Batch(NamedTuple):
     target_in: Tensor
     target_out: Tensor
     mask: Tensor
+    normaliser: float
+    place: Position = Position()
     after: Position = Position()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
@@ -68,15 +75,53 @@ def make_batch(
     vocabulary: Vocabulary,
     *,
     reverse: bool = False,
-    after: Position | None = None,
 ) -> Batch:
-    """Pad pairs of piece ids, given without special tokens, to a batch."""
+    """Pad pairs of piece ids, given without special tokens, to a batch that is a step of its own."""
     source, lengths = make_source(sources, vocabulary, reverse=reverse)
     target_in = pad_rows([[vocabulary.decoder_start, *row] for row in targets], vocabulary.pad)
     target_out = pad_rows([[*row, vocabulary.eos] for row in targets], vocabulary.pad)
     sizes = torch.tensor([len(row) + 1 for row in targets])
     mask = torch.arange(target_out.shape[1])[None, :] < sizes[:, None]
-    return Batch(source, lengths, target_in, target_out, mask, after or Position())
+    return Batch(source, lengths, target_in, target_out, mask, float(sizes.sum()))
+
+
+@dataclass(frozen=True)
+class Resegmentation:
+    """Subword regularisation: rows are cut anew, at random, each time they are seen.
+
+    Attributes:
+        source: Tokenizer of the source.
+        target: Tokenizer of the target.
+        alpha: See `Subwords.sample`.
+        max_tokens: A row that would grow longer keeps the tokens it has in the store.
+        seed: Together with the place of a batch, decides every cut.
+    """
+
+    source: Subwords
+    target: Subwords
+    alpha: float
+    max_tokens: int
+    seed: int
+
+    def __call__(self, side: str, rows: list[list[int]], place: Position) -> list[list[int]]:
+        """Cut the texts of these token ids of one side anew."""
+        tokenizer = self.source if side == "source" else self.target
+        seed = int(np.random.SeedSequence((self.seed, *place)).generate_state(1)[0])
+        drawn = tokenizer.sample(tokenizer.decode(rows), self.alpha, seed)
+        return [new if 0 < len(new) <= self.max_tokens else old for new, old in zip(drawn, rows, strict=True)]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of the batches of every optimizer step one process takes.
+
+    A step has `processes` x `accumulate` batches. Process r takes every `processes`-th, from the r-th on, so a step is
+    made of the same batches however many processes share it.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    accumulate: int = 1
 
 
 class BatchStream:
@@ -84,12 +129,12 @@ class BatchStream:
 
     Args:
         store: Token ids of the corpus.
-        sampler: Order of the batches; process r of n takes every n-th of them, from the r-th on.
+        sampler: Order of the batches.
         vocabulary: Special ids.
         start: Position of the first batch.
+        share: Which of the batches this process takes.
         reverse: Turn source sentences round.
-        rank: Number of this process.
-        processes: Number of processes.
+        resegmentation: Subword regularisation, if wanted.
     """
 
     def __init__(
@@ -98,28 +143,32 @@ class BatchStream:
         sampler: TokenBatchSampler,
         vocabulary: Vocabulary,
         start: Position,
+        share: Share | None = None,
         *,
         reverse: bool = False,
-        rank: int = 0,
-        processes: int = 1,
+        resegmentation: Resegmentation | None = None,
     ) -> None:
         self.store, self.sampler, self.vocabulary, self.start = store, sampler, vocabulary, start
-        self.reverse, self.rank, self.processes = reverse, rank, processes
+        self.share, self.reverse, self.resegmentation = share or Share(), reverse, resegmentation
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches for ever."""
-        group = []
+        size = self.share.processes * self.share.accumulate
+        before, step = self.start, list[tuple[NDArray[Any], Position]]()
         for item in self.sampler.batches(self.start):
-            group.append(item)
-            if len(group) < self.processes:
+            step.append(item)
+            if len(step) < size:
                 continue
-            # All processes resume at the same place: after the whole group.
-            rows, after = group[self.rank][0], group[-1][1]
-            group = []
-            yield make_batch(
-                [self.store.row("source", i).tolist() for i in rows],
-                [self.store.row("target", i).tolist() for i in rows],
-                self.vocabulary,
-                reverse=self.reverse,
-                after=after,
-            )
+            normaliser = sum(int((self.store.lengths("target", rows) + 1).sum()) for rows, _ in step) / size
+            for number in range(self.share.rank, size, self.share.processes):
+                rows, place = step[number]
+                # Whoever stops within a step repeats it whole; all processes resume at the same place.
+                after = step[-1][1] if number + self.share.processes >= size else before
+                sources, targets = (self._rows(side, rows, place) for side in ("source", "target"))
+                batch = make_batch(sources, targets, self.vocabulary, reverse=self.reverse)
+                yield batch._replace(normaliser=normaliser, place=place, after=after)
+            before, step = step[-1][1], []
+
+    def _rows(self, side: str, rows: NDArray[Any], place: Position) -> list[list[int]]:
+        stored = [self.store.row(side, i).tolist() for i in rows]
+        return stored if self.resegmentation is None else self.resegmentation(side, stored, place)

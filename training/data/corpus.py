@@ -1,4 +1,8 @@
-"""Prepare a corpus once: filter, train subwords, tokenise to a store; found again by a fingerprint of its inputs."""
+"""Prepare a corpus once, in two stages that are found again by a fingerprint of all that decides them.
+
+`clean-FINGERPRINT/` holds the pairs that passed the filters (`pairs.tsv`) and the filters' counts (`report.json`);
+`tokens-FINGERPRINT/` the tokenizers and the token store made of them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from training.data.cleaning import FilterReport, FilterSettings, clean_pairs
-from training.data.parallel_text import CorpusFiles, Pair, read_pairs
-from training.data.subwords import Subwords, SubwordSettings, train_subwords
+from training.data.corpora import Mixture, read_corpora
+from training.data.directories import complete_directory
+from training.data.hub_dataset import HubDataset
+from training.data.parallel_text import CorpusFiles, Pair
 from training.data.token_store import EncodedPair, TokenStore, open_store, write_store
+from training.data.tokenizer import Tokenizer, TokenizerSettings, load_tokenizer, train_tokenizers
+from training.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -29,130 +37,173 @@ class CorpusSettings:
     """Everything that decides what the token store of a corpus holds.
 
     Attributes:
-        files: The raw text.
-        weights: Expected copies of a pair per pass by label; other labels are left out. None keeps all, once each.
+        corpora: The raw text.
+        languages: BCP-47 tags of source and target.
+        mixture: How often the pairs of each label are seen; the sample that tokenizers are trained on follows it.
         filters: Limits on raw pairs.
-        max_tokens: Longest side in pieces.
-        subwords: How the SentencePiece models are trained.
+        max_tokens: Longest side in tokens.
+        tokenizer: How the tokenizers are made.
+        seed: Of that sample.
     """
 
-    files: CorpusFiles
-    weights: dict[str, float] | None
+    corpora: tuple[CorpusFiles | HubDataset, ...]
+    languages: tuple[str, str]
+    mixture: Mixture
     filters: FilterSettings
     max_tokens: int
-    subwords: SubwordSettings
+    tokenizer: TokenizerSettings
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CleanedText:
+    """Pairs that passed the filters, on disk."""
+
+    path: Path
+    report: FilterReport
+
+    def pairs(self) -> Iterator[Pair]:
+        """Stream them."""
+        with self.path.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                yield Pair(*line.rstrip("\n").split("\t"))
 
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A corpus ready for training; `source` and `target` are the same object if subwords are shared."""
+    """A corpus ready for training; `source` and `target` are the same object if the tokenizer is shared.
 
-    source: Subwords
-    target: Subwords
+    Attributes:
+        source: Tokenizer of the source language.
+        target: Tokenizer of the target language.
+        store: Token ids of every pair.
+        copies: By label, the expected number of copies of its pairs in a pass.
+        text: The pairs as text.
+    """
+
+    source: Tokenizer
+    target: Tokenizer
     store: TokenStore
+    copies: dict[str, float]
+    text: CleanedText
 
 
-def fingerprint(settings: CorpusSettings) -> str:
-    """Hash the settings with name, size and time of every input file; 16 hexadecimal digits."""
-    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in settings.files.paths if p.is_file()]
-    described = json.dumps([asdict(settings), stats], sort_keys=True, default=str)
+def _fingerprint(*parts: Any) -> str:
+    described = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-def _kept_pairs(settings: CorpusSettings, report: FilterReport) -> Iterator[Pair]:
-    labels = None if settings.weights is None else frozenset(k for k, w in settings.weights.items() if w > 0)
-    return clean_pairs(read_pairs(settings.files), settings.filters, labels, report)
+def clean_fingerprint(settings: CorpusSettings) -> str:
+    """Hash of what decides the cleaned text; 16 hexadecimal digits."""
+    corpora = [(asdict(corpus), corpus.identity()) for corpus in settings.corpora]
+    labels = settings.mixture.labels
+    return _fingerprint(
+        corpora, asdict(settings.filters), settings.languages, None if labels is None else sorted(labels)
+    )
 
 
-def sample_pairs(settings: CorpusSettings, seed: int = 0) -> list[Pair]:
-    """Draw pairs for subword training, labels weighted as in training, by reservoir sampling in one pass."""
+def token_fingerprint(settings: CorpusSettings) -> str:
+    """Hash of what decides tokenizers and token store; 16 hexadecimal digits."""
+    path = settings.tokenizer.path
+    trained = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
+    # How text is cut in training is decided at every step anew, so `sampling` changes nothing here.
+    tokenizer = {k: v for k, v in asdict(settings.tokenizer).items() if k not in {"path", "sampling"}}
+    return _fingerprint(
+        clean_fingerprint(settings), asdict(settings.mixture), tokenizer, trained, settings.max_tokens, settings.seed
+    )
+
+
+def clean_corpus(settings: CorpusSettings, cache: Path) -> CleanedText:
+    """Filter the raw text, or find it filtered before.
+
+    Raises:
+        DataError: If a corpus cannot be read, or nothing is left.
+    """
+    place = cache / f"clean-{clean_fingerprint(settings)}"
+    if not place.is_dir():
+        report = FilterReport()
+        raw = read_corpora(settings.corpora)
+        with complete_directory(place) as partial:
+            with (partial / "pairs.tsv").open("w", encoding="utf-8", newline="\n") as lines:
+                for pair in clean_pairs(raw, settings.filters, settings.languages, settings.mixture.labels, report):
+                    lines.write(f"{pair.source}\t{pair.target}\t{pair.label}\n")
+            logger.info("%s", report.summary())
+            if report.kept == 0:
+                raise DataError(f"No pair of the corpus is left ({report.summary()}); loosen the filters.")
+            (partial / "report.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
+    found = json.loads((place / "report.json").read_text(encoding="utf-8"))
+    report = FilterReport(found["read"], found["kept"], Counter(found["removed"]), Counter(found["labels"]))
+    return CleanedText(place / "pairs.tsv", report)
+
+
+def sample_pairs(text: CleanedText, copies: dict[str, float], count: int, seed: int) -> list[Pair]:
+    """Draw pairs, labels weighted as in training, by reservoir sampling in one pass."""
     draw, sample, seen = random.Random(seed), list[Pair](), 0
-    weights = settings.weights
-    for pair in _kept_pairs(settings, FilterReport()):
-        if weights is not None and draw.random() >= weights[pair.label]:
+    for pair in text.pairs():
+        if draw.random() >= copies[pair.label]:
             continue
         seen += 1
-        if len(sample) < settings.subwords.sample_lines:
+        if len(sample) < count:
             sample.append(pair)
         elif (place := draw.randrange(seen)) < len(sample):
             sample[place] = pair
     return sample
 
 
-def _train(settings: CorpusSettings, seed: int) -> tuple[bytes, bytes]:
-    pairs, threads = sample_pairs(settings, seed), os.cpu_count() or 1
-    logger.info("training SentencePiece on %d pairs", len(pairs))
-    if settings.subwords.shared:
-        both = (text for pair in pairs for text in (pair.source, pair.target))
-        model = train_subwords(both, settings.subwords, threads)
-        return model, model
-    source = train_subwords((p.source for p in pairs), settings.subwords, threads)
-    return source, train_subwords((p.target for p in pairs), settings.subwords, threads)
-
-
 def encode_pairs(
     pairs: Iterable[Pair],
-    source: Subwords,
-    target: Subwords,
+    source: Tokenizer,
+    target: Tokenizer,
     max_tokens: int,
     label_index: dict[str, int],
-    report: FilterReport,
+    removed: Counter[str],
 ) -> Iterator[EncodedPair]:
-    """Stream token ids; pairs with a side longer than `max_tokens` pieces are dropped and counted."""
+    """Stream token ids; pairs with a side that is empty or longer than `max_tokens` are dropped and counted."""
     stream = iter(pairs)
     while chunk := list(islice(stream, _ENCODE_LINES)):
         sources, targets = source.encode([p.source for p in chunk]), target.encode([p.target for p in chunk])
         for pair, left, right in zip(chunk, sources, targets, strict=True):
             if 0 < len(left) <= max_tokens and 0 < len(right) <= max_tokens:
                 yield EncodedPair(left, right, label_index[pair.label])
-                continue
-            report.kept -= 1
-            report.removed["too_many_tokens" if left and right else "empty"] += 1
+            else:
+                removed["too_many_tokens" if left and right else "empty"] += 1
 
 
-def prepare_corpus(settings: CorpusSettings, cache: Path, seed: int = 0) -> PreparedCorpus:
+def prepare_corpus(settings: CorpusSettings, cache: Path) -> PreparedCorpus:
     """Return the prepared corpus, from the cache if these very inputs were prepared before.
 
     Args:
         settings: What to prepare.
-        cache: Directory of prepared corpora; each lies in a directory named by its fingerprint.
-        seed: For the sample that subwords are trained on.
+        cache: Directory of prepared corpora.
 
     Raises:
         DataError: If the corpus cannot be read, or nothing is left of it.
     """
-    directory = cache / fingerprint(settings)
-    directory.mkdir(parents=True, exist_ok=True)
-    store = directory / "store"
-    with (directory / "lock").open("w") as lock:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of a run the first prepares, the others wait
-        source, target = _subwords(settings, directory, seed)
-        if not store.is_dir():
-            _build_store(settings, source, target, store)
-    return PreparedCorpus(source, target, open_store(store))
+        text = clean_corpus(settings, cache)
+        copies = settings.mixture.copies(text.report.labels)
+        place = cache / f"tokens-{token_fingerprint(settings)}"
+        if not place.is_dir():
+            with complete_directory(place) as partial:
+                _tokenize(text, copies, settings, partial)
+    source = load_tokenizer((place / "source.tokenizer").read_bytes())
+    target = source if settings.tokenizer.shared else load_tokenizer((place / "target.tokenizer").read_bytes())
+    return PreparedCorpus(source, target, open_store(place / "store"), copies, text)
 
 
-def _subwords(settings: CorpusSettings, directory: Path, seed: int) -> tuple[Subwords, Subwords]:
-    models = {side: directory / f"{side}.spm" for side in ("source", "target")}
-    if not all(path.is_file() for path in models.values()):
-        for path, model in zip(models.values(), _train(settings, seed), strict=True):
-            partial = path.with_suffix(".partial")
-            partial.write_bytes(model)
-            partial.replace(path)
-    source = Subwords(models["source"].read_bytes())
-    return source, source if settings.subwords.shared else Subwords(models["target"].read_bytes())
-
-
-def _build_store(settings: CorpusSettings, source: Subwords, target: Subwords, directory: Path) -> None:
-    report, facts = FilterReport(), dict[str, Any]()
-    names = ("",) if settings.weights is None else tuple(sorted(settings.weights))
+def _tokenize(text: CleanedText, copies: dict[str, float], settings: CorpusSettings, directory: Path) -> None:
+    sample = sample_pairs(text, copies, settings.tokenizer.sample_lines, settings.seed)
+    logger.info("tokenizers are made of %d pairs", len(sample))
+    models = train_tokenizers(sample, settings.tokenizer)
+    for side, model in zip(("source", "target"), models, strict=True):
+        (directory / f"{side}.tokenizer").write_bytes(model)
+    source, target = map(load_tokenizer, models)
+    removed, names = Counter[str](), tuple(sorted(text.report.labels))
     index = {name: i for i, name in enumerate(names)}
-
-    def pairs() -> Iterator[EncodedPair]:
-        kept = _kept_pairs(settings, report)
-        unlabelled = kept if settings.weights is not None else (Pair(p.source, p.target) for p in kept)
-        yield from encode_pairs(unlabelled, source, target, settings.max_tokens, index, report)
-        facts["filters"] = report.summary()
-        logger.info("%s", report.summary())
-
-    write_store(directory, pairs(), vocab_size=max(source.size, target.size), label_names=names, facts=facts)
+    pairs = encode_pairs(text.pairs(), source, target, settings.max_tokens, index, removed)
+    size = max(source.size, target.size)
+    write_store(directory / "store", pairs, vocab_size=size, label_names=names, removed=removed)
+    if removed:
+        logger.info("removed by length in tokens: %s", dict(removed))

@@ -1,22 +1,20 @@
-"""Read parallel text: two line files (plain or .gz) with an optional label file, or one TSV file."""
+"""Parallel text in files: two line files (plain or .gz) with an optional label file, or one TSV file."""
 
 from __future__ import annotations
 
 import gzip
-import io
+import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TextIO
 
 from training.errors import DataError
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One aligned sentence pair; `label` names its source corpus, or is empty."""
+    """One aligned sentence pair; `label` names the corpus it comes from, or is empty."""
 
     source: str
     target: str
@@ -25,19 +23,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class CorpusFiles:
-    """Where a parallel corpus lies: either `source` and `target` (and perhaps `labels`), or `tsv`.
+    """A corpus in files: either `source` and `target` (and perhaps `labels`), or `tsv`.
 
     Attributes:
         source: One sentence a line.
         target: Its translations, line by line.
         labels: One label a line.
         tsv: Columns source, target and, if wanted, label; a tab between them.
+        name: Label of every pair that has no other.
     """
 
     source: Path | None = None
     target: Path | None = None
     labels: Path | None = None
     tsv: Path | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Check that exactly one form is given.
@@ -54,47 +54,58 @@ class CorpusFiles:
         """All files of the corpus."""
         return tuple(p for p in (self.source, self.target, self.labels, self.tsv) if p is not None)
 
+    def identity(self) -> list[tuple[str, int, int]]:
+        """Path, size and time of each file: what changes when the text does."""
+        return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in self.paths if p.is_file()]
 
-def open_text(path: Path) -> TextIO:
-    r"""Open a UTF-8 text file, through gzip if its name ends in .gz; only "\n" ends a line.
+    def pairs(self) -> Iterator[Pair]:
+        """Stream the corpus.
+
+        Raises:
+            DataError: If a file is missing, empty or not UTF-8, or the files differ in their lines or columns.
+        """
+        return _read_tsv(self.tsv, self.name) if self.tsv is not None else _read_lines(self)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    r"""Stream the lines of a UTF-8 text file, through gzip if its name ends in .gz; only "\n" ends a line.
 
     Raises:
-        DataError: If the file does not exist.
+        DataError: If the file is missing or empty, or a line is not UTF-8.
     """
     if not path.is_file():
         raise DataError(f"The corpus file {path} does not exist; check the path and its environment variables.")
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8", newline="\n")
-    return path.open(encoding="utf-8", newline="\n")
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
+            for line in lines:
+                number += 1
+                yield line.rstrip(b"\r\n").decode()
+    except UnicodeDecodeError as error:
+        place = f"{path}, line {number}, byte {error.start + 1}"
+        raise DataError(f"{place}: this is not UTF-8; convert the file first.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}, after line {number}: the gzip data is damaged ({error}); copy it again.") from error
+    if number == 0:
+        raise DataError(f"The corpus file {path} is empty; give a file with one sentence a line.")
 
 
-def _read_tsv(path: Path) -> Iterator[Pair]:
-    with open_text(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            fields = line.rstrip("\r\n").split("\t")
-            if not 2 <= len(fields) <= 3:
-                raise DataError(f"{path}, line {number}: {len(fields)} columns, but a TSV corpus has 2 or 3.")
-            yield Pair(*fields)
+def _read_tsv(path: Path, name: str) -> Iterator[Pair]:
+    for number, line in enumerate(read_lines(path), start=1):
+        fields = line.split("\t")
+        if not 2 <= len(fields) <= 3:
+            raise DataError(f"{path}, line {number}: {len(fields)} columns, but a TSV corpus has 2 or 3.")
+        yield Pair(fields[0], fields[1], fields[2] if len(fields) == 3 and fields[2] else name)
 
 
 def _read_lines(files: CorpusFiles) -> Iterator[Pair]:
-    with ExitStack() as stack:
-        columns = [stack.enter_context(open_text(p)) for p in files.paths]
-        for number, row in enumerate(zip_longest(*columns)):
-            if None in row:
-                names = ", ".join(str(p) for p in files.paths)
-                raise DataError(f"{names} differ in length: one ends after {number} lines; align them.")
-            yield Pair(*(field.rstrip("\r\n") for field in row))
-
-
-def read_pairs(files: CorpusFiles) -> Iterator[Pair]:
-    """Stream a corpus pair by pair.
-
-    Raises:
-        DataError: If a file is missing, is not UTF-8, or the files differ in their number of lines or columns.
-    """
-    try:
-        yield from _read_tsv(files.tsv) if files.tsv is not None else _read_lines(files)
-    except UnicodeDecodeError as error:
-        names = ", ".join(str(p) for p in files.paths)
-        raise DataError(f"One of {names} is not UTF-8 ({error.reason}); convert it first.") from error
+    columns = [read_lines(path) for path in files.paths]
+    for number, row in enumerate(zip_longest(*columns), start=1):
+        if None in row:
+            named = list(zip(files.paths, row, strict=True))
+            ended, longer = (next(path for path, text in named if (text is None) is end) for end in (True, False))
+            raise DataError(
+                f"{ended}, line {number}: the file ends after {number - 1} lines, but {longer} goes on; "
+                "line N of one side must translate line N of the other."
+            )
+        yield Pair(row[0], row[1], row[2] if len(row) == 3 and row[2] else files.name)

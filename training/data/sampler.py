@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.data.token_store import TokenStore
+from training.errors import DataError
+
+_BLOCK = 1 << 20
 
 
 class Position(NamedTuple):
@@ -29,72 +34,105 @@ class BatchSettings:
     tokens: int = 4096
     window: int = 20_000
 
+    def __post_init__(self) -> None:
+        """Check the sizes.
 
-def cut_batches(
-    rows: NDArray[np.int64], source: NDArray[np.int32], target: NDArray[np.int32], budget: int
-) -> list[NDArray[np.int64]]:
-    """Cut length-sorted rows so that the padded size of each batch stays within the budget.
+        Raises:
+            DataError: If one is below 1.
+        """
+        if self.tokens < 1 or self.window < 1:
+            raise DataError(f"batch.tokens is {self.tokens} and batch.window {self.window}; both must be 1 or more.")
+
+
+def _cuts(widths: list[int], budget: int) -> list[int]:
+    """Where batches end if each takes as many rows as rows x widest allows."""
+    cuts, start, widest = [], 0, 0
+    for end, width in enumerate(widths):
+        widest = max(widest, width)
+        if end > start and widest * (end + 1 - start) > budget:
+            cuts.append(end)
+            start, widest = end, width
+    return [*cuts, len(widths)]
+
+
+def cut_batches(rows: NDArray[Any], widths: NDArray[Any], budget: int) -> list[NDArray[Any]]:
+    """Cut length-sorted rows into the fewest batches within a budget, as equal in padded size as can be.
+
+    Equal sizes keep the processes of a step from waiting for each other.
 
     Args:
         rows: Shape (row,), indices of pairs, in order.
-        source: Shape (row,), source length of each of them, special tokens included.
-        target: Shape (row,), target length likewise.
+        widths: Shape (row,), the longer side of each of them, special tokens included.
         budget: Most rows x longest row of a batch; a single longer pair is a batch of its own.
 
     Returns:
         The batches, each of shape (row,).
     """
-    widths = np.maximum(source, target).tolist()
-    batches, start, widest = [], 0, 0
-    for end, width in enumerate(widths):
-        grown = max(widest, width)
-        if end > start and grown * (end + 1 - start) > budget:
-            batches.append(rows[start:end])
-            start, grown = end, width
-        widest = grown
-    batches.append(rows[start:])
-    return batches
+    lengths = widths.tolist()
+    cuts = _cuts(lengths, budget)
+    # The smallest budget that needs no more batches, by bisection: it shares out what the last batch lacks.
+    low, high = 1, budget
+    while low < high:
+        middle = (low + high) // 2
+        tighter = _cuts(lengths, middle)
+        if len(tighter) > len(cuts):
+            low = middle + 1
+        else:
+            high, cuts = middle, tighter
+    return np.split(rows, cuts[:-1])
 
 
 class TokenBatchSampler:
     """Endless, seeded, resumable order of batches.
 
     Each pass over the corpus repeats a pair of weight w floor(w) times, and once more with the chance of the rest,
-    shuffles, sorts windows by length, cuts them by token budget, and shuffles the batches of a window.
+    shuffles, sorts windows by length, cuts them by token budget, and shuffles the batches of a window. Of a whole pass
+    only the order of its pairs is held in memory, four bytes each.
 
     Args:
-        source_lengths: Shape (row,), tokens with eos.
-        target_lengths: Shape (row,), tokens with eos.
-        weights: Shape (row,), expected copies a pass.
+        store: The corpus.
+        copies: By label, expected copies a pass.
         settings: Budget and window.
         seed: Together with the pass number, decides everything.
+
+    Raises:
+        DataError: If a pass would hold no pair.
     """
 
-    def __init__(
-        self,
-        source_lengths: NDArray[np.int32],
-        target_lengths: NDArray[np.int32],
-        weights: NDArray[np.float32],
-        settings: BatchSettings,
-        seed: int,
-    ) -> None:
-        self.source_lengths, self.target_lengths, self.weights = source_lengths, target_lengths, weights
-        self.settings, self.seed = settings, seed
+    def __init__(self, store: TokenStore, copies: Mapping[str, float], settings: BatchSettings, seed: int) -> None:
+        self.store, self.settings, self.seed = store, settings, seed
+        self._copies = np.array([copies[name] for name in store.label_names], dtype=np.float32)
+        if not self._copies[np.unique(store.labels)].any():
+            raise DataError("Every label of the corpus has weight 0; raise one of data.weights.")
 
-    def epoch(self, number: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the batches of one pass, each of shape (row,)."""
-        random = np.random.default_rng((self.seed, number))
-        copies = np.floor(self.weights + random.random(len(self.weights), dtype=np.float32)).astype(np.int64)
-        order = np.repeat(np.arange(len(copies)), copies)
+    def order(self, epoch: int) -> NDArray[Any]:
+        """The pairs of one pass in random order, shape (row,), uint32 (uint64 for more than four billion pairs)."""
+        random = np.random.default_rng((self.seed, epoch))
+        total = len(self.store)
+        dtype = np.uint32 if total <= 1 << 32 else np.uint64
+        drawn = []
+        for start in range(0, total, _BLOCK):
+            weights = self._copies[self.store.labels[start : start + _BLOCK]]
+            counts = np.floor(weights + random.random(len(weights), dtype=np.float32)).astype(np.int64)
+            drawn.append(np.repeat(np.arange(start, start + len(weights), dtype=dtype), counts))
+        order = np.concatenate(drawn)
         random.shuffle(order)
+        return order
+
+    def epoch(self, number: int) -> Iterator[NDArray[Any]]:
+        """Yield the batches of one pass, each of shape (row,)."""
+        order = self.order(number)
+        random = np.random.default_rng((self.seed, number, 1))
         for start in range(0, len(order), self.settings.window):
             rows = order[start : start + self.settings.window]
-            rows = rows[np.lexsort((self.source_lengths[rows], self.target_lengths[rows]))]
-            batches = cut_batches(rows, self.source_lengths[rows], self.target_lengths[rows], self.settings.tokens)
+            source, target = (self.store.lengths(side, rows) + 1 for side in ("source", "target"))
+            by_length = np.lexsort((source, target))
+            widths = np.maximum(source, target)[by_length]
+            batches = cut_batches(rows[by_length], widths, self.settings.tokens)
             for index in random.permutation(len(batches)):
                 yield batches[index]
 
-    def batches(self, start: Position) -> Iterator[tuple[NDArray[np.int64], Position]]:
+    def batches(self, start: Position) -> Iterator[tuple[NDArray[Any], Position]]:
         """Yield batches for ever from a position on, each with the position after it."""
         epoch, skip = start.epoch, start.batch
         while True:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
 import sentencepiece
 
@@ -14,29 +12,24 @@ from training.errors import DataError
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 
 
-@dataclass(frozen=True, kw_only=True)
-class SubwordSettings:
-    """How the SentencePiece models are trained.
+def train_subwords(
+    sentences: Iterable[str],
+    vocab_size: int,
+    *,
+    kind: str = "unigram",
+    character_coverage: float = 1.0,
+    normalization: str = "nmt_nfkc",
+    threads: int = 2,
+) -> bytes:
+    """Train a SentencePiece model; ids 0 to 3 are pad, unk, bos, eos, and bytes stand in for unseen characters.
 
-    Attributes:
+    Args:
+        sentences: Text to train on.
         vocab_size: Number of pieces, special and byte pieces included.
-        kind: Unigram language model (Kudo 2018) or BPE (Sennrich et al. 2016).
-        shared: One model for both languages.
+        kind: `unigram` (Kudo 2018) or `bpe` (Sennrich et al. 2016).
         character_coverage: Share of characters with a piece of their own; the rest become byte pieces.
         normalization: SentencePiece's rule, applied to text before it is cut.
-        sample_lines: At most this many sentences are used.
-    """
-
-    vocab_size: int = 8000
-    kind: Literal["unigram", "bpe"] = "unigram"
-    shared: bool = True
-    character_coverage: float = 1.0
-    normalization: Literal["identity", "nfkc", "nmt_nfkc"] = "nmt_nfkc"
-    sample_lines: int = 1_000_000
-
-
-def train_subwords(sentences: Iterator[str], settings: SubwordSettings, threads: int = 2) -> bytes:
-    """Train a SentencePiece model; ids 0 to 3 are pad, unk, bos, eos, and bytes stand in for unseen characters.
+        threads: To use.
 
     Returns:
         The serialised model.
@@ -47,12 +40,12 @@ def train_subwords(sentences: Iterator[str], settings: SubwordSettings, threads:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences,
+            sentence_iterator=iter(sentences),
             model_writer=model,
-            vocab_size=settings.vocab_size,
-            model_type=settings.kind,
-            character_coverage=settings.character_coverage,
-            normalization_rule_name=settings.normalization,
+            vocab_size=vocab_size,
+            model_type=kind,
+            character_coverage=character_coverage,
+            normalization_rule_name=normalization,
             byte_fallback=True,
             split_digits=True,
             pad_id=PAD,
@@ -64,7 +57,7 @@ def train_subwords(sentences: Iterator[str], settings: SubwordSettings, threads:
         )
     except RuntimeError as error:
         raise DataError(
-            f"SentencePiece cannot train {settings.vocab_size} pieces on this text ({error}); "
+            f"SentencePiece cannot train {vocab_size} pieces on this text ({error}); "
             "lower tokenizer.vocab_size or give more text."
         ) from error
     return model.getvalue()
@@ -83,9 +76,34 @@ class Subwords:
         """Number of pieces."""
         return int(self._processor.get_piece_size())
 
+    @property
+    def pieces(self) -> list[str]:
+        """Spelling of every piece, in order of id; U+2581 stands for a space."""
+        return [self._processor.id_to_piece(i) for i in range(self.size)]
+
+    @property
+    def unknown_ids(self) -> frozenset[int]:
+        """Pieces that stand for what the vocabulary cannot spell: unk, and the bytes of unseen characters."""
+        return frozenset(i for i in range(self.size) if i == UNK or self._processor.is_byte(i))
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Cut texts into piece ids, without bos or eos."""
         return self._processor.encode(list(texts), out_type=int)  # type: ignore[no-any-return]
+
+    def sample(self, texts: Sequence[str], alpha: float, seed: int) -> list[list[int]]:
+        """Cut texts at random (subword regularisation, Kudo 2018; for BPE, BPE-dropout, Provilkov et al. 2020).
+
+        Args:
+            texts: To cut.
+            alpha: Unigram: smoothing of the distribution over segmentations, smaller is more random. BPE: probability
+                that a merge is dropped.
+            seed: Decides everything, whatever was drawn before.
+        """
+        sentencepiece.set_random_generator_seed(seed)
+        return [
+            self._processor.encode(text, out_type=int, enable_sampling=True, alpha=alpha, nbest_size=-1)
+            for text in texts
+        ]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Join piece ids back to texts."""

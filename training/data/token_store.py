@@ -7,8 +7,7 @@ Layout of a store directory: `source.tokens` and `target.tokens` (uint16 or uint
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.directories import complete_directory
 from training.errors import DataError
 
 _SIDES = ("source", "target")
@@ -39,24 +39,25 @@ class TokenStore:
     Attributes:
         tokens: By side, shape (token,), uint16 or uint32, memory-mapped.
         offsets: By side, shape (row + 1,), int64, memory-mapped.
-        labels: Shape (row,), int16.
+        labels: Shape (row,), int16, memory-mapped.
         label_names: Label of each index.
-        facts: What the builder recorded, such as the filters' counts.
+        removed: Pairs that were left out, by reason.
     """
 
     tokens: dict[str, NDArray[Any]]
     offsets: dict[str, NDArray[np.int64]]
     labels: NDArray[np.int16]
     label_names: tuple[str, ...]
-    facts: dict[str, Any]
+    removed: dict[str, int]
 
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self.labels)
 
-    def lengths(self, side: str) -> NDArray[np.int32]:
-        """Tokens of every row without eos, shape (row,)."""
-        return np.diff(self.offsets[side]).astype(np.int32)
+    def lengths(self, side: str, rows: NDArray[Any] | slice = slice(None)) -> NDArray[np.int64]:
+        """Tokens of some rows without eos, shape (row,)."""
+        offsets = self.offsets[side]
+        return np.asarray(offsets[1:][rows] - offsets[:-1][rows])
 
     def row(self, side: str, index: int) -> NDArray[Any]:
         """Token ids of one row, shape (token,)."""
@@ -70,7 +71,7 @@ def write_store(
     *,
     vocab_size: int,
     label_names: tuple[str, ...],
-    facts: dict[str, Any],
+    removed: Counter[str] | None = None,
 ) -> None:
     """Stream pairs into a new store; the directory appears only once it is complete.
 
@@ -79,12 +80,10 @@ def write_store(
         pairs: Encoded pairs.
         vocab_size: Decides between two and four bytes a token.
         label_names: Label of each index.
-        facts: JSON-serialisable; may be filled while `pairs` is read, as it is written last.
+        removed: Pairs that were left out, by reason; may be filled while `pairs` is read.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
-    try:
+    with complete_directory(directory) as partial:
         totals = dict.fromkeys(_SIDES, 0)
         with ExitStack() as stack:
             tokens, offsets = (
@@ -100,13 +99,12 @@ def write_store(
                     totals[side] += len(ids)
                     offsets[side].write(np.int64(totals[side]).tobytes())
                 labels.write(np.int16(pair.label).tobytes())
-        header = {"dtype": np.dtype(dtype).name, "label_names": label_names, "facts": facts}
+        header: dict[str, Any] = {
+            "dtype": np.dtype(dtype).name,
+            "label_names": label_names,
+            "removed": dict(removed or {}),
+        }
         (partial / "store.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
-        shutil.rmtree(directory, ignore_errors=True)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def open_store(directory: Path) -> TokenStore:
@@ -116,13 +114,12 @@ def open_store(directory: Path) -> TokenStore:
         DataError: If it holds no pairs.
     """
     header = json.loads((directory / "store.json").read_text(encoding="utf-8"))
-    labels = directory / "labels"
-    if labels.stat().st_size == 0:
-        raise DataError(f"No pair of the corpus is left ({header['facts'].get('filters', '')}); loosen the filters.")
+    if (directory / "labels").stat().st_size == 0:
+        raise DataError(f"No pair of the corpus is short enough ({header['removed']}); raise data.max_tokens.")
     return TokenStore(
         tokens={s: np.memmap(directory / f"{s}.tokens", dtype=header["dtype"], mode="r") for s in _SIDES},
         offsets={s: np.memmap(directory / f"{s}.offsets", dtype=np.int64, mode="r") for s in _SIDES},
-        labels=np.fromfile(labels, dtype=np.int16),
+        labels=np.memmap(directory / "labels", dtype=np.int16, mode="r"),
         label_names=tuple(header["label_names"]),
-        facts=header["facts"],
+        removed=header["removed"],
     )

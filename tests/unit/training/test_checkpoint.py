@@ -10,7 +10,7 @@ from pytorch_lightning import seed_everything
 from training import scorecard
 from training.checkpoint import AtomicCheckpointIO, load, pack_bytes, read_checkpoint, unpack_bytes
 from training.config import TrainingConfig, parse_config
-from training.data.subwords import Subwords
+from training.data.tokenizer import load_tokenizer
 from training.decode import DecodeOptions, translate
 from training.errors import CheckpointError
 from training.models.build import build_model
@@ -64,7 +64,7 @@ def test_checkpoint_round_trip(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert set(loaded.scores) == {"bleu", "chrf", "loss"}
     assert loaded.source_tokenizer_bytes == loaded.target_tokenizer_bytes
     assert not loaded.model.training
-    ids = Subwords(loaded.source_tokenizer_bytes).encode(["word1 and word2"])
+    ids = load_tokenizer(loaded.source_tokenizer_bytes).encode(["word1 and word2"])
     assert translate(loaded.model, ids, DecodeOptions(max_length=4))[0][0].tokens
     (tmp_path / "en").write_text("word1 and word2\nword3\n", encoding="utf-8")
     (tmp_path / "fr").write_text("mot1 et mot2\nmot3\n", encoding="utf-8")

@@ -5,6 +5,7 @@ import yaml
 
 from training.cli import main
 from training.config import apply_override, load_config
+from training.data.parallel_text import CorpusFiles
 from training.errors import ConfigError
 from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
@@ -30,7 +31,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_values_defaults_and_variables(config: Path) -> None:
     loaded = load_config(config)
     assert loaded.model == TransformerSettings(dim=64, heads=8)
-    assert loaded.data.train.source == Path("/data/a.en")
+    assert loaded.data.train == (CorpusFiles(source=Path("/data/a.en"), target=Path("/data/a.fr")),)
     assert loaded.optimizer.label_smoothing == 0.1
 
 
@@ -52,10 +53,10 @@ def test_overrides_are_dotted_yaml_and_the_last_one_wins(config: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.lerning_rate=1", r"optimizer\.lerning_rate: Extra inputs"),
-        ("model.depth=3", r"model\.transformer\.depth: "),
-        ("data.filters.max_word=3", r"data\.filters\.max_word: "),
-        ("nonsense=1", r"nonsense: Extra inputs"),
+        ("optimizer.lerning_rate=1", r"optimizer\.lerning_rate: this key is unknown"),
+        ("model.depth=3", r"model\.transformer\.depth: this key is unknown"),
+        ("data.filters.max_word=3", r"data\.filters\.max_word: this key is unknown"),
+        ("nonsense=1", r"nonsense: this key is unknown"),
         ("trainer.max_steps=0", r"trainer\.max_steps: .*greater than or equal to 1"),
         ("model.heads=7", "7 heads do not divide"),
         ("model.family=cnn", "'transformer', 'rnn'"),
@@ -87,6 +88,24 @@ def test_command_fails_with_one_line(config: Path, capsys: pytest.CaptureFixture
     assert main([str(config.with_name("none.yaml"))]) == 1
     config.write_text("- a list", encoding="utf-8")
     assert main([str(config)]) == 1
+
+
+def test_mistakes_in_the_file_are_named_with_their_line(config: Path) -> None:
+    text = MINIMAL.replace("dim: 64", "dimm: 64") + "trainer:\n  max_stepz: 5\n  devices: 0\n"
+    config.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        load_config(config)
+    said = str(error.value)
+    assert "c.yaml, line 7, model.transformer.dimm: this key is unknown" in said
+    assert "c.yaml, line 9, trainer.max_stepz: this key is unknown" in said
+    assert "c.yaml, line 10, trainer.devices: " in said
+    config.write_text(MINIMAL.replace("{tsv: valid.tsv}", "[{tsv: valid.tsv}, {tsv: a, names: b}]"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"c\.yaml, line 6, data\.valid\.1\.files\.names: this key is unknown"):
+        load_config(config)
+    config.write_text("a: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"c\.yaml is not valid YAML: .* line 1") as error:
+        load_config(config)
+    assert "\n" not in str(error.value)
 
 
 def test_override_makes_missing_sections() -> None:
