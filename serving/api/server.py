@@ -23,6 +23,9 @@ from serving.pb import translation_service_pb2_grpc as pb_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 _HEALTH_PERIOD = 0.5  # seconds between looks at the engines' health
+# A drain lasts at least this long: whoever watches this server's health, or asks for it every half second, has stopped
+# sending before the ports close. gRPC cancels a call that arrives in that moment, and nobody retries a cancelled call.
+_NOTICE_SECONDS = 1.5
 _FLUSH_SECONDS = 1.0  # for answers that are on their way when the last call has ended; open health watches end here
 
 
@@ -78,7 +81,9 @@ class Server:
         """Refuses new calls and waits for those in flight; returns whether all of them ended in time."""
         self.admission.phase = Phase.DRAINING
         await self._tell_health()
-        return await self.admission.idle(self._config.drain_timeout)
+        timeout = self._config.drain_timeout
+        drained, _ = await asyncio.gather(self.admission.idle(timeout), asyncio.sleep(min(_NOTICE_SECONDS, timeout)))
+        return drained
 
     async def stop(self) -> None:
         """Ends what still runs and frees the ports."""

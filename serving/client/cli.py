@@ -84,7 +84,9 @@ class _Run:
         hidden = not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
         status = OK
         with (
-            TranslationClient(self._arguments.server, deadline=self._arguments.deadline) as client,
+            TranslationClient(
+                self._arguments.server, balance=self._arguments.balance, deadline=self._arguments.deadline
+            ) as client,
             # The rows are given because tqdm shows nothing on a terminal that does not tell its size.
             tqdm(
                 total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False, nrows=24
@@ -171,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of standard input")
     parser.add_argument("--server", type=_address, default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument(
+        "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
+    )
     parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
     parser.add_argument("--model-version", type=_count, default=0, metavar="N", help="the newest if not given")
     parser.add_argument("--beam", type=_count, metavar="N", help="beam size; 1 is greedy")

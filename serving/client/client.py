@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 import grpc
 import grpc.aio
 
-from serving.client.channel import OPTIONS
+from serving.client.channel import BALANCED_OPTIONS, OPTIONS
 from serving.client.conversion import to_model, to_request, to_result
 from serving.client.errors import FailedCall, from_failed_call
 from serving.client.messages import Model, Options, Result
@@ -36,20 +36,27 @@ class TranslationClient:
     """
 
     def __init__(
-        self, server: str, *, deadline: float = DEFAULT_DEADLINE, credentials: grpc.ChannelCredentials | None = None
+        self,
+        server: str,
+        *,
+        balance: bool = False,
+        deadline: float = DEFAULT_DEADLINE,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Connects at the first call.
 
         Args:
-            server: ``HOST:PORT``.
+            server: ``HOST:PORT`` of a server or of a proxy before several.
+            balance: The host's addresses are replicas, not a proxy: calls take turns over those that are healthy.
             deadline: Seconds a call may take, retries included, unless it says otherwise.
             credentials: For TLS; without them the connection is in the clear.
         """
         self._deadline = deadline
+        options = BALANCED_OPTIONS if balance else OPTIONS
         if credentials is None:
-            self._channel = grpc.insecure_channel(server, options=OPTIONS)
+            self._channel = grpc.insecure_channel(server, options=options)
         else:
-            self._channel = grpc.secure_channel(server, credentials, options=OPTIONS)
+            self._channel = grpc.secure_channel(server, credentials, options=options)
         self._stub = TranslationServiceStub(self._channel)
 
     def translate(
@@ -130,14 +137,20 @@ class AsyncTranslationClient:
     """
 
     def __init__(
-        self, server: str, *, deadline: float = DEFAULT_DEADLINE, credentials: grpc.ChannelCredentials | None = None
+        self,
+        server: str,
+        *,
+        balance: bool = False,
+        deadline: float = DEFAULT_DEADLINE,
+        credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Connects at the first call; the arguments are those of :class:`TranslationClient`."""
         self._deadline = deadline
+        options = BALANCED_OPTIONS if balance else OPTIONS
         if credentials is None:
-            self._channel = grpc.aio.insecure_channel(server, options=OPTIONS)
+            self._channel = grpc.aio.insecure_channel(server, options=options)
         else:
-            self._channel = grpc.aio.secure_channel(server, credentials, options=OPTIONS)
+            self._channel = grpc.aio.secure_channel(server, credentials, options=options)
         self._stub: TranslationServiceAsyncStub = TranslationServiceStub(self._channel)
 
     async def translate(
