@@ -18,7 +18,7 @@ from export.selection import StepInputs, best_candidates
 from export.transformer import TransformerDecoder, TransformerEncoder
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
-from training.models.rnn import AttentionRnn
+from training.models.rnn import Rnn
 from training.models.transformer import Transformer
 
 ONNX_OPSET = 24
@@ -97,7 +97,7 @@ def family_modules(
     """
     if isinstance(model, Transformer):
         return TransformerEncoder(model), TransformerDecoder(model, *alignment)
-    if isinstance(model, AttentionRnn):
+    if isinstance(model, Rnn):
         return RnnEncoder(model), RnnDecoder(model)
     raise ExportError(f"{type(model).__name__} has no graphs: add its encoder and decoder to export/graphs.py")
 

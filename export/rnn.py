@@ -1,11 +1,12 @@
-"""An attention RNN as an encoder module and a one-step decoder module over slots x beams.
+"""A recurrent model as an encoder module and a one-step decoder module over slots x beams.
 
-The encoder becomes ONNX's own LSTM or GRU with ``sequence_lens``, which no direction reads past; packed sequences do
-not export. The decoder's recurrent state is small, so it is reordered by the beams' parents at the start of a step.
+The encoder becomes ONNX's own RNN, GRU or LSTM with ``sequence_lens``, which no direction reads past; packed sequences
+do not export. The decoder's recurrent state is small, so it is reordered by the beams' parents at the start of a step.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,21 +14,43 @@ from torch import Tensor, nn
 
 from export.selection import StepInputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
-from training.models.rnn import AttentionRnn, SourceMemory
+from training.models.attention import Encoded
+from training.models.recurrent import CELLS, CellKind, RecurrentEncoder
+from training.models.rnn import Rnn
 
-# PyTorch packs the gates i, f, g, o and r, z, n; ONNX wants i, o, f, c and z, r, h.
-_GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}
+
+@dataclass(frozen=True)
+class _Operator:
+    """An ONNX operator for recurrent layers.
+
+    Attributes:
+        name: Of the operator.
+        gates: Where PyTorch packs the gates that ONNX wants: i, o, f, c of i, f, g, o and z, r, h of r, z, n.
+        attributes: Those that make it compute what PyTorch does.
+    """
+
+    name: str
+    gates: tuple[int, ...]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+_OPERATORS: dict[CellKind, _Operator] = {
+    "rnn": _Operator("RNN", (0,)),
+    "gru": _Operator("GRU", (1, 0, 2), {"linear_before_reset": 1}),
+    "lstm": _Operator("LSTM", (0, 3, 1, 2)),
+}
 
 
 class RnnEncoder(nn.Module):
-    """Source ids to encoder states, their attention projection, and the decoder's first state."""
+    """Source ids to what the decoder's reader remembers of them, and the decoder's first state."""
 
-    def __init__(self, model: AttentionRnn) -> None:
+    def __init__(self, model: Rnn) -> None:
         super().__init__()
         self.model = model
-        self.kind = "LSTM" if model.settings.cell == "lstm" else "GRU"
-        for layer in range(model.settings.encoder_layers):
-            for name, tensor in _onnx_weights(model.encoder_rnn, layer, self.kind).items():
+        self.operator = _OPERATORS[model.settings.cell]
+        self.parts = len(CELLS[model.settings.cell].parts)
+        for layer in range(model.encoder.depth):
+            for name, tensor in _onnx_weights(model.encoder, layer, self.operator).items():
                 self.register_buffer(f"{name}_{layer}", tensor, persistent=False)
 
     @property
@@ -43,42 +66,39 @@ class RnnEncoder(nn.Module):
     def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Shapes (source, src) and (source,) to the tensors of ``outputs``."""
         x = self.model.source_embedding(source).transpose(0, 1)  # (src, source, dim)
-        final = x
-        for layer in range(self.model.settings.encoder_layers):
+        finals: list[tuple[Tensor, ...]] = []
+        for layer in range(self.model.encoder.depth):
             x, final = self._layer(layer, x, lengths.int())
-        states = x.transpose(0, 1)
-        memory = self.model.remember(states, lengths)
-        initial = [state.squeeze(1) for state in self.model.bridge(final)]
-        # Some attentions use the states as keys; a graph's outputs must be values of their own.
-        keys = memory.keys if memory.keys is not states else memory.keys.clone()
-        return memory.states, keys, *initial
+            finals.append(final)
+        memory = self.model.decoder.reader.remember(Encoded(x.transpose(0, 1), finals[-1][0], lengths))
+        initial = self.model.decoder.start(self.model.bridge(finals))
+        return *memory, *(state.squeeze(1) for state in initial)
 
-    def _layer(self, layer: int, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = self.model.settings.hidden_dim
-        directions = 2 if self.model.settings.bidirectional else 1
+    def _layer(self, layer: int, x: Tensor, lengths: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        encoder = self.model.encoder
+        hidden, directions = self.model.settings.hidden_dim, encoder.directions
         src, sources, _ = x.shape
-        attributes: dict[str, Any] = {
+        attributes = {
             "hidden_size": hidden,
             "direction": "bidirectional" if directions == 2 else "forward",
+            **self.operator.attributes,
         }
-        if self.kind == "GRU":
-            attributes["linear_before_reset"] = 1
         weights = (getattr(self, f"{name}_{layer}") for name in ("w", "r", "b"))
-        every, last = torch.onnx.ops.symbolic_multi_out(
-            self.kind,
+        every, *last = torch.onnx.ops.symbolic_multi_out(
+            self.operator.name,
             (x, *weights, lengths),
             attributes,
-            dtypes=(x.dtype, x.dtype),
-            shapes=((src, directions, sources, hidden), (directions, sources, hidden)),
+            dtypes=(x.dtype,) * (1 + self.parts),
+            shapes=((src, directions, sources, hidden), *((directions, sources, hidden),) * self.parts),
             version=22,
         )
-        return every.transpose(1, 2).flatten(2), last.transpose(0, 1).flatten(1)
+        return every.transpose(1, 2).flatten(2), tuple(part.transpose(0, 1).flatten(1) for part in last)
 
 
 class RnnDecoder(nn.Module):
-    """One decoder step of all slots and beams; the attention is the alignment."""
+    """One decoder step of all slots and beams; the attention, where there is one, is the alignment."""
 
-    def __init__(self, model: AttentionRnn) -> None:
+    def __init__(self, model: Rnn) -> None:
         super().__init__()
         self.model = model
 
@@ -89,7 +109,7 @@ class RnnDecoder(nn.Module):
 
     @property
     def state(self) -> tuple[StateSpec, ...]:
-        """Attentional vector, hidden states, and cell states of an LSTM."""
+        """The parts of the model's own decoder state."""
         return state_specs(self.model)
 
     def forward(
@@ -100,7 +120,7 @@ class RnnDecoder(nn.Module):
         Args:
             step: What the search feeds.
             lengths: Source lengths. Shape (slot,), int64.
-            memory: Encoder states (slot, src, dim) and their projection (slot, src, dim).
+            memory: Shapes (slot, ...).
             past: Shapes (slot, beam, dim), before the beams are reordered.
 
         Returns:
@@ -108,38 +128,38 @@ class RnnDecoder(nn.Module):
         """
         parents = step.parents.unsqueeze(-1)
         state = tuple(part.gather(1, parents.expand(-1, -1, part.shape[-1])) for part in past)
-        source = SourceMemory(memory[0], memory[1], lengths)
-        output, present, weights = self.model.step(self.model.embed_target(step.tokens), state, source)
-        return self.model.project_vocab(output), weights.argmax(-1), list(present)
+        embedded = self.model.embed_target(step.tokens)
+        output, present, weights = self.model.decoder.step(embedded, state, tuple(memory), lengths)
+        # The end token aligns with nothing: so do all tokens of a model without attention.
+        nowhere = (lengths - 1).unsqueeze(1).expand(step.tokens.shape)
+        alignment = nowhere if weights is None else weights.argmax(-1)
+        return self.model.project_vocab(output), alignment, list(present)
 
 
-def memory_specs(model: AttentionRnn) -> tuple[TensorSpec, ...]:
-    """Encoder states and their attention projection."""
-    keys_dim = model.attention.project_keys(torch.zeros(1, 1, model.settings.state_dim)).shape[-1]
+def memory_specs(model: Rnn) -> tuple[TensorSpec, ...]:
+    """What the reader remembers of a source."""
     return tuple(
-        TensorSpec(name=name, dtype="float32", axes=(Axis.SLOT, Axis.SRC, size))
-        for name, size in (("encoder_states", model.settings.state_dim), ("attention_keys", keys_dim))
+        TensorSpec(name=name, dtype="float32", axes=(Axis.SLOT, *(Axis(a) if isinstance(a, str) else a for a in axes)))
+        for name, axes in model.decoder.reader.memory.items()
     )
 
 
-def state_specs(model: AttentionRnn) -> tuple[StateSpec, ...]:
-    """The decoder's state, in the order of ``AttentionRnn.bridge``."""
-    layers = range(model.settings.decoder_layers)
-    names = ["attentional", *(f"hidden_{layer}" for layer in layers)]
-    if model.settings.cell == "lstm":
-        names += [f"cell_{layer}" for layer in layers]
+def state_specs(model: Rnn) -> tuple[StateSpec, ...]:
+    """The decoder's state."""
     axes = (Axis.SLOT, Axis.BEAM, model.settings.hidden_dim)
-    return tuple(StateSpec(name=name, dtype="float32", axes=axes, initial=f"initial_{name}") for name in names)
+    return tuple(
+        StateSpec(name=name, dtype="float32", axes=axes, initial=f"initial_{name}") for name in model.decoder.state
+    )
 
 
-def _onnx_weights(rnn: nn.RNNBase, layer: int, kind: str) -> dict[str, Tensor]:
+def _onnx_weights(encoder: RecurrentEncoder, layer: int, operator: _Operator) -> dict[str, Tensor]:
     """ONNX's W (direction, gates, input), R (direction, gates, hidden) and B (direction, 2 * gates) of one layer."""
-    suffixes = ["", "_reverse"] if rnn.bidirectional else [""]
+    suffixes = ("", "_reverse")[: encoder.directions]
 
     def gathered(name: str) -> Tensor:
-        parts = [getattr(rnn, f"{name}_l{layer}{suffix}").detach() for suffix in suffixes]
+        parts = [getattr(encoder.rnn, f"{name}_l{layer}{suffix}").detach() for suffix in suffixes]
         return torch.stack(
-            [torch.cat([part.chunk(len(_GATES[kind]))[gate] for gate in _GATES[kind]]) for part in parts]
+            [torch.cat([part.chunk(len(operator.gates))[gate] for gate in operator.gates]) for part in parts]
         )
 
     return {

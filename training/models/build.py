@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from training.models.contract import TranslationModel, Vocabulary
-from training.models.rnn import AttentionRnn, RnnSettings
+from training.models.rnn import Rnn, RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
 ModelSettings = TransformerSettings | RnnSettings
@@ -19,4 +19,4 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationM
     """
     if isinstance(settings, TransformerSettings):
         return Transformer(settings, vocabulary)
-    return AttentionRnn(settings, vocabulary)
+    return Rnn(settings, vocabulary)

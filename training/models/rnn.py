@@ -1,9 +1,8 @@
-"""Recurrent encoder-decoder with attention (Bahdanau et al. 2015; Luong et al. 2015).
+"""Recurrent encoder-decoders, from the fixed context vector to attention.
 
-The encoder is an LSTM or GRU, uni- or bidirectional. The decoder is a stack of cells. At each step the first cell reads
-the last token and the previous attentional vector ("input feeding", Luong section 3.3); the top cell's output queries
-the source; and tanh(W [output; context]) is the attentional vector that predicts the next token (Luong equation 5).
-Bahdanau's own model queries with the state before the step; here both kinds of scores are used in Luong's order.
+What they share: an encoder of recurrent layers, a bridge that makes the decoder's first state, a stack of cells, and a
+reader of the source (`attention.py`). They differ in the order of a decoder step, of which there are two: Bahdanau's,
+where the context enters the cells, and Luong's, where the cells' output asks for it.
 """
 
 from __future__ import annotations
@@ -13,43 +12,54 @@ from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from training.errors import ModelError
-from training.models.attention import AttentionKind, build_attention
+from training.models.attention import AttentionKind, SourceReader, SpanKind, build_reader
 from training.models.contract import TranslationModel, Vocabulary
 from training.models.dropout import TimeSharedDropout
-from training.models.masks import length_mask
+from training.models.recurrent import CELLS, CellKind, CellStack, CopyBridge, DenseBridge, RecurrentEncoder
+from training.models.tying import Tie, build_embeddings
+
+State = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RnnSettings:
-    """Sizes and variants of an attention RNN.
+    """Sizes and variants of a recurrent model.
 
     Attributes:
         family: Tells the model families apart in a config file.
-        cell: LSTM (Hochreiter and Schmidhuber 1997) or GRU (Cho et al. 2014).
+        cell: Tanh units (`rnn`), GRU or LSTM.
         embedding_dim: Width of token embeddings.
         hidden_dim: Width of the decoder's state, and of the encoder's in each direction.
         encoder_layers: Encoder depth.
         decoder_layers: Decoder depth.
         bidirectional: Read the source in both directions.
-        attention: The scoring function.
-        attention_dim: Inner width of Bahdanau's attention.
+        bridge: The decoder starts from a layer over the encoder's last state (`dense`), or from a copy of it (`copy`).
+        attention: A score; or `none` (Sutskever et al. 2014), or the fixed vector `context` (Cho et al. 2014).
+            `bahdanau` and `context` follow Bahdanau's order of a step, the others Luong's.
+        span: Attend to the whole source (`global`) or around a predicted position (`local_p`).
+        window: Positions on either side of the predicted one.
+        attention_dim: Inner width of the additive scores, `bahdanau` and `luong_concat`.
+        input_feeding: In Luong's order, feed the attentional vector to the next step.
         tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
         dropout: On embeddings, between layers and on the attentional vector.
     """
 
     family: Literal["rnn"] = "rnn"
-    cell: Literal["lstm", "gru"] = "lstm"
+    cell: CellKind = "lstm"
     embedding_dim: int = 256
     hidden_dim: int = 256
     encoder_layers: int = 1
     decoder_layers: int = 1
     bidirectional: bool = True
+    bridge: Literal["dense", "copy"] = "dense"
     attention: AttentionKind = "bahdanau"
+    span: SpanKind = "global"
+    window: int = 10
     attention_dim: int = 256
-    tie: Literal["all", "target", "none"] = "all"
+    input_feeding: bool = True
+    tie: Tie = "all"
     dropout: float = 0.2
 
     @property
@@ -58,31 +68,151 @@ class RnnSettings:
         return self.hidden_dim * (2 if self.bidirectional else 1)
 
     def __post_init__(self) -> None:
-        """Check that the sizes fit together.
+        """Check that the settings fit together.
 
         Raises:
-            ModelError: If dot attention would compare vectors of different widths.
+            ModelError: If dot attention would compare vectors of different widths, states would be copied between
+                layers that do not match, or a span is given to a model without attention.
         """
         if self.attention == "luong_dot" and self.bidirectional:
             raise ModelError(
                 f"model.attention is 'luong_dot', but encoder states have {self.state_dim} dimensions and queries "
                 f"{self.hidden_dim}; set bidirectional to false, or use 'luong_general'."
             )
+        if self.bridge == "copy" and (self.bidirectional or self.encoder_layers != self.decoder_layers):
+            raise ModelError(
+                "model.bridge is 'copy', which needs an encoder of one direction and as many encoder_layers as "
+                f"decoder_layers (there are {self.encoder_layers} and {self.decoder_layers}); use 'dense'."
+            )
+        if self.span != "global" and self.attention in ("none", "context"):
+            raise ModelError(f"model.span is '{self.span}', but model.attention is '{self.attention}'; leave span out.")
+        if self.window < 1:
+            raise ModelError(f"model.window is {self.window}; give at least 1.")
 
 
-@dataclass(frozen=True)
-class SourceMemory:
-    """What the decoder attends to.
+class RnnDecoder(nn.Module):
+    """Base: decoder steps from explicit state. Queries of one row (a beam) share its source.
 
     Attributes:
-        states: Shape (row, src, state_dim).
-        keys: Their attention projection, shape (row, src, attention_dim).
-        lengths: Shape (row,), int64.
+        state: Names of the parts of the state, in order; each has shape (row, query, hidden).
     """
 
-    states: Tensor
-    keys: Tensor
-    lengths: Tensor
+    def __init__(self, settings: RnnSettings, reader: SourceReader, *, input_dim: int, readout_dim: int) -> None:
+        super().__init__()
+        self.reader = reader
+        self.stack = CellStack(
+            settings.cell, input_dim, settings.hidden_dim, settings.decoder_layers, dropout=settings.dropout
+        )
+        self.readout = nn.Linear(readout_dim, settings.hidden_dim, bias=False)
+        self.state: tuple[str, ...] = self.stack.state
+
+    def start(self, cells: State) -> State:
+        """The first state, given the cells' first state, shape (row, hidden) each; adds the query axis."""
+        return tuple(part.unsqueeze(1) for part in cells)
+
+    def advance(self, x: Tensor, cells: State) -> State:
+        """Run the cells on x, shape (row, query, input_dim), from a state of shapes (row, query, hidden)."""
+        rows, queries = x.shape[:2]
+        # Cells take one leading axis, so rows and queries are folded into it and unfolded again.
+        following = self.stack(x.flatten(0, 1), [part.flatten(0, 1) for part in cells])
+        return tuple(part.reshape(rows, queries, -1) for part in following)
+
+    def step(
+        self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """Feed one token to each query.
+
+        Args:
+            embedded: Shape (row, query, embedding_dim).
+            state: As `state` names it.
+            memory: What the reader remembers of the sources, not repeated over queries.
+            lengths: Of the sources, shape (row,), int64.
+
+        Returns:
+            What predicts the next token, shape (row, query, hidden); the next state; and the attention weights, shape
+            (row, query, src), if there are any.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Feed known tokens, shape (row, time, embedding_dim), one after the other.
+
+        Returns:
+            Outputs of shape (row, time, hidden), and weights of shape (row, time, src), if there are any.
+        """
+        outputs: list[Tensor] = []
+        weights: list[Tensor] = []
+        for token in embedded.split(1, dim=1):
+            output, state, weight = self.step(token, state, memory, lengths)
+            outputs.append(output)
+            weights += [] if weight is None else [weight]
+        return torch.cat(outputs, dim=1), torch.cat(weights, dim=1) if weights else None
+
+
+class BahdanauDecoder(RnnDecoder):
+    """The last state asks for the context, which enters the cells beside the token, and the output beside the state.
+
+    Source: Bahdanau et al. 2015, appendix A.2.2, with tanh(W [state; context; token]) in place of the maxout layer.
+    """
+
+    def __init__(self, settings: RnnSettings, reader: SourceReader) -> None:
+        given = settings.embedding_dim + reader.context_dim
+        super().__init__(settings, reader, input_dim=given, readout_dim=settings.hidden_dim + given)
+
+    def step(
+        self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """Shape (row, query, embedding_dim) to (row, query, hidden); see the base class."""
+        context, weights = self.reader(self.stack.top(state), memory, lengths)
+        given = torch.cat([context, embedded], dim=-1)
+        state = self.advance(given, state)
+        return torch.tanh(self.readout(torch.cat([self.stack.top(state), given], dim=-1))), state, weights
+
+
+class LuongDecoder(RnnDecoder):
+    """The new state asks for the context; tanh(W [state; context]) predicts, and is fed to the next step if wanted.
+
+    Source: Luong, Pham and Manning 2015, equation 5 and section 3.3.
+    """
+
+    def __init__(self, settings: RnnSettings, reader: SourceReader) -> None:
+        hidden = settings.hidden_dim
+        self.fed = 1 if settings.input_feeding else 0
+        input_dim = settings.embedding_dim + self.fed * hidden
+        super().__init__(settings, reader, input_dim=input_dim, readout_dim=hidden + reader.context_dim)
+        self.state = ("attentional",)[: self.fed] + self.stack.state
+
+    def start(self, cells: State) -> State:
+        """The first state: a zero attentional vector if it is fed, and the cells' state (row, hidden) each."""
+        first = super().start(cells)
+        return (torch.zeros_like(first[0]),)[: self.fed] + first
+
+    def _attend(self, queries: Tensor, memory: tuple[Tensor, ...], lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        context, weights = self.reader(queries, memory, lengths)
+        return torch.tanh(self.readout(torch.cat([queries, context], dim=-1))), weights
+
+    def step(
+        self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """Shape (row, query, embedding_dim) to (row, query, hidden); see the base class."""
+        cells = self.advance(torch.cat([embedded, *state[: self.fed]], dim=-1), state[self.fed :])
+        output, weights = self._attend(self.stack.top(cells), memory, lengths)
+        return output, (output,)[: self.fed] + cells, weights
+
+    def forward(
+        self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Shape (row, time, embedding_dim) to (row, time, hidden); see the base class."""
+        if self.fed:
+            return super().forward(embedded, state, memory, lengths)
+        # No step needs the attention of the one before it, so all of them attend at once.
+        queries: list[Tensor] = []
+        for token in embedded.split(1, dim=1):
+            state = self.advance(token, state)
+            queries.append(self.stack.top(state))
+        return self._attend(torch.cat(queries, dim=1), memory, lengths)
 
 
 @dataclass(frozen=True)
@@ -90,21 +220,22 @@ class RnnState:
     """Decoder state.
 
     Attributes:
-        cells: Shape (row, 1, width) each; see `AttentionRnn.bridge` for their order.
-        memory: The encoded source.
+        cells: Shape (row, 1, hidden) each; `RnnDecoder.state` names them.
+        memory: What the reader remembers of the sources, shape (row, ...) each.
+        lengths: Of the sources, shape (row,), int64.
     """
 
-    cells: tuple[Tensor, ...]
-    memory: SourceMemory
+    cells: State
+    memory: tuple[Tensor, ...]
+    lengths: Tensor
 
     def select(self, rows: Tensor) -> Self:
         """Take rows by index, shape (new_row,), int64."""
-        memory = SourceMemory(self.memory.states[rows], self.memory.keys[rows], self.memory.lengths[rows])
-        return type(self)(tuple(c[rows] for c in self.cells), memory)
+        return type(self)(tuple(c[rows] for c in self.cells), tuple(m[rows] for m in self.memory), self.lengths[rows])
 
 
-class AttentionRnn(TranslationModel[RnnState]):
-    """LSTM or GRU encoder-decoder with attention."""
+class Rnn(TranslationModel[RnnState]):
+    """Recurrent encoder-decoder."""
 
     def __init__(self, settings: RnnSettings, vocabulary: Vocabulary) -> None:
         """Build the layers with fresh weights.
@@ -113,137 +244,57 @@ class AttentionRnn(TranslationModel[RnnState]):
             ModelError: If all embeddings are to be tied but the two sides do not share a vocabulary.
         """
         super().__init__()
-        if settings.tie == "all" and not vocabulary.shared:
-            raise ModelError("model.tie is 'all', but source and target vocabularies differ; set it to 'target'.")
         self.settings, self.vocabulary = settings, vocabulary
-        hidden, width = settings.hidden_dim, settings.embedding_dim
-        self.target_embedding = nn.Embedding(vocabulary.target_size, width)
-        self.source_embedding = (
-            self.target_embedding if settings.tie == "all" else nn.Embedding(vocabulary.source_size, width)
+        width, hidden = settings.embedding_dim, settings.hidden_dim
+        self.source_embedding, self.target_embedding, self.vocab_projection = build_embeddings(
+            settings.tie, vocabulary, width, output_bias=True
         )
-        rnn = nn.LSTM if settings.cell == "lstm" else nn.GRU
-        self.encoder_rnn = rnn(
+        self.encoder = RecurrentEncoder(
+            settings.cell,
             width,
             hidden,
             settings.encoder_layers,
-            batch_first=True,
             bidirectional=settings.bidirectional,
-            dropout=settings.dropout if settings.encoder_layers > 1 else 0.0,
+            dropout=settings.dropout,
         )
-        cell = nn.LSTMCell if settings.cell == "lstm" else nn.GRUCell
-        # Input feeding: the first cell reads the embedding beside the previous attentional vector.
-        self.decoder_cells = nn.ModuleList(
-            cell(width + hidden if i == 0 else hidden, hidden) for i in range(settings.decoder_layers)
+        self.bridge: nn.Module = CopyBridge()
+        if settings.bridge == "dense":
+            parts = len(CELLS[settings.cell].parts)
+            self.bridge = DenseBridge(settings.state_dim, hidden, settings.decoder_layers, parts)
+        reader = build_reader(
+            settings.attention,
+            settings.span,
+            query_dim=hidden,
+            state_dim=settings.state_dim,
+            attention_dim=settings.attention_dim,
+            window=settings.window,
         )
-        self.bridges = nn.ModuleList(nn.Linear(settings.state_dim, hidden) for _ in range(settings.decoder_layers))
-        self.attention = build_attention(settings.attention, hidden, settings.state_dim, settings.attention_dim)
-        self.combine = nn.Linear(hidden + settings.state_dim, hidden, bias=False)
+        order = BahdanauDecoder if settings.attention in ("bahdanau", "context") else LuongDecoder
+        self.decoder: RnnDecoder = order(settings, reader)
         self.output = nn.Linear(hidden, width, bias=False)
-        self.vocab_projection = nn.Linear(width, vocabulary.target_size)
-        if settings.tie != "none":
-            self.vocab_projection.weight = self.target_embedding.weight
         self.dropout = TimeSharedDropout(settings.dropout)
-        for weight in {self.source_embedding.weight, self.target_embedding.weight, self.vocab_projection.weight}:
-            nn.init.normal_(weight, std=width**-0.5)
-        nn.init.zeros_(self.vocab_projection.bias)
-
-    def encode_states(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the encoder over packed rows, so that no direction ever sees padding.
-
-        Args:
-            source: Shape (row, src), int64.
-            lengths: Shape (row,), int64.
-
-        Returns:
-            States of shape (row, src, state_dim), zero at padding; and the top layer's final hidden state, both
-            directions side by side, of shape (row, state_dim).
-        """
-        embedded = self.dropout(self.source_embedding(source))
-        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, final = self.encoder_rnn(packed)
-        states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=source.shape[1])
-        hidden = final[0] if isinstance(final, tuple) else final
-        directions = 2 if self.settings.bidirectional else 1
-        return states, torch.cat(tuple(hidden[-directions:]), dim=-1)
-
-    def bridge(self, final: Tensor) -> tuple[Tensor, ...]:
-        """Turn the encoder's final hidden state into the decoder's first state.
-
-        Args:
-            final: Shape (row, state_dim).
-
-        Returns:
-            The attentional vector (zeros), then each layer's hidden state tanh(W final + b), then, for LSTM, each
-            layer's cell state (zeros); each of shape (row, 1, hidden).
-        """
-        hidden = [torch.tanh(bridge(final))[:, None, :] for bridge in self.bridges]
-        zeros = torch.zeros_like(hidden[0])
-        cells = [zeros for _ in hidden] if self.settings.cell == "lstm" else []
-        return (zeros, *hidden, *cells)
 
     def embed_target(self, tokens: Tensor) -> Tensor:
         """Embed decoder inputs: shape (row, query), int64, to (row, query, embedding_dim)."""
         return self.dropout(self.target_embedding(tokens))  # type: ignore[no-any-return]
-
-    def remember(self, states: Tensor, lengths: Tensor) -> SourceMemory:
-        """Project encoder states, shape (row, src, state_dim), to attention keys, once per source."""
-        return SourceMemory(states, self.attention.project_keys(states), lengths)
-
-    def step(
-        self, embedded: Tensor, state: tuple[Tensor, ...], memory: SourceMemory
-    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """Run the decoder for one token of each query; the queries of a row share its source.
-
-        Args:
-            embedded: Shape (row, query, embedding_dim).
-            state: As `bridge` orders it, each of shape (row, query, hidden).
-            memory: The encoded source, not repeated over queries.
-
-        Returns:
-            The attentional vector of shape (row, query, hidden), the next state, and the attention weights of shape
-            (row, query, src).
-        """
-        rows, queries = embedded.shape[:2]
-        depth = self.settings.decoder_layers
-        # Cells take one leading axis, so rows and queries are folded into it and unfolded again.
-        feed, *past = (part.flatten(0, 1) for part in state)
-        x = torch.cat([embedded.flatten(0, 1), feed], dim=-1)
-        hidden: list[Tensor] = []
-        cells: list[Tensor] = []
-        for i, cell in enumerate(self.decoder_cells):
-            if self.settings.cell == "lstm":
-                h, c = cell(x, (past[i], past[depth + i]))
-                cells.append(c)
-            else:
-                h = cell(x, past[i])
-            hidden.append(h)
-            x = h
-        top = x.reshape(rows, queries, -1)
-        mask = length_mask(memory.lengths, memory.states.shape[1])
-        context, weights = self.attention(top, memory.states, memory.keys, mask)
-        output = torch.tanh(self.combine(torch.cat([top, context], dim=-1)))
-        advanced = tuple(part.reshape(rows, queries, -1) for part in (*hidden, *cells))
-        return output, (output, *advanced), weights
 
     def project_vocab(self, hidden: Tensor) -> Tensor:
         """Shape (..., hidden) to logits (..., vocab)."""
         return self.vocab_projection(self.output(hidden))  # type: ignore[no-any-return]
 
     def hidden(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Teacher-forced attentional vectors, shape (row, time, hidden); see the base class."""
+        """Teacher-forced decoder outputs, shape (row, time, hidden); see the base class."""
         state = self.encode(source, lengths)
-        embedded, cells, outputs = self.embed_target(target), state.cells, []
-        for time in range(target.shape[1]):
-            output, cells, _ = self.step(embedded[:, time : time + 1], cells, state.memory)
-            outputs.append(output)
-        return self.dropout(torch.cat(outputs, dim=1))  # type: ignore[no-any-return]
+        outputs, _ = self.decoder(self.embed_target(target), state.cells, state.memory, lengths)
+        return self.dropout(outputs)  # type: ignore[no-any-return]
 
     def encode(self, source: Tensor, lengths: Tensor) -> RnnState:
         """Encode the source, shape (row, src) with lengths (row,), and make the decoder's first state."""
-        states, final = self.encode_states(source, lengths)
-        return RnnState(self.bridge(final), self.remember(states, lengths))
+        encoded, finals = self.encoder(self.dropout(self.source_embedding(source)), lengths)
+        return RnnState(self.decoder.start(self.bridge(finals)), self.decoder.reader.remember(encoded), lengths)
 
     def decode_step(self, tokens: Tensor, state: RnnState) -> tuple[Tensor, RnnState]:
         """Feed one token a row; shape (row,) to logits (row, vocab) and the next state."""
-        output, cells, _ = self.step(self.embed_target(tokens[:, None]), state.cells, state.memory)
-        return self.project_vocab(output)[:, 0], RnnState(cells, state.memory)
+        embedded = self.embed_target(tokens[:, None])
+        output, cells, _ = self.decoder.step(embedded, state.cells, state.memory, state.lengths)
+        return self.project_vocab(output)[:, 0], RnnState(cells, state.memory, state.lengths)
