@@ -43,6 +43,9 @@ class Metrics:
         self.sentences = counter(
             "dragoman_sentences_total", "Accepted sentences by how they ended.", "model", "outcome"
         )
+        self.engine_restarts = counter(
+            "dragoman_engine_restarts_total", "Grids given up after a failure and made anew.", "model"
+        )
         self.finish_reasons = counter("dragoman_finish_reasons_total", "Why translations ended.", "model", "reason")
         self.source_tokens = counter("dragoman_source_tokens_total", "Source tokens encoded.", "model")
         self.padding_tokens = counter("dragoman_padding_tokens_total", "Padding tokens encoded.", "model")
@@ -87,6 +90,7 @@ class ModelMetrics:
         self._rejected = {reason: m.rejections.labels(model, reason) for reason in RejectReason}
         self._dropped = {reason: m.dropped.labels(model, reason) for reason in DropReason}
         self._sentences = {outcome: m.sentences.labels(model, outcome) for outcome in Outcome}
+        self._engine_restarts = m.engine_restarts.labels(model)
         self._finish_reasons = {reason: m.finish_reasons.labels(model, reason) for reason in FinishReason}
         self._source_tokens = m.source_tokens.labels(model)
         self._padding_tokens = m.padding_tokens.labels(model)
@@ -141,6 +145,10 @@ class ModelMetrics:
     def freed(self, steps: int) -> None:
         """Records how long a cancelled sentence kept its slot."""
         self._cancel_steps.observe(steps)
+
+    def restarted(self) -> None:
+        """Counts a grid that was given up."""
+        self._engine_restarts.inc()
 
     def finished(self, outcome: Outcome, finish_reason: FinishReason | None, target_tokens: int) -> None:
         """Counts a sentence that ended."""

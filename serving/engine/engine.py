@@ -288,6 +288,7 @@ class Engine:
         del self._lanes[lane.beam]
         jobs, lane.jobs = lane.jobs, []
         self._failed(what, jobs)
+        self._observer.restarted()
 
     def _failed(self, what: str, jobs: Sequence[Job]) -> None:
         """Ends jobs with the exception being handled, which is logged once and shown to nobody."""

@@ -101,6 +101,10 @@ class EngineObserver(Protocol):
         """A cancelled sentence's slot is free; its grid made ``steps`` steps between the cancel and that."""
         ...
 
+    def restarted(self) -> None:
+        """A step failed and its grid was given up; the next sentence of its beam size gets a new one."""
+        ...
+
     def finished(self, outcome: Outcome, finish_reason: FinishReason | None, target_tokens: int) -> None:
         """An accepted sentence ended; reason and tokens are those of its best hypothesis, None and 0 without one."""
         ...
@@ -143,6 +147,9 @@ class SilentObserver:
         """Does nothing."""
 
     def freed(self, steps: int) -> None:
+        """Does nothing."""
+
+    def restarted(self) -> None:
         """Does nothing."""
 
     def finished(self, outcome: Outcome, finish_reason: FinishReason | None, target_tokens: int) -> None:

@@ -43,6 +43,7 @@ def test_a_failed_step_ends_its_lane_only_and_the_engine_goes_on(caplog: pytest.
                 assert "device lost" not in str(failure.value)
         assert tokens_of(toy.engine.submit([sentence(11)]).future) == [(11,)]
         assert toy.engine.healthy
+        assert toy.seen.counts["restarted"] == 1
 
 
 def test_a_failure_is_logged_once_with_traceback_and_ids(caplog: pytest.LogCaptureFixture) -> None:

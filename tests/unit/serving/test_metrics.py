@@ -34,6 +34,7 @@ def test_events_become_samples(metrics: Metrics, model: EngineObserver) -> None:
     model.stepped(0.002, 0.001, slots=3, beam=4)
     model.first_token(0.6)
     model.freed(1)
+    model.restarted()
     model.finished(Outcome.OK, FinishReason.EOS, 12)
     model.finished(Outcome.CANCELLED, None, 0)
     expected = {
@@ -50,6 +51,7 @@ def test_events_become_samples(metrics: Metrics, model: EngineObserver) -> None:
         ("dragoman_step_host_seconds_sum", "", ""): 0.001,
         ("dragoman_time_to_first_token_seconds_sum", "", ""): 0.6,
         ("dragoman_cancel_steps_sum", "", ""): 1,
+        ("dragoman_engine_restarts_total", "", ""): 1,
         ("dragoman_sentences_total", "outcome", "ok"): 1,
         ("dragoman_sentences_total", "outcome", "cancelled"): 1,
         ("dragoman_finish_reasons_total", "reason", "eos"): 1,

@@ -115,6 +115,9 @@ class Recorder(SilentObserver):
     def freed(self, steps: int) -> None:
         self.freed_after.append(steps)
 
+    def restarted(self) -> None:
+        self.counts["restarted"] += 1
+
     def finished(self, outcome: Outcome, finish_reason: FinishReason | None, target_tokens: int) -> None:
         self.counts[outcome] += 1
 
