@@ -42,7 +42,7 @@ class Shape:
     def _unit_arrivals(self, count: float, seed: int) -> Floats:
         """Arrivals of rate 1 before ``count``. Shape (call,)."""
         if not self.poisson:
-            return np.arange(math.ceil(count), dtype=np.float64)
+            return np.arange(math.ceil(round(count, 6)), dtype=np.float64)
         generator = np.random.default_rng(seed)
         arrivals = np.cumsum(generator.exponential(size=math.ceil(count + 10 * math.sqrt(count) + 10)))
         return arrivals[arrivals < count]

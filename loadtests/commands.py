@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.report import machine, write_json, write_page
-from loadtests.thresholds import load_thresholds
+from loadtests.thresholds import Thresholds, load_thresholds
 
 _HERE = Path(__file__).parent
 
@@ -19,9 +19,8 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog=f"python -m loadtests.{name}", description=description)
     options.add_argument("--models", type=Path, default=Path("models"), help="directory of bundles")
     options.add_argument("--out", type=Path, default=Path("runs") / name, help="directory for the results")
-    options.add_argument(
-        "--thresholds", type=Path, default=_HERE / "thresholds" / f"{name}.yaml", help="YAML file of limits"
-    )
+    limits = _HERE / f"{name}.thresholds.yaml"
+    options.add_argument("--thresholds", type=_thresholds, default=str(limits), metavar="FILE", help="YAML of limits")
     options.add_argument("--sentences", type=Path, help="one a line; without it the corpora's, or those bundled here")
     return options
 
@@ -39,7 +38,7 @@ def finish(
     Returns:
         The exit status: 1 if a threshold is broken.
     """
-    broken = load_thresholds(asked.thresholds).violations(figures)
+    broken = asked.thresholds.violations(figures)
     said = {**figures, "broken_thresholds": broken, "machine": machine()}
     command = shlex.join(["python", "-m", f"loadtests.{name}", *arguments])
     write_json(asked.out / "summary.json", {"command": command, **said})
@@ -50,3 +49,10 @@ def finish(
         print(f"threshold broken: {sentence}")
     print(f"results: {asked.out / 'report.html'}, {asked.out / 'summary.json'}")
     return 1 if broken else 0
+
+
+def _thresholds(value: str) -> Thresholds:
+    try:
+        return load_thresholds(Path(value))
+    except (OSError, ValueError) as error:  # now, and not after a minute of load
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 asked.out / name,
                 shares=_SHARES,
                 step_seconds=asked.step_seconds,
-                settle=2.0,
+                capacity_seconds=12.0,
                 options=traffic_options(asked) | {"beams": _BEAM},
             )
     picture = asked.out / "curves.png"

@@ -14,7 +14,7 @@ from loadtests.report import write_points
 from loadtests.services import dragoman
 
 _SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)  # of the capacity
-_STEP_SECONDS = 5.5  # nine of them and the nine seconds of the closed loop are a minute
+_STEP_SECONDS, _CAPACITY_SECONDS = 5.5, 10.0  # nine steps and the closed loop are a minute
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser("load", "A minute of load on a fresh server, from light to too much.")
     options.add_argument("--step-seconds", type=float, default=_STEP_SECONDS, help="how long each rate lasts")
+    options.add_argument(
+        "--capacity-seconds", type=float, default=_CAPACITY_SECONDS, help="how long the closed loop lasts"
+    )
     asked = options.parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
     with dragoman(asked.models, asked.out / "server.log") as service:
@@ -30,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked.out / "load",
             shares=_SHARES,
             step_seconds=asked.step_seconds,
+            capacity_seconds=asked.capacity_seconds,
             options=traffic_options(asked) | {"abandoned": 0.01},
         )
     bend = knee(measured.curve)

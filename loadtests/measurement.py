@@ -36,7 +36,7 @@ def measure(
     *,
     shares: Sequence[float],
     step_seconds: float,
-    settle: float = 1.0,
+    capacity_seconds: float,
     options: Mapping[str, object],
 ) -> Measured:
     """Measures a fresh service, which the closed loop warms up.
@@ -46,20 +46,18 @@ def measure(
         out: Prefix of the files that are written; see :func:`run_locust`.
         shares: Rates of the open loop as shares of the capacity, ascending, so that what an overloaded step leaves
             behind falls on no lower rate.
-        step_seconds: How long each rate lasts.
-        settle: Seconds at the beginning of each step that are left out.
+        step_seconds: How long each rate lasts; its first eighth is left out.
+        capacity_seconds: How long the closed loop lasts.
         options: Of the locustfiles.
     """
-    limit = capacity(service, out.with_name(f"{out.name}-capacity"), options=options)
+    limit = capacity(service, out.with_name(f"{out.name}-capacity"), seconds=capacity_seconds, options=options)
     rates = ",".join(f"{limit * share:.4g}" for share in shares)
     seconds = step_seconds * len(shares)
     run = run_locust("open_loop", service, out, {**options, "arrivals": "step", "rates": rates, "seconds": seconds})
-    return Measured(limit, points(run.calls, len(shares), seconds, settle=settle), run.calls, run.figures)
+    return Measured(limit, points(run.calls, len(shares), seconds, settle=step_seconds / 8), run.calls, run.figures)
 
 
-def capacity(
-    service: Service, out: Path, *, users: int = 128, seconds: float = 9.0, options: Mapping[str, object]
-) -> float:
+def capacity(service: Service, out: Path, *, users: int = 64, seconds: float, options: Mapping[str, object]) -> float:
     """Answers a second that ``users`` callers without pauses get in the last two thirds of ``seconds``.
 
     Raises:

@@ -13,6 +13,7 @@ from loadtests.calls import OK, Call, latencies, percentile
 from loadtests.curve import Point
 
 _SIZE = (8.0, 4.8)  # inches
+_DPI = 110
 
 
 def plot_curve(path: Path, curve: Sequence[Point], knee: Point, title: str) -> None:
@@ -25,8 +26,7 @@ def plot_curve(path: Path, curve: Sequence[Point], knee: Point, title: str) -> N
     ):
         axes.plot([point.answered for point in curve], _ms(values), marker="o", markersize=4, lw=width, label=label)
     axes.axvline(knee.answered, color="black", ls="--", lw=1, label=f"knee: {knee.answered:.0f}/s")
-    axes.legend()
-    figure.savefig(path, dpi=110)
+    _save_curve(figure, axes, path)
 
 
 def plot_services(path: Path, curves: Mapping[str, Sequence[Point]], limits: Sequence[float], title: str) -> None:
@@ -38,8 +38,7 @@ def plot_services(path: Path, curves: Mapping[str, Sequence[Point]], limits: Seq
         axes.plot(answered, _ms([p.p50 for p in curve]), marker=".", color=color, ls=":", label=f"{name}, median")
     for limit in limits:
         axes.axhline(limit * 1e3, color="black", ls="--", lw=0.7)
-    axes.legend()
-    figure.savefig(path, dpi=110)
+    _save_curve(figure, axes, path)
 
 
 def plot_spike(path: Path, calls: Sequence[Call], start: float, end: float, recovery: float, title: str) -> None:
@@ -62,16 +61,21 @@ def plot_spike(path: Path, calls: Sequence[Call], start: float, end: float, reco
             axes.axvline(end + recovery, color="black", ls="--", lw=1, label=f"recovered after {recovery:g} s")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=_DPI)
 
 
 def _curve_axes(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
     axes.set(title=title, xlabel="sentences answered a second", ylabel="latency from due time, ms", yscale="log")
-    axes.set_xlim(left=0)
     axes.grid(alpha=0.3, which="both")
     return figure, axes
+
+
+def _save_curve(figure: Figure, axes: Axes, path: Path) -> None:
+    axes.set_xlim(left=0)
+    axes.legend()
+    figure.savefig(path, dpi=_DPI)
 
 
 def _ms(seconds: Sequence[float]) -> list[float]:

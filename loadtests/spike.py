@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     start, end = _BEFORE, _BEFORE + _SPIKE
     with dragoman(asked.models, asked.out / "server.log") as service:
-        limit = capacity(service, asked.out / "capacity", options=traffic_options(asked))
+        limit = capacity(service, asked.out / "capacity", seconds=10.0, options=traffic_options(asked))
         rate = asked.share * limit
         shape = {"arrivals": "spike", "rate": rate, "peak": _FACTOR * rate, "spike-start": start, "spike-end": end}
         load = traffic_options(asked) | shape | {"seconds": end + _AFTER}

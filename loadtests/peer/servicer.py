@@ -1,0 +1,74 @@
+"""Translate as the proto has it, answered by batches of CTranslate2."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from grpc import aio
+
+from loadtests.peer.batcher import DynamicBatcher, Full, Timed
+from loadtests.peer.model import PeerModel, Search, Translated
+from serving.pb import translation_service_pb2 as pb
+from serving.pb.translation_service_pb2_grpc import TranslationServiceServicer
+
+Batcher = DynamicBatcher[Search, str, Translated]
+
+
+class PeerServicer(TranslationServiceServicer):
+    """Knows the options beam_size, n_best and length_penalty; refuses what else is set."""
+
+    def __init__(self, model: PeerModel, batcher: Batcher) -> None:
+        """Answers with a model through a batcher."""
+        self._manifest = model.manifest
+        self._batcher = batcher
+
+    async def Translate(
+        self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.TranslateResponse:
+        """Translates texts; each joins a batch of its own."""
+        options, defaults = request.options, self._manifest.defaults
+        if unknown := {field.name for field, _ in options.ListFields()} - {"beam_size", "n_best", "length_penalty"}:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the peer has no {', '.join(sorted(unknown))}")
+        search = Search(
+            beam_size=options.beam_size if options.HasField("beam_size") else defaults.beam_size,
+            n_best=options.n_best or 1,
+            length_penalty=options.length_penalty if options.HasField("length_penalty") else defaults.length_penalty,
+        )
+        try:
+            answers = await asyncio.gather(
+                *(self._batcher.submit(search, text, len(text)) for text in request.contents if text.strip())
+            )
+        except Full as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        return self._response(request, iter(answers))
+
+    def _response(self, request: pb.TranslateRequest, answers: Any) -> pb.TranslateResponse:
+        every = [next(answers) if text.strip() else None for text in request.contents]
+        there: list[Timed[Translated]] = [timed for timed in every if timed]
+        return pb.TranslateResponse(
+            model=self._manifest.name,
+            version=self._manifest.version,
+            translations=[_translation(timed.answer) if timed else _BLANK for timed in every],
+            source_tokens=sum(timed.answer.source_tokens for timed in there),
+            target_tokens=sum(timed.answer.hypotheses[0].tokens for timed in there),
+            queue_time=_duration(max((timed.queue for timed in there), default=0.0)),
+            compute_time=_duration(max((timed.compute for timed in there), default=0.0)),
+        )
+
+
+_BLANK = pb.Translation(hypotheses=[pb.Hypothesis(finish_reason=pb.FINISH_REASON_EOS)])
+
+
+def _translation(answer: Translated) -> pb.Translation:
+    return pb.Translation(
+        hypotheses=[pb.Hypothesis(text=one.text, score=one.score) for one in answer.hypotheses], parts=1
+    )
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
