@@ -1,20 +1,21 @@
-"""What happens around the steps: the averaged weights, checkpoints, and a log of the loss."""
+"""What happens around the steps: the averaged weights, checkpoints, early stopping and the time limit."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
+import os
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 
 from training.data.batches import Batch
 from training.lightning_module import TranslationTask
 
-logger = logging.getLogger(__name__)
+
+def ends_step(trainer: lightning.Trainer, batch_idx: int) -> bool:
+    """Whether a batch is the last of its optimizer step."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 class AverageWeights(Callback):
@@ -33,6 +34,17 @@ class AverageWeights(Callback):
             task.average.update()
 
 
+class StepTimer(Timer):
+    """Ends training when its time is up, between two steps: a resumed run goes on as if it had never stopped."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the clock after a whole step."""
+        if ends_step(trainer, batch_idx):
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+
 class BestAndLast(Checkpoint):
     """Keep `last.ckpt` (every so many steps and after each validation) and `best.ckpt` (best validation score).
 
@@ -40,11 +52,18 @@ class BestAndLast(Checkpoint):
         directory: Where they go.
         every_steps: Optimizer steps between two saves of `last.ckpt`.
         metric: `bleu`, `chrf` or `loss`.
+        keep: Keep so many of the latest `last.ckpt` as `step-N.ckpt` too, to be averaged.
+        patience: Stop after so many validations in a row without a new best; None never does.
     """
 
-    def __init__(self, directory: Path, every_steps: int, metric: str) -> None:
+    def __init__(
+        self, directory: Path, every_steps: int, metric: str, *, keep: int = 0, patience: int | None = None
+    ) -> None:
         self.directory, self.every_steps, self.metric = directory, every_steps, metric
+        self.keep, self.patience = keep, patience
         self.best: float | None = None
+        self.best_step = 0
+        self.validations_since_best = 0
 
     @property
     def state_key(self) -> str:
@@ -53,72 +72,57 @@ class BestAndLast(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """The best score so far."""
-        return {"best": self.best, "metric": self.metric}
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "metric": self.metric,
+            "validations_since_best": self.validations_since_best,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best score over, if it is of the same metric."""
-        self.best = state_dict["best"] if state_dict["metric"] == self.metric else None
+        if state_dict["metric"] == self.metric:
+            self.best, self.best_step = state_dict["best"], state_dict.get("best_step", 0)
+            self.validations_since_best = state_dict.get("validations_since_best", 0)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Save `last.ckpt` when it is time, unless a validation follows at once and saves it."""
-        batches = batch_idx + 1
-        if batches % trainer.accumulate_grad_batches or batches % int(trainer.val_check_interval) == 0:
+        if not ends_step(trainer, batch_idx) or (batch_idx + 1) % int(trainer.val_check_interval) == 0:
             return
         if trainer.global_step % self.every_steps == 0:
-            trainer.save_checkpoint(self.directory / "last.ckpt")
+            self._save_last(trainer, task)
 
     def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Save `last.ckpt`, and `best.ckpt` if the score is a new best."""
+        """Save `last.ckpt`, and `best.ckpt` if the score is a new best; stop if there was none for too long."""
         if trainer.sanity_checking or not isinstance(task, TranslationTask):
             return
         score = task.scores[self.metric]
         sign = -1.0 if self.metric == "loss" else 1.0
         better = self.best is None or sign * score > sign * self.best
+        self.validations_since_best = 0 if better else self.validations_since_best + 1
         if better:
-            self.best = score
-        trainer.save_checkpoint(self.directory / "last.ckpt")
+            self.best, self.best_step = score, trainer.global_step
+        self._save_last(trainer, task)
         if better:
             trainer.save_checkpoint(self.directory / "best.ckpt")
-        if trainer.is_global_zero:
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in task.scores.items())
-            logger.info("step %d: validation %s%s", trainer.global_step, shown, " (best)" if better else "")
+        if self.patience is not None and self.validations_since_best >= self.patience:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Save `last.ckpt` wherever the run ends, be it at its last step or at its time limit."""
-        trainer.save_checkpoint(self.directory / "last.ckpt")
+        self._save_last(trainer, task)
 
-
-class StepLog(Callback):
-    """Write the training loss to `metrics.jsonl`, to the log and to TensorBoard every so many steps."""
-
-    def __init__(self, directory: Path, every_steps: int) -> None:
-        self.path, self.every_steps = directory / "metrics.jsonl", every_steps
-        self._tokens, self._since = 0, time.monotonic()
-
-    def on_train_batch_end(
-        self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        """Log this step's loss (nats per token), learning rate, and target tokens per second since the last line."""
-        self._tokens += batch.target_out.shape[0] * batch.target_out.shape[1] * trainer.world_size
-        boundary = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not boundary or trainer.global_step % self.every_steps:
-            return
-        now = time.monotonic()
-        speed = self._tokens / max(now - self._since, 1e-9)
-        self._tokens, self._since = 0, now
-        loss, rate = float(outputs["loss"]), trainer.optimizers[0].param_groups[0]["lr"]
-        task.log_dict({"train/loss": loss, "train/learning_rate": rate, "train/tokens_per_second": speed})
-        if trainer.is_global_zero:
-            row = {"step": trainer.global_step, "loss": loss, "learning_rate": rate, "epoch": batch.after.epoch}
-            with self.path.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(row) + "\n")
-            logger.info(
-                "step %d: loss %.4f, learning rate %.2e, pass %d, %.0f tokens/s",
-                trainer.global_step,
-                loss,
-                rate,
-                batch.after.epoch,
-                speed,
-            )
+    def _save_last(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
+        if isinstance(task, TranslationTask):
+            task.checked_loss()  # weights that are no numbers never replace a checkpoint
+        last = self.directory / "last.ckpt"
+        trainer.save_checkpoint(last)
+        if self.keep and trainer.is_global_zero:
+            kept = self.directory / f"step-{trainer.global_step:08d}.ckpt"
+            kept.unlink(missing_ok=True)
+            # A second name of the same file: the next save gives `last.ckpt` a new one.
+            os.link(last, kept)
+            for old in sorted(self.directory.glob("step-*.ckpt"))[: -self.keep]:
+                old.unlink()

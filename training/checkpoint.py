@@ -106,12 +106,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, flushes it to disk, then renames it: a crash never leaves half a file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`; `storage_options` is part of Lightning's interface and unused."""
+        """Write `checkpoint` to `path`; `storage_options` is part of Lightning's interface and unused.
+
+        Raises:
+            CheckpointError: If it cannot be written; nothing is left of it, and an older one stays.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as handle:
-            torch.save(checkpoint, handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        partial.replace(path)
+        try:
+            with partial.open("wb") as handle:
+                torch.save(checkpoint, handle)
+                handle.flush()
+                os.fsync(handle.fileno())
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError of its own
+            partial.unlink(missing_ok=True)
+            causes = (error, error.__context__)
+            reason = next((e.strerror for e in causes if isinstance(e, OSError) and e.strerror), str(error))
+            kept = "the one before is kept" if path.is_file() else "there is none yet"
+            raise CheckpointError(
+                f"The checkpoint {path} cannot be written ({reason}), {kept}; make room and start again."
+            ) from error

@@ -6,32 +6,68 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
-from training.config import load_config
 from training.errors import TrainingError
+
+# Each is a module with `add_arguments(parser)` and `run(options)`, loaded only when it is asked for.
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+EPILOG = "Other commands, each with --help of its own:\n" + "".join(
+    f"  dragoman-train {name:10} {said}\n" for name, (_, said) in COMMANDS.items()
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train the model that a configuration file describes.
+    """Train the model that a configuration file describes, or run one of the other commands.
 
     Returns:
-        The exit status: 0 when training has finished, 1 for an error the user can mend, 130 when interrupted.
+        The exit status: 0 when all is done, 1 for an error the user can mend, 130 when interrupted.
     """
-    parser = argparse.ArgumentParser(prog="dragoman-train", description="Train a translation model.")
-    parser.add_argument("config", type=Path, help="YAML configuration file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_steps=1000")
-    options = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        config = load_config(options.config, options.overrides)
-        # Imported late: a wrong configuration is reported at once, without waiting for the training stack.
-        from training.run import run
-
-        run(config)
+        if words and words[0] in COMMANDS:
+            return _command(words[0], words[1:])
+        return _train(words)
     except TrainingError as error:
-        sys.stderr.write(f"dragoman-train: {error}\n")
-        return 1
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         return 130
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"dragoman-train: {message}\n")
+    return 1
+
+
+def _command(name: str, words: Sequence[str]) -> int:
+    module, said = COMMANDS[name]
+    command = import_module(module)
+    parser = argparse.ArgumentParser(prog=f"dragoman-train {name}", description=said)
+    command.add_arguments(parser)
+    command.run(parser.parse_args(words))
+    return 0
+
+
+def _train(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="dragoman-train",
+        description="Train a translation model.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, help="YAML configuration file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_steps=1000")
+    options = parser.parse_args(words)
+    from training.config import load_config
+
+    config = load_config(options.config, options.overrides)
+    # Imported late: a wrong configuration is reported at once, without waiting for the training stack.
+    from training.run import run
+
+    run(config)
     return 0

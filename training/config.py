@@ -66,6 +66,7 @@ class ValidationConfig(_Section):
     max_pairs: int = Field(default=500, ge=1)
     max_length: int = Field(default=100, ge=1)
     metric: Literal["bleu", "chrf", "loss"] = "bleu"
+    patience: int | None = Field(default=None, ge=1)
 
 
 class TrainerConfig(_Section):
@@ -79,8 +80,11 @@ class TrainerConfig(_Section):
     nodes: int = Field(default=1, ge=1)
     strategy: str = "auto"
     accumulate: int = Field(default=1, ge=1)
+    compile: Literal["inductor", "aot_eager"] | None = None
+    recompute: bool = False
     clip_norm: float | None = 1.0
     checkpoint_every_steps: int = Field(default=500, ge=1)
+    keep_checkpoints: int = Field(default=0, ge=0)
     log_every_steps: int = Field(default=20, ge=1)
     threads: int | None = Field(default=None, ge=1)
     progress_bar: bool = True
@@ -101,6 +105,12 @@ class TrainingConfig(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     validation: ValidationConfig = ValidationConfig()
     trainer: TrainerConfig = TrainerConfig()
+
+    @model_validator(mode="after")
+    def _strategy_suffices(self) -> Self:
+        if self.trainer.strategy == "fsdp" and self.trainer.compile is not None:
+            raise ValueError("trainer.compile is not possible with strategy fsdp; leave one of them out")
+        return self
 
     @field_validator("languages")
     @classmethod

@@ -21,3 +21,7 @@ class CheckpointError(TrainingError):
 
 class ModelError(TrainingError):
     """A model's sizes contradict one another, or an input lies outside what the model was built for."""
+
+
+class DivergedError(TrainingError):
+    """The loss is no longer a number."""

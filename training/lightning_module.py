@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +19,12 @@ from training.config import TrainingConfig
 from training.data.batches import Batch
 from training.data.corpus import PreparedCorpus
 from training.data.sampler import Position
+from training.errors import DivergedError
 from training.evaluation import score, translate_greedily
 from training.loss import smoothed_cross_entropy
 from training.models.contract import TranslationModel
+from training.parallel import shard
+from training.recomputation import recompute_layers
 from training.schedule import ScheduleSettings, learning_rate
 from training.weight_average import WeightAverage
 
@@ -56,6 +61,21 @@ class TranslationTask(lightning.LightningModule):
         self.average = WeightAverage(model, config.optimizer.average_decay)
         self.position = Position()
         self.scores: dict[str, float] = {}
+        # Not a registered buffer: DDP would overwrite those of all processes by the first one's.
+        self._step_loss = torch.zeros(())
+        if config.trainer.recompute:
+            recompute_layers(model)
+        self._hidden: Callable[..., Tensor] = model.hidden
+        if config.trainer.compile is not None:
+            # Batches come in many shapes: one graph with free sizes rather than one for each.
+            self._hidden = torch.compile(model.hidden, dynamic=True, backend=config.trainer.compile)
+
+    def configure_model(self) -> None:
+        """Share the parameters out if the strategy is FSDP; Lightning calls this once processes are connected."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
+            self.average = WeightAverage(self.model, self.config.optimizer.average_decay)
+            self._hidden = self.model.hidden
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, and the schedule of `training.schedule` at every step."""
@@ -78,6 +98,15 @@ class TranslationTask(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, shape))
         return {"optimizer": optimizer, "lr_scheduler": LRSchedulerConfigType(scheduler=schedule, interval="step")}
 
+    def on_train_start(self) -> None:
+        """Let a learning rate that was changed before a resume take effect; the checkpoint brings the old one."""
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR):
+            peak = self.config.optimizer.learning_rate
+            schedule.base_lrs = [peak for _ in schedule.base_lrs]
+            for group, factor in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+                group["initial_lr"], group["lr"] = peak, peak * factor(schedule.last_epoch)
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
@@ -93,7 +122,7 @@ class TranslationTask(lightning.LightningModule):
         # The CPU's flash kernel is several times slower than plain products at sentence length.
         kernels = [SDPBackend.MATH] if self.device.type == "cpu" else ALL_KERNELS
         with sdpa_kernel(kernels):
-            hidden = self.model.hidden(batch.source, batch.lengths, batch.target_in)
+            hidden = self._hidden(batch.source, batch.lengths, batch.target_in)
         # Padding is dropped before the vocabulary projection, the most expensive product of the step.
         logits = self.model.project_vocab(hidden[batch.mask])
         gold = batch.target_out[batch.mask]
@@ -109,6 +138,8 @@ class TranslationTask(lightning.LightningModule):
         place = (self.config.seed, *batch.place)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1)))
         self.position = batch.after
+        if batch_idx % self.config.trainer.accumulate == 0:
+            self._step_loss = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return this batch's part of the step's smoothed loss, shape (), float32, in nats a token.
@@ -116,7 +147,23 @@ class TranslationTask(lightning.LightningModule):
         Summed losses are divided by the mean number of tokens of the step's batches, over processes and accumulation;
         as gradients are averaged over both, every token of the step counts the same.
         """
-        return self._losses(batch)[0] / batch.normaliser
+        loss = self._losses(batch)[0] / batch.normaliser
+        self._step_loss += loss.detach() / self.config.trainer.accumulate
+        return loss
+
+    def checked_loss(self) -> float:
+        """The smoothed loss of the last step over all processes, in nats a token; all must ask at the same time.
+
+        Raises:
+            DivergedError: If it is not a finite number.
+        """
+        loss = float(self.trainer.strategy.reduce(self._step_loss.clone(), reduce_op="mean"))
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"The loss is {loss} at step {self.trainer.global_step}; checkpoints are of steps before it: lower "
+                "optimizer.learning_rate, raise optimizer.warmup_steps or lower trainer.clip_norm, and start again."
+            )
+        return loss
 
     def on_validation_start(self) -> None:
         """Validate the averaged weights."""
@@ -137,11 +184,9 @@ class TranslationTask(lightning.LightningModule):
             reverse=self.config.data.reverse_source,
         )
         result = score(texts, self.valid.references)
-        self.scores = {
-            "bleu": result.bleu,
-            "chrf": result.chrf,
-            "loss": float(self.trainer.callback_metrics["valid/loss"]),
-        }
+        scores = {"bleu": result.bleu, "chrf": result.chrf, "loss": float(self.trainer.callback_metrics["valid/loss"])}
+        # What is best, and when to stop, must be the same for all processes, whatever their rounding.
+        self.scores = self.trainer.strategy.broadcast(scores)
         self.log_dict({"valid/bleu": result.bleu, "valid/chrf": result.chrf}, rank_zero_only=True)
         # Back to the live weights here: callbacks save checkpoints before this module's `on_validation_end`.
         self.average.swap()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from training.callbacks import AverageWeights, BestAndLast, StepLog
+from training.callbacks import AverageWeights, BestAndLast, StepTimer
 from training.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint, unpack_bytes, vocabulary_of
 from training.config import TrainingConfig
 from training.data.batches import Batch, BatchStream, Resegmentation, Share, make_batch
@@ -23,9 +24,12 @@ from training.data.parallel_text import Pair
 from training.data.sampler import TokenBatchSampler
 from training.data.subwords import Subwords
 from training.errors import CheckpointError, DataError
+from training.flops import FlopModel
 from training.lightning_module import TranslationTask, ValidationSet
 from training.models.build import build_model
 from training.models.contract import Vocabulary
+from training.parallel import strategy_of
+from training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +123,33 @@ def read_validation(config: TrainingConfig, corpus: PreparedCorpus, vocabulary: 
 def _check_resumable(path: Path, config: TrainingConfig, corpus: PreparedCorpus) -> None:
     own = read_checkpoint(path)[KEY]
     before = TrainingConfig.model_validate_json(own["config"])
-    same_text = unpack_bytes(own["source_tokenizer"]) == corpus.source.model
-    if before.model != config.model or before.seed != config.seed or before.batch != config.batch or not same_text:
+    tokenizers = [unpack_bytes(own[f"{side}_tokenizer"]) for side in ("source", "target")]
+    changed = [name for name in ("model", "seed", "batch") if getattr(before, name) != getattr(config, name)]
+    changed += ["vocabulary"] if tokenizers != [corpus.source.model, corpus.target.model] else []
+    if changed:
         raise CheckpointError(
-            f"{path} was trained with another model, seed, batch or tokenizer; choose another run_dir to start afresh."
+            f"{path} was trained with another {' and '.join(changed)}; choose another run_dir to start afresh."
         )
 
 
-def make_trainer(config: TrainingConfig) -> lightning.Trainer:
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: what a tuner of hyperparameters wants to know.
+
+    Attributes:
+        metric: `validation.metric`.
+        best: Best validation score by it, in this run or before it was resumed; None if there was no validation.
+        best_step: Optimizer step of that score.
+        step: Optimizer steps taken in all.
+    """
+
+    metric: str
+    best: float | None
+    best_step: int
+    step: int
+
+
+def make_trainer(config: TrainingConfig, keeper: BestAndLast, flops: FlopModel | None) -> lightning.Trainer:
     """Configure the Lightning Trainer and its callbacks."""
     settings = config.trainer
     tensorboard: Any = False
@@ -137,10 +160,9 @@ def make_trainer(config: TrainingConfig) -> lightning.Trainer:
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.nodes,
-        strategy=settings.strategy,
+        strategy=strategy_of(settings),
         precision=settings.precision,
         max_steps=settings.max_steps,
-        max_time=settings.max_time,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip_norm,
         val_check_interval=config.validation.every_steps * settings.accumulate,
@@ -154,17 +176,18 @@ def make_trainer(config: TrainingConfig) -> lightning.Trainer:
         plugins=[AtomicCheckpointIO()],
         callbacks=[
             AverageWeights(),
-            StepLog(config.run_dir, settings.log_every_steps),
-            BestAndLast(config.run_dir, settings.checkpoint_every_steps, config.validation.metric),
+            Progress(config.run_dir, settings.log_every_steps, flops),
+            keeper,
+            *([StepTimer(settings.max_time)] if settings.max_time is not None else []),
         ],
     )
 
 
-def run(config: TrainingConfig) -> None:
-    """Train, from scratch or from `last.ckpt` of the run directory.
+def run(config: TrainingConfig) -> RunResult:
+    """Train, from scratch or from `last.ckpt` of the run directory; also writes what it returns to `result.json`.
 
     Raises:
-        TrainingError: If the data or a checkpoint cannot be used.
+        TrainingError: If the data or a checkpoint cannot be used, or training diverges.
     """
     config.run_dir.mkdir(parents=True, exist_ok=True)
     if config.trainer.threads is not None:
@@ -173,12 +196,24 @@ def run(config: TrainingConfig) -> None:
     vocabulary = vocabulary_of(corpus.source, corpus.target)
     torch.manual_seed(config.seed)
     model = build_model(config.model, vocabulary)
+    flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
     task = TranslationTask(config, model, corpus, read_validation(config, corpus, vocabulary))
     logger.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"
     if last.is_file():
         _check_resumable(last, config, corpus)
         logger.info("resuming from %s", last)
-    make_trainer(config).fit(
-        task, datamodule=Batches(config, task), ckpt_path=last if last.is_file() else None, weights_only=True
+    settings = config.validation
+    keeper = BestAndLast(
+        config.run_dir,
+        config.trainer.checkpoint_every_steps,
+        settings.metric,
+        keep=config.trainer.keep_checkpoints,
+        patience=settings.patience,
     )
+    trainer = make_trainer(config, keeper, flops)
+    trainer.fit(task, datamodule=Batches(config, task), ckpt_path=last if last.is_file() else None, weights_only=True)
+    result = RunResult(settings.metric, keeper.best, keeper.best_step, trainer.global_step)
+    if trainer.is_global_zero:
+        (config.run_dir / "result.json").write_text(json.dumps(asdict(result)) + "\n", encoding="utf-8")
+    return result

@@ -1,15 +1,17 @@
-"""A running average of the weights (Polyak and Juditsky 1992), which translates better than the last weights."""
+"""Averages of weights, which translate better than the last weights: a running one, and one of several checkpoints."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class WeightAverage:
-    """Exponential moving average of a model's parameters.
+    """Exponential moving average of a model's parameters (Polyak and Juditsky 1992).
 
     Early on, the decay is lowered to (1 + n) / (10 + n) after n updates, so that the random start is soon forgotten.
+    Of parameters that are shared out over processes, so is the average.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -35,12 +37,26 @@ class WeightAverage:
             average.copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """Averaged parameters by name, and the number of updates."""
-        return {**dict(zip(self._names, self._average, strict=True)), "updates": self.updates}
+        """Averaged parameters by name, whole, and the number of updates; all processes must ask at the same time."""
+        whole = [average.full_tensor() if isinstance(average, DTensor) else average for average in self._average]
+        return {**dict(zip(self._names, whole, strict=True)), "updates": self.updates}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         """Take over what `state_dict` gave."""
         self.updates = int(state["updates"])
         for name, average in zip(self._names, self._average, strict=True):
-            average.copy_(torch.as_tensor(state[name]))
+            value = torch.as_tensor(state[name]).to(average.device)
+            if isinstance(average, DTensor):
+                value = distribute_tensor(value, average.device_mesh, average.placements)
+            average.copy_(value)
+
+
+def mean_weights(states: list[dict[str, Tensor | int]]) -> dict[str, Tensor | int]:
+    """Average what several `WeightAverage.state_dict` gave (Vaswani et al. 2017, section 6.1), in float64."""
+    names = states[0].keys() - {"updates"}
+    mean: dict[str, Tensor | int] = {"updates": max(int(state["updates"]) for state in states)}
+    for name in names:
+        total = torch.stack([torch.as_tensor(state[name]).double() for state in states]).mean(dim=0)
+        mean[name] = total.to(torch.as_tensor(states[0][name]).dtype)
+    return mean

@@ -7,9 +7,9 @@ import pytest
 import torch
 from pytorch_lightning import seed_everything
 
+from tests.unit.training.tiny_run import tiny_config
 from training import scorecard
 from training.checkpoint import AtomicCheckpointIO, load, pack_bytes, read_checkpoint, unpack_bytes
-from training.config import TrainingConfig, parse_config
 from training.data.tokenizer import load_tokenizer
 from training.decode import DecodeOptions, translate
 from training.errors import CheckpointError
@@ -18,32 +18,6 @@ from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
 from training.run import run
 from training.weight_average import WeightAverage
-
-
-def tiny_config(folder: Path) -> TrainingConfig:
-    rows = [f"word{i % 7} and word{i % 5}\tmot{i % 7} et mot{i % 5}\n" for i in range(60)]
-    (folder / "t.tsv").write_text("".join(rows), encoding="utf-8")
-    files = {"tsv": str(folder / "t.tsv")}
-    return parse_config(
-        {
-            "run_dir": str(folder / "run"),
-            "languages": ["en", "fr"],
-            "data": {"train": files, "valid": files},
-            "tokenizer": {"vocab_size": 278},
-            "model": {"family": "transformer", "dim": 16, "heads": 2, "encoder_layers": 1, "decoder_layers": 1},
-            "batch": {"tokens": 100},
-            "optimizer": {"average_decay": 0.5, "warmup_steps": 1},
-            "validation": {"every_steps": 2, "max_pairs": 4, "max_length": 8},
-            "trainer": {
-                "max_steps": 3,
-                "accelerator": "cpu",
-                "checkpoint_every_steps": 3,
-                "log_every_steps": 1,
-                "progress_bar": False,
-                "tensorboard": False,
-            },
-        }
-    )
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
@@ -100,9 +74,12 @@ def test_write_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError("power cut")
 
     monkeypatch.setattr(torch, "save", crash)
-    with pytest.raises(OSError, match="power cut"):
+    with pytest.raises(CheckpointError, match=r"cannot be written \(power cut\), the one before is kept; make room"):
         AtomicCheckpointIO().save_checkpoint({"a": 2}, path)
+    with pytest.raises(CheckpointError, match="there is none yet"):
+        AtomicCheckpointIO().save_checkpoint({"a": 2}, path.with_name("other.ckpt"))
     assert torch.load(path, weights_only=True) == {"a": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
 def test_bytes_survive_packing() -> None:

@@ -30,6 +30,9 @@ MODELS: dict[str, ModelSettings] = {
         output_bias=True,
     ),
     "no-bias-untied": replace(SMALL, bias=False, tie="none", encoder_layers=3, decoder_layers=1),
+    "modern": replace(
+        SMALL, normalization="rms", activation="swiglu", positions="rotary", bias=False, decoder_kv_heads=2
+    ),
     "lstm-bahdanau": RNN,
     "gru-bahdanau-local": replace(RNN, cell="gru", span="local_p", window=1, decoder_layers=2),
     "gru-general": replace(RNN, cell="gru", attention="luong_general", encoder_layers=2, decoder_layers=2),
@@ -89,6 +92,22 @@ def test_selecting_rows_forks_and_reorders_hypotheses(name: str, vocabulary: Voc
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_attention_is_over_real_source_tokens(name: str, vocabulary: Vocabulary) -> None:
+    model = make(name, vocabulary)
+    batch = make_batch(SOURCES, TARGETS, vocabulary)
+    with torch.no_grad():
+        weights = model.attention(batch.source, batch.lengths, batch.target_in)
+    rows, time = batch.target_in.shape
+    assert (weights.shape[1], *weights.shape[3:]) == (rows, time, batch.source.shape[1])
+    assert (weights.shape[0] == 0) == name.endswith("context")
+    for row, length in enumerate(batch.lengths):
+        assert not weights[:, row, ..., length:].any()
+        assert (weights[:, row].sum(-1) <= 1 + 1e-5).all()
+        # Not for local attention, whose weights sum to less.
+        assert "local" in name or (weights[:, row].sum(-1) >= 1 - 1e-5).all()
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_learns(name: str, vocabulary: Vocabulary) -> None:
     model = make(name, vocabulary)
     batch = make_batch(SOURCES, TARGETS, vocabulary)
@@ -111,6 +130,10 @@ def test_marian_and_bart_sizes_have_a_counterpart(vocabulary: Vocabulary) -> Non
 def test_contradictions_are_refused(vocabulary: Vocabulary) -> None:
     with pytest.raises(ModelError, match="3 heads do not divide"):
         TransformerSettings(dim=16, heads=3)
+    with pytest.raises(ModelError, match="decoder_kv_heads is 3, which does not divide the 4 heads"):
+        TransformerSettings(dim=16, heads=4, decoder_kv_heads=3)
+    with pytest.raises(ModelError, match="3 dimensions, but rotary"):
+        TransformerSettings(dim=12, heads=4, positions="rotary")
     split = replace(vocabulary, source_size=30, shared=False)
     with pytest.raises(ModelError, match="vocabularies differ"):
         build_model(SMALL, split)

@@ -1,19 +1,20 @@
-"""Our layers against PyTorch's own Transformer layers, given the same weights."""
+"""Our layers against PyTorch's own, given the same weights, and against formulas where PyTorch has none."""
 
 from functools import partial
 from typing import Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from training.models.transformer import (
+from training.models.transformer_layers import (
     DecoderLayer,
     EncoderLayer,
     FeedForward,
     MultiHeadAttention,
     Residual,
-    TransformerSettings,
+    StackSettings,
+    build_norm,
 )
 
 
@@ -35,6 +36,10 @@ def copy_norms(pairs: list[tuple[Residual, nn.LayerNorm]]) -> None:
         ours.norm.load_state_dict(theirs.state_dict())
 
 
+def unrotated(x: Tensor) -> Tensor:
+    return x
+
+
 def randomise(module: nn.Module) -> None:
     torch.manual_seed(2)
     for parameter in module.parameters():
@@ -46,21 +51,21 @@ def randomise(module: nn.Module) -> None:
 def test_encoder_layer(norm: Literal["pre", "post"], activation: Literal["relu", "gelu"]) -> None:
     theirs = nn.TransformerEncoderLayer(16, 4, 24, activation=activation, batch_first=True, norm_first=norm == "pre")
     randomise(theirs)
-    settings = TransformerSettings(dim=16, heads=4, feedforward_dim=24, norm=norm, activation=activation)
+    settings = StackSettings(dim=16, heads=4, feedforward_dim=24, norm=norm, activation=activation)
     ours = EncoderLayer(settings).eval()
     copy_attention(ours.self_attention, theirs.self_attn)
     copy_feed_forward(ours.feed_forward, theirs.linear1, theirs.linear2)
     copy_norms([(ours.self_residual, theirs.norm1), (ours.feed_forward_residual, theirs.norm2)])
     x = torch.randn(2, 5, 16)
     expected = theirs.train(mode=False)(x)
-    torch.testing.assert_close(ours(x, ours.self_attention.attend), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x, unrotated, ours.self_attention.attend), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_decoder_layer(norm: Literal["pre", "post"]) -> None:
     theirs = nn.TransformerDecoderLayer(16, 4, 24, batch_first=True, norm_first=norm == "pre")
     randomise(theirs)
-    ours = DecoderLayer(TransformerSettings(dim=16, heads=4, feedforward_dim=24, norm=norm)).eval()
+    ours = DecoderLayer(StackSettings(dim=16, heads=4, feedforward_dim=24, norm=norm)).eval()
     copy_attention(ours.self_attention, theirs.self_attn)
     copy_attention(ours.cross_attention, theirs.multihead_attn)
     copy_feed_forward(ours.feed_forward, theirs.linear1, theirs.linear2)
@@ -70,7 +75,60 @@ def test_decoder_layer(norm: Literal["pre", "post"]) -> None:
     keys, values = ours.cross_attention.project_keys_values(memory)
 
     causal = partial(ours.self_attention.attend, is_causal=True)
-    found = ours(x, causal, partial(ours.cross_attention.attend, k=keys, v=values))
+    found = ours(x, unrotated, causal, partial(ours.cross_attention.attend, k=keys, v=values))
     mask = nn.Transformer.generate_square_subsequent_mask(5)
     expected = theirs.eval()(x, memory, tgt_mask=mask, tgt_is_causal=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gated_feed_forward() -> None:
+    """SwiGLU(x) = (SiLU(x W) * (x V)) U: Shazeer 2020, equation 6."""
+    torch.manual_seed(2)
+    layer = FeedForward(StackSettings(dim=8, heads=2, feedforward_dim=12, activation="swiglu", bias=False))
+    x = torch.randn(2, 3, 8)
+    w, v = layer.expand.weight.chunk(2)
+    gate = x @ w.T
+    expected = (gate * torch.sigmoid(gate) * (x @ v.T)) @ layer.contract.weight.T
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_rms_norm() -> None:
+    """x / sqrt(mean x^2) * g: Zhang and Sennrich 2019, equation 4."""
+    norm = build_norm(StackSettings(dim=8, heads=2, normalization="rms"))
+    assert [name for name, _ in norm.named_parameters()] == ["weight"]
+    torch.manual_seed(2)
+    x = torch.randn(2, 3, 8)
+    nn.init.normal_(norm.get_parameter("weight"))
+    expected = x / x.square().mean(-1, keepdim=True).sqrt() * norm.get_parameter("weight")
+    torch.testing.assert_close(norm(x), expected)
+
+
+def test_grouped_heads_are_repeated_ones() -> None:
+    """With the weights of each key and value head written once for each query head, nothing changes."""
+    settings = StackSettings(dim=16, heads=4)
+    grouped, full = MultiHeadAttention(settings, kv_heads=2), MultiHeadAttention(settings)
+    randomise(grouped)
+
+    def repeated(x: Tensor) -> Tensor:
+        return x.unflatten(0, (2, 2, 4)).repeat_interleave(2, dim=1).flatten(0, 2)
+
+    state = grouped.state_dict()
+    full.load_state_dict({name: repeated(x) if name.startswith("key_value") else x for name, x in state.items()})
+    x = torch.randn(2, 5, 16)
+    found, expected = (a.within(x, unrotated, partial(a.attend, is_causal=True)) for a in (grouped, full))
+    torch.testing.assert_close(found, expected)
+    assert grouped.project_keys_values(x)[0].shape == (2, 5, 8)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_weights_are_those_that_attention_uses(kv_heads: int) -> None:
+    attention = MultiHeadAttention(StackSettings(dim=16, heads=4), kv_heads)
+    randomise(attention)
+    x = torch.randn(2, 5, 16)
+    mask = torch.arange(5)[None, None, None, :] < torch.tensor([5, 3])[:, None, None, None]
+    q, (k, v) = attention.query(x), attention.project_keys_values(x)
+    weights = attention.weights(q, k, mask)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 5))
+    by_head = v.unflatten(-1, (kv_heads, -1)).transpose(1, 2).repeat_interleave(4 // kv_heads, dim=1)
+    expected = attention.attend(q, k, v, attn_mask=mask)
+    torch.testing.assert_close((weights @ by_head).transpose(1, 2).flatten(2), expected, atol=1e-5, rtol=1e-5)
