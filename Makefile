@@ -3,6 +3,7 @@
 #
 #   make demo    start the server on the shipped bundle, translate samples, stop it again
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
+#   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make test    all tests
 #   make check   what CI runs: lint, types, import rules, proto lint, tests
 
@@ -23,6 +24,7 @@ LISTEN ?= 127.0.0.1:50051
 HTTP ?= 127.0.0.1:8080
 MODELS ?= models
 PYTEST_ARGS ?=
+LOAD_ARGS ?=
 
 # pip is run without XDG_CACHE_HOME, so that it finds the user's download cache.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -37,6 +39,7 @@ help:
 
 # A stamp for each set of dependencies: an unchanged pyproject.toml and constraints.txt install nothing again.
 SERVING := $(VENV)/.installed-serving
+LOADING := $(VENV)/.installed-loading
 DEVELOPMENT := $(VENV)/.installed-development
 
 $(BIN)/python:
@@ -50,10 +53,15 @@ $(SERVING): pyproject.toml constraints.txt | $(BIN)/python
 	@mkdir -p $(CACHE)/tmp
 	@touch $@
 
+$(LOADING): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[cpu,load,peer]'
+	@mkdir -p $(CACHE)/tmp
+	@touch $(SERVING) $@
+
 $(DEVELOPMENT): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet -c constraints.txt -e '.[cpu,train,datasets,export,load,peer,dev]'
 	@mkdir -p $(CACHE)/tmp
-	@touch $(SERVING) $@
+	@touch $(SERVING) $(LOADING) $@
 
 .PHONY: install install-dev
 install: $(SERVING)
@@ -67,6 +75,19 @@ demo: $(SERVING)
 
 serve: $(SERVING)
 	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP)
+
+# --- load ----------------------------------------------------------------------------------------------------------
+
+# Each starts a fresh server on a free port, writes to runs/, and fails when a threshold is broken.
+.PHONY: load load-spike load-peer
+load: $(LOADING)
+	@$(RUN) python -m loadtests.load --models $(MODELS) $(LOAD_ARGS)
+
+load-spike: $(LOADING)
+	@$(RUN) python -m loadtests.spike --models $(MODELS) $(LOAD_ARGS)
+
+load-peer: $(LOADING)
+	@$(RUN) python -m loadtests.compare_services --models $(MODELS) $(LOAD_ARGS)
 
 # --- checks --------------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,15 @@ class PeerServicer(TranslationServiceServicer):
         """Answers with a model through a batcher."""
         self._manifest = model.manifest
         self._batcher = batcher
+        self._described = pb.Model(
+            name=self._manifest.name,
+            version=self._manifest.version,
+            is_default=True,
+            source_language=self._manifest.source_language,
+            target_language=self._manifest.target_language,
+            precision=model.compute_type,
+            device="cpu",
+        )
 
     async def Translate(
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
@@ -44,6 +53,18 @@ class PeerServicer(TranslationServiceServicer):
         except Full as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         return self._response(request, iter(answers))
+
+    async def ListModels(
+        self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.ListModelsResponse:
+        """The one model."""
+        return pb.ListModelsResponse(models=[self._described])
+
+    async def GetModel(
+        self, request: pb.GetModelRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.GetModelResponse:
+        """The one model, whatever the name."""
+        return pb.GetModelResponse(model=self._described)
 
     def _response(self, request: pb.TranslateRequest, answers: Any) -> pb.TranslateResponse:
         every = [next(answers) if text.strip() else None for text in request.contents]
