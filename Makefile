@@ -29,7 +29,7 @@ LOAD_ARGS ?=
 # pip is run without XDG_CACHE_HOME, so that it finds the user's download cache.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # ONNX Runtime would otherwise report its use to its makers, and keep a device id in the user's cache for it.
-RUN := XDG_CACHE_HOME=$(CACHE) TMPDIR=$(CACHE)/tmp PATH="$(CURDIR)/$(BIN):$$PATH"
+RUN := XDG_CACHE_HOME=$(CACHE) MPLCONFIGDIR=$(CACHE)/matplotlib TMPDIR=$(CACHE)/tmp PATH="$(CURDIR)/$(BIN):$$PATH"
 
 .PHONY: help
 help:
