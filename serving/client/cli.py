@@ -168,7 +168,8 @@ def _complain(source: Source, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Translates texts, or the lines of standard input, with a Dragoman server.",
+        description="Translates texts, or the lines of standard input, with a Dragoman server. "
+        "With --ray before all else: whole files on a Ray cluster, without a server; see --ray --help.",
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of standard input")
