@@ -12,7 +12,9 @@ from pathlib import Path
 from training.errors import TrainingError
 
 # Each is a module with `add_arguments(parser)` and `run(options)`, loaded only when it is asked for.
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS = {
+    "average": ("training.average", "Average the weights of checkpoints of one run."),
+}
 
 EPILOG = "Other commands, each with --help of its own:\n" + "".join(
     f"  dragoman-train {name:10} {said}\n" for name, (_, said) in COMMANDS.items()

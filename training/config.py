@@ -16,6 +16,7 @@ from training.data.corpora import Corpora, Mixture
 from training.data.corpus import CorpusSettings
 from training.data.sampler import BatchSettings
 from training.data.tokenizer import TokenizerSettings
+from training.embeddings import EmbeddingSettings
 from training.errors import ConfigError, TrainingError
 from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
@@ -100,11 +101,20 @@ class TrainingConfig(_Section):
     seed: int = 1
     data: DataConfig
     tokenizer: TokenizerSettings = TokenizerSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     model: Annotated[TransformerSettings | RnnSettings, Field(discriminator="family")]
     batch: BatchSettings = BatchSettings()
     optimizer: OptimizerConfig = OptimizerConfig()
     validation: ValidationConfig = ValidationConfig()
     trainer: TrainerConfig = TrainerConfig()
+
+    @model_validator(mode="after")
+    def _frozen_rows_stay(self) -> Self:
+        if self.embeddings.frozen and (self.optimizer.weight_decay > 0 or self.trainer.strategy == "fsdp"):
+            raise ValueError(
+                "embeddings.frozen is possible neither with optimizer.weight_decay nor with strategy fsdp; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _strategy_suffices(self) -> Self:

@@ -12,7 +12,6 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.checkpoint import FORMAT, KEY, pack_bytes
 from training.config import TrainingConfig
@@ -27,8 +26,6 @@ from training.parallel import shard
 from training.recomputation import recompute_layers
 from training.schedule import ScheduleSettings, learning_rate
 from training.weight_average import WeightAverage
-
-ALL_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(frozen=True)
@@ -119,10 +116,7 @@ class TranslationTask(lightning.LightningModule):
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Smoothed loss and plain negative log-likelihood, shape (), summed over real target tokens, in nats."""
-        # The CPU's flash kernel is several times slower than plain products at sentence length.
-        kernels = [SDPBackend.MATH] if self.device.type == "cpu" else ALL_KERNELS
-        with sdpa_kernel(kernels):
-            hidden = self._hidden(batch.source, batch.lengths, batch.target_in)
+        hidden = self._hidden(batch.source, batch.lengths, batch.target_in)
         # Padding is dropped before the vocabulary projection, the most expensive product of the step.
         logits = self.model.project_vocab(hidden[batch.mask])
         gold = batch.target_out[batch.mask]

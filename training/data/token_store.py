@@ -21,6 +21,7 @@ from training.data.directories import complete_directory
 from training.errors import DataError
 
 _SIDES = ("source", "target")
+_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,13 @@ class TokenStore:
         """Token ids of one row, shape (token,)."""
         start, end = self.offsets[side][index : index + 2]
         return self.tokens[side][start:end]
+
+    def counts(self, side: str, vocab_size: int) -> NDArray[np.int64]:
+        """How often each token occurs, shape (vocab,), int64; reads the side once, a piece at a time."""
+        total = np.zeros(vocab_size, dtype=np.int64)
+        for start in range(0, len(self.tokens[side]), _BLOCK):
+            total += np.bincount(self.tokens[side][start : start + _BLOCK], minlength=vocab_size)
+        return total
 
 
 def write_store(

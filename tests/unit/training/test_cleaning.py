@@ -76,7 +76,8 @@ def test_seen_hashes_are_a_set(chunks: list[list[int]]) -> None:
 
 
 def test_real_corpus_reads_and_is_hardly_filtered(corpora: Path) -> None:
-    files = CorpusFiles(*(corpora / "enfr" / f"valid.{kind}.gz" for kind in ("en", "fr", "source")))
+    source, target, labels = (corpora / "enfr" / f"valid.{kind}.gz" for kind in ("en", "fr", "source"))
+    files = CorpusFiles(source, target, labels)
     report = FilterReport()
     strict = FilterSettings(language_threshold=0.05)
     kept = list(clean_pairs(files.pairs(), strict, LANGUAGES, frozenset({"tatoeba"}), report))

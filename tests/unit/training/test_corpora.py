@@ -107,7 +107,7 @@ def test_one_corpus_or_several_of_either_kind(tmp_path: Path) -> None:
 
 def test_weights_choose_and_repeat() -> None:
     mixture = Mixture({"a": 2.0, "b": 0.5, "c": 0.0})
-    assert mixture.labels == {"a", "b"}
+    assert mixture.labels == frozenset({"a", "b"})
     assert mixture.copies({"a": 10, "b": 20}) == {"a": 2.0, "b": 0.5}
     with pytest.raises(DataError, match="names b, but no pair is left of that label; there are 'a'"):
         mixture.copies({"a": 10})
