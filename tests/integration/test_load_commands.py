@@ -1,0 +1,53 @@
+"""`make load` in small, on the shipped model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtests import load
+from loadtests.calls import read_calls
+
+ROOT = Path(__file__).parents[2]
+PNG = b"\x89PNG\r\n"
+
+
+def test_load_on_a_fresh_server_finds_a_knee_and_fails_on_a_broken_threshold(tmp_path: Path) -> None:
+    sentences, thresholds = tmp_path / "sentences.txt", tmp_path / "thresholds.yaml"
+    sentences.write_text("Good morning.\nThank you.\nI am hungry.\n")
+    thresholds.write_text("run.failed_share: {at_most: 0}\nknee.answered: {at_least: 1000000}\n")
+    out = tmp_path / "out"
+    options = {
+        "--models": ROOT / "models",
+        "--out": out,
+        "--sentences": sentences,
+        "--thresholds": thresholds,
+        "--step-seconds": 0.5,
+        "--capacity-seconds": 4,
+    }
+    status = load.main([str(part) for option in options.items() for part in option])
+    summary = json.loads((out / "summary.json").read_text())
+    assert status == 1
+    (broken,) = summary["broken_thresholds"]
+    assert broken.startswith("knee.answered is ")
+    page = (out / "report.html").read_text()
+    assert broken in page
+    assert page.count("data:image/png") == 1
+    assert (out / "curve.png").read_bytes().startswith(PNG)
+    points = summary["points"]
+    assert len((out / "points.csv").read_text().splitlines()) == len(points) + 1
+    assert summary["knee"] in points
+    assert points[-1]["offered"] > points[0]["offered"]
+    calls = read_calls(out / "load.calls.csv")
+    assert len(calls) == summary["run"]["calls"]
+    assert {call.status for call in calls} <= {"OK", "ABANDONED"}
+    assert all(0 < call.compute < call.latency for call in calls if call.status == "OK")
+    assert summary["run"]["server"]["cores"] > 0
+
+
+def test_load_refuses_thresholds_it_cannot_read_before_it_loads_anything(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        load.main(["--out", str(tmp_path / "out"), "--thresholds", str(tmp_path / "absent.yaml")])
+    assert not (tmp_path / "out").exists()
