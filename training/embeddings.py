@@ -142,22 +142,25 @@ def match_vectors(path: Path, tokenizer: Tokenizer, dim: int) -> dict[int, NDArr
 
     Returns:
         By token id, the vector, shape (dim,), float32, of its best spelling; of several with one spelling, the first.
+        Subwords inside words have one only in a file of subwords, where some are spelt with U+2581.
 
     Raises:
         DataError: If the file cannot be read, or its vectors have another dimension than `dim`.
     """
-    wanted = dict[str, list[tuple[int, int]]]()
+    wanted, inside = dict[str, list[tuple[int, int]]](), set[int]()
     for number, names in enumerate(spellings(tokenizer)):
+        inside |= {number} if len(names) == 1 else set()
         for rank, name in enumerate(names):
             wanted.setdefault(name, []).append((number, rank))
-    found = dict[int, tuple[int, NDArray[np.float32]]]()
+    found, of_subwords = dict[int, tuple[int, NDArray[np.float32]]](), False
     for word, vector in read_vectors(path):
         if len(vector) != dim:
             raise DataError(f"{path} has vectors of {len(vector)} numbers, but the model's embeddings have {dim}.")
+        of_subwords = of_subwords or word.startswith(SPACE)
         for number, rank in wanted.get(word, ()):
             if number not in found or rank < found[number][0]:
                 found[number] = (rank, vector)
-    return {number: vector for number, (_, vector) in found.items()}
+    return {number: vector for number, (_, vector) in found.items() if of_subwords or number not in inside}
 
 
 def initialise_embeddings(

@@ -62,8 +62,11 @@ def test_words_and_subwords_find_their_vectors(tmp_path: Path) -> None:
         np.testing.assert_allclose(named[piece], VECTORS[word], atol=1e-5)
     subwords = Subwords(train_subwords(["cat the scatter cat the cats"] * 20, 274, kind="bpe"))
     inside = {subwords.pieces[number] for number in match_vectors(path, subwords, 4)}
-    assert inside <= {"▁cat", "▁the"}
-    assert inside
+    assert inside == {"▁cat", "▁the"}
+    of_subwords = tmp_path / "subwords.txt"
+    of_subwords.write_text("cat 1 2 3 4\n▁cat 4 3 2 1\n", encoding="utf-8")
+    found = match_vectors(of_subwords, subwords, 4)
+    assert {subwords.pieces[number]: int(vector[0]) for number, vector in found.items()} == {"cat": 1, "▁cat": 4}
     with pytest.raises(DataError, match="vectors of 4 numbers, but the model's embeddings have 5"):
         match_vectors(path, words, 5)
 
