@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from export.selection import StepInputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
-from training.models.transformer import DecoderLayer, Transformer
+from training.models.transformer import Transformer
+from training.models.transformer_layers import DecoderLayer
 
 
 class TransformerEncoder(nn.Module):
@@ -64,10 +65,9 @@ class TransformerDecoder(nn.Module):
     @property
     def state(self) -> tuple[StateSpec, ...]:
         """Self-attention keys and values of each layer."""
+        width = self.model.settings.decoder_kv_dim
         return tuple(
-            StateSpec(
-                name=f"self_{kind}_{n}", dtype="float32", axes=(Axis.SLOT, Axis.TIME_BEAM, self.model.settings.dim)
-            )
+            StateSpec(name=f"self_{kind}_{n}", dtype="float32", axes=(Axis.SLOT, Axis.TIME_BEAM, width))
             for n in range(len(self.model.decoder_layers))
             for kind in ("keys", "values")
         )
@@ -91,7 +91,8 @@ class TransformerDecoder(nn.Module):
         heads = self.model.settings.heads
         mask = ancestor_mask(step.ancestors)
         write_at = step.positions * step.tokens.shape[1]
-        x = self.model.embed_target(step.tokens, step.positions.unsqueeze(1))
+        positions = step.positions.unsqueeze(1)
+        x, rotate = self.model.embed_target(step.tokens, positions), self.model.target_positions.rotation(positions)
         for number, layer in enumerate(cast("Iterable[DecoderLayer]", self.model.decoder_layers)):
             keys, values = memory[2 * number : 2 * number + 2]
             held = past[2 * number : 2 * number + 2]
@@ -99,19 +100,20 @@ class TransformerDecoder(nn.Module):
             def attend_self(q: Tensor, k: Tensor, v: Tensor, held: list[Tensor] = held) -> Tensor:
                 written = [write(buffer, update, write_at) for buffer, update in zip(held, (k, v), strict=True)]
                 present.extend(written)
-                return attend(q, *written, mask, heads=heads)
+                return attend(q, written[0], written[1], mask, heads=heads)
 
             def attend_cross(q: Tensor, keys: Tensor = keys, values: Tensor = values, number: int = number) -> Tensor:
                 if number == self.alignment_layer:
                     aligned.append(self._align(q, keys, lengths))
                 return attend_within(q, keys, values, lengths, heads=heads)
 
-            x = layer(x, attend_self, attend_cross)
+            x = layer(x, rotate, attend_self, attend_cross)
         return self.model.project_vocab(self.model.finish_decoder(x)), aligned[0], present
 
     def _align(self, q: Tensor, keys: Tensor, lengths: Tensor) -> Tensor:
-        size = self.model.settings.dim // self.model.settings.heads
-        q, keys = (x.narrow(-1, self.alignment_head * size, size) for x in (q, keys))
+        size, head = self.model.settings.head_dim, self.alignment_head
+        group = self.model.settings.dim // self.model.settings.decoder_kv_dim
+        q, keys = q.narrow(-1, head * size, size), keys.narrow(-1, head // group * size, size)
         weights = q @ keys.transpose(1, 2)  # (slot, beam, src)
         outside = torch.arange(keys.shape[1]) >= lengths.unsqueeze(1)
         return weights.masked_fill(outside.unsqueeze(1), -torch.inf).argmax(-1)
@@ -119,8 +121,9 @@ class TransformerDecoder(nn.Module):
 
 def memory_specs(model: Transformer) -> tuple[TensorSpec, ...]:
     """Cross-attention keys and values of each decoder layer."""
+    width = model.settings.decoder_kv_dim
     return tuple(
-        TensorSpec(name=f"cross_{kind}_{number}", dtype="float32", axes=(Axis.SLOT, Axis.SRC, model.settings.dim))
+        TensorSpec(name=f"cross_{kind}_{number}", dtype="float32", axes=(Axis.SLOT, Axis.SRC, width))
         for number in range(len(model.decoder_layers))
         for kind in ("keys", "values")
     )
@@ -150,10 +153,10 @@ def attend_within(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, *, heads: in
 
 
 def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
-    q = cast("Tensor", inputs[0])
-    context: Tensor = torch.onnx.ops.symbolic(
-        "Attention", inputs, {"q_num_heads": heads, "kv_num_heads": heads}, dtype=q.dtype, shape=q.shape, version=24
-    )
+    q, keys = cast("tuple[Tensor, Tensor]", inputs[:2])
+    # Keys of a width smaller than the queries' have fewer heads, each for a group of the queries'.
+    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads * keys.shape[-1] // q.shape[-1]}
+    context: Tensor = torch.onnx.ops.symbolic("Attention", inputs, attributes, dtype=q.dtype, shape=q.shape, version=24)
     return context
 
 

@@ -54,6 +54,21 @@ MODELS: dict[str, Callable[[], TranslationModel[Any]]] = {
     "transformer-pre-norm": lambda: Transformer(
         TransformerSettings(dim=32, heads=4, feedforward_dim=48, encoder_layers=2, decoder_layers=2), VOCABULARY
     ),
+    "transformer-modern": lambda: Transformer(
+        TransformerSettings(
+            dim=32,
+            heads=4,
+            feedforward_dim=48,
+            encoder_layers=3,
+            decoder_layers=2,
+            normalization="rms",
+            activation="swiglu",
+            positions="rotary",
+            bias=False,
+            decoder_kv_heads=2,
+        ),
+        VOCABULARY,
+    ),
     # A Marian or BART-like model: post-norm, learned positions with an offset, embedding norm, pad as start token.
     "transformer-post-norm": lambda: Transformer(
         TransformerSettings(

@@ -98,6 +98,14 @@ class TranslationModel(nn.Module, ABC, Generic[StateT]):
             Logits of shape (row, vocab), and the next state; the given one is left as it was.
         """
 
+    @abstractmethod
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """How much each decoder step attends to each source token, with known targets; arguments as for `hidden`.
+
+        Returns:
+            Shape (layer, row, head, time, src), in eval mode; no layers for a model without attention.
+        """
+
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """Return teacher-forced logits of shape (row, time, vocab); arguments as for `hidden`."""
         return self.project_vocab(self.hidden(source, lengths, target))

@@ -1,11 +1,19 @@
-"""Where a token stands: sinusoidal and learned position embeddings."""
+"""Where a token stands: a vector added to its embedding, or a rotation of its queries and keys.
+
+Both kinds are asked the same two things, so that a model need not know which one it has.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+PositionKind = Literal["sinusoidal", "learned", "rotary"]
+Rotation = Callable[[Tensor], Tensor]
 
 
 def sinusoidal_table(count: int, dim: int) -> Tensor:
@@ -23,8 +31,20 @@ def sinusoidal_table(count: int, dim: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()[:, : dim - half]], dim=1).float()
 
 
-class PositionEmbedding(nn.Module):
-    """A table of position vectors, fixed (sinusoidal) or learned.
+class Positions(nn.Module):
+    """Base: positions that change nothing."""
+
+    def add(self, embedded: Tensor, positions: Tensor) -> Tensor:
+        """Mark token embeddings, shape (row, time, dim), by positions broadcastable to (row, time), int64."""
+        return embedded
+
+    def rotation(self, positions: Tensor) -> Rotation:
+        """What queries and keys, shape (row, time, dim), go through at positions broadcastable to (row, time)."""
+        return lambda x: x
+
+
+class PositionEmbedding(Positions):
+    """A table of position vectors, fixed (sinusoidal) or learned, that are added to the embeddings.
 
     Args:
         count: Number of positions.
@@ -42,6 +62,36 @@ class PositionEmbedding(nn.Module):
             # A fixed table is recomputed from the config, so it need not travel in checkpoints.
             self.register_buffer("weight", sinusoidal_table(count + offset, dim), persistent=False)
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """Look up positions of shape (...), int64; returns shape (..., dim)."""
-        return nn.functional.embedding(positions + self.offset, self.weight)
+    def add(self, embedded: Tensor, positions: Tensor) -> Tensor:
+        """Add position vectors to shape (row, time, dim); positions are broadcastable to (row, time), int64."""
+        return embedded + nn.functional.embedding(positions + self.offset, self.weight)
+
+
+class RotaryEmbedding(Positions):
+    """Rotation of queries and keys by angles that grow with the position (Su et al. 2021, RoPE).
+
+    Dimensions i and i + head_dim/2 of a head are one plane, turned by p / 10000^(2i/head_dim), so that the product of a
+    query and a key depends on their distance alone. (The paper pairs neighbours, which only permutes dimensions.)
+
+    Args:
+        count: Number of positions.
+        head_dim: Width of a head, even.
+    """
+
+    def __init__(self, count: int, head_dim: int) -> None:
+        super().__init__()
+        self.table: Tensor
+        self.register_buffer("table", sinusoidal_table(count, head_dim), persistent=False)
+
+    def rotation(self, positions: Tensor) -> Rotation:
+        """The rotation of heads side by side, shape (row, time, dim), at positions broadcastable to (row, time)."""
+        half = self.table.shape[1] // 2
+        sin, cos = self.table[positions][:, :, None, None].split(half, dim=-1)  # (row, time, 1, 1, half)
+        sin = torch.cat([-sin, sin], dim=-2)
+
+        def rotate(x: Tensor) -> Tensor:
+            planes = x.unflatten(-1, (-1, 2, half))  # (row, time, head, 2, half)
+            turned: Tensor = planes * cos + planes.flip(-2) * sin
+            return turned.flatten(-3).type_as(x)
+
+        return rotate

@@ -288,6 +288,14 @@ class Rnn(TranslationModel[RnnState]):
         outputs, _ = self.decoder(self.embed_target(target), state.cells, state.memory, lengths)
         return self.dropout(outputs)  # type: ignore[no-any-return]
 
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Attention weights, shape (layer, row, head, time, src), of one layer and head, or of none."""
+        state = self.encode(source, lengths)
+        weights: Tensor | None = self.decoder(self.embed_target(target), state.cells, state.memory, lengths)[1]
+        if weights is None:
+            return state.cells[0].new_zeros(0, source.shape[0], 1, target.shape[1], source.shape[1])
+        return weights[None, :, None]
+
     def encode(self, source: Tensor, lengths: Tensor) -> RnnState:
         """Encode the source, shape (row, src) with lengths (row,), and make the decoder's first state."""
         encoded, finals = self.encoder(self.dropout(self.source_embedding(source)), lengths)

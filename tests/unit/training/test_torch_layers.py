@@ -110,7 +110,7 @@ def test_grouped_heads_are_repeated_ones() -> None:
     randomise(grouped)
 
     def repeated(x: Tensor) -> Tensor:
-        return x.unflatten(0, (2, 2, 4)).repeat_interleave(2, dim=1).flatten(0, 2)
+        return torch.repeat_interleave(x.reshape(2, 2, 4, -1), 2, dim=1).reshape(-1, *x.shape[1:])
 
     state = grouped.state_dict()
     full.load_state_dict({name: repeated(x) if name.startswith("key_value") else x for name, x in state.items()})

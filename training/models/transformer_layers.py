@@ -1,0 +1,268 @@
+"""The layers that all Transformers are made of.
+
+A layer does not own its attention: the caller passes it in. Training passes attention over whole sentences, a decoding
+step attention over a growing cache, and an exporter whatever its graph needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.errors import ModelError
+from training.models.dropout import TimeSharedDropout
+from training.models.positions import PositionEmbedding, PositionKind, Positions, RotaryEmbedding, Rotation
+
+AttendSelf = Callable[[Tensor, Tensor, Tensor], Tensor]
+AttendCross = Callable[[Tensor], Tensor]
+
+
+def _swiglu(x: Tensor) -> Tensor:
+    gate, linear = x.chunk(2, dim=-1)
+    return functional.silu(gate) * linear
+
+
+# Each with the width of its input in units of its output's: a gated unit (Shazeer 2020) reads two.
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "relu": (functional.relu, 1),
+    "gelu": (functional.gelu, 1),
+    "silu": (functional.silu, 1),
+    "swiglu": (_swiglu, 2),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """Sizes and variants that all Transformers share.
+
+    Attributes:
+        dim: Width of the residual stream.
+        heads: Attention heads; divides `dim`.
+        feedforward_dim: Width of the hidden feed-forward layer.
+        norm: Normalise before each sublayer (`pre`, with a final norm) or after its residual sum (`post`).
+        normalization: LayerNorm (`layer`), or RMSNorm (`rms`, Zhang and Sennrich 2019).
+        activation: Of the feed-forward layer; `swiglu` is gated, and has half as many weights again.
+        bias: Whether linear layers and LayerNorms have biases.
+        positions: Fixed sinusoids, a learned table, or rotated queries and keys.
+        position_offset: Table rows before position 0 (BART: 2).
+        max_positions: Longest text that the model reads or writes, in tokens, special ones included.
+        scale_embedding: Multiply token embeddings by sqrt(dim).
+        embedding_norm: Normalise the embedding sum (BART).
+        dropout: On embeddings and every sublayer's output.
+        feedforward_dropout: Between the two feed-forward matrices.
+        attention_dropout: On attention weights, in training.
+    """
+
+    dim: int = 256
+    heads: int = 4
+    feedforward_dim: int = 1024
+    norm: Literal["pre", "post"] = "pre"
+    normalization: Literal["layer", "rms"] = "layer"
+    activation: Literal["relu", "gelu", "silu", "swiglu"] = "relu"
+    bias: bool = True
+    positions: PositionKind = "sinusoidal"
+    position_offset: int = 0
+    max_positions: int = 512
+    scale_embedding: bool = True
+    embedding_norm: bool = False
+    dropout: float = 0.1
+    feedforward_dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.dim // self.heads
+
+    def __post_init__(self) -> None:
+        """Check that the sizes fit together.
+
+        Raises:
+            ModelError: If `heads` does not divide `dim`, or rotation has an odd width to turn.
+        """
+        if self.dim % self.heads:
+            raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them.")
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ModelError(f"A head has {self.head_dim} dimensions, but rotary positions need an even number.")
+
+
+def build_norm(settings: StackSettings) -> nn.Module:
+    """Build one normalisation layer over dim."""
+    if settings.normalization == "rms":
+        return nn.RMSNorm(settings.dim, eps=1e-6)
+    return nn.LayerNorm(settings.dim, bias=settings.bias)
+
+
+def build_positions(settings: StackSettings) -> Positions:
+    """Build the positions of one side."""
+    if settings.positions == "rotary":
+        return RotaryEmbedding(settings.max_positions, settings.head_dim)
+    learned, offset = settings.positions == "learned", settings.position_offset
+    return PositionEmbedding(settings.max_positions, settings.dim, learned=learned, offset=offset)
+
+
+def initialise(layer: nn.Module) -> None:
+    """Give a layer Xavier-uniform matrices (Glorot and Bengio 2010) and zero biases."""
+    for module in layer.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2): its projections, and the attention between, apart.
+
+    Attention weights are softmax(q k^T / sqrt(head_dim)); whoever computes them decides what may be attended to. With
+    fewer heads of keys and values than of queries, each serves a group of them (Ainslie et al. 2023).
+    """
+
+    def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
+        """Build the projections; `kv_heads` of 0 stands for as many as there are heads of queries."""
+        super().__init__()
+        dim, bias = settings.dim, settings.bias
+        self.heads, self.kv_heads = settings.heads, kv_heads or settings.heads
+        self.query = nn.Linear(dim, dim, bias=bias)
+        # Keys and values always read the same input: one matrix product instead of two.
+        self.key_value = nn.Linear(dim, 2 * self.kv_heads * settings.head_dim, bias=bias)
+        self.output = nn.Linear(dim, dim, bias=bias)
+
+    def project_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape (row, time, dim) to two tensors of shape (row, time, kv_dim), the heads side by side."""
+        keys, values = self.key_value(x).chunk(2, dim=-1)
+        return keys, values
+
+    def within(self, x: Tensor, rotate: Rotation, attend: AttendSelf) -> Tensor:
+        """Self-attention, with the attention itself supplied by the caller.
+
+        Args:
+            x: Shape (row, time, dim).
+            rotate: What the tokens' positions do to queries and keys.
+            attend: Maps q, k, v of these tokens, (row, time, dim) and twice (row, time, kv_dim), to contexts (row,
+                time, dim).
+
+        Returns:
+            Shape (row, time, dim).
+        """
+        keys, values = self.project_keys_values(x)
+        return self.output(attend(rotate(self.query(x)), rotate(keys), values))  # type: ignore[no-any-return]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+        """Scaled dot-product attention of every head.
+
+        Args:
+            q: Shape (row, query, dim), the heads side by side.
+            k: Shape (row, time, kv_dim).
+            v: Shape (row, time, kv_dim).
+            options: Of torch's ``scaled_dot_product_attention``.
+
+        Returns:
+            Contexts, shape (row, query, dim).
+        """
+        q = _apart(q, self.heads)
+        k, v = (_apart(x, self.kv_heads) for x in (k, v))
+        grouped = self.kv_heads < self.heads
+        context: Tensor = functional.scaled_dot_product_attention(q, k, v, enable_gqa=grouped, **options)
+        return context.transpose(1, 2).flatten(2)
+
+    def weights(self, q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+        """The attention weights of every head.
+
+        Args:
+            q: Shape (row, query, dim).
+            k: Shape (row, time, kv_dim).
+            mask: Broadcastable to (row, head, query, time), bool, True where attention is allowed.
+
+        Returns:
+            Shape (row, head, query, time).
+        """
+        q, k = _apart(q, self.heads), _apart(k, self.kv_heads).repeat_interleave(self.heads // self.kv_heads, dim=1)
+        scores: Tensor = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+        return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+
+
+def _apart(x: Tensor, heads: int) -> Tensor:
+    """Take heads apart: shape (row, time, dim) to (row, head, time, head_dim)."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward network (Vaswani et al. 2017, section 3.3), shape (row, time, dim) kept."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        super().__init__()
+        self.activation, factor = ACTIVATIONS[settings.activation]
+        self.expand = nn.Linear(settings.dim, factor * settings.feedforward_dim, bias=settings.bias)
+        self.contract = nn.Linear(settings.feedforward_dim, settings.dim, bias=settings.bias)
+        self.dropout = nn.Dropout(settings.feedforward_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map shape (row, time, dim) to the same."""
+        return self.contract(self.dropout(self.activation(self.expand(x))))  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """x + dropout(sublayer(x)), normalised before the sublayer (pre) or after the sum (post)."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        super().__init__()
+        self.norm = build_norm(settings)
+        self.dropout = TimeSharedDropout(settings.dropout)
+        self.before = settings.norm == "pre"
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply `sublayer`, a map of shape (row, time, dim) to itself."""
+        if self.before:
+            return x + self.dropout(sublayer(self.norm(x)))  # type: ignore[no-any-return]
+        return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each in a residual (Vaswani et al. 2017, section 3.1)."""
+
+    def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(settings, kv_heads)
+        self.feed_forward = FeedForward(settings)
+        self.self_residual = Residual(settings)
+        self.feed_forward_residual = Residual(settings)
+
+    def forward(self, x: Tensor, rotate: Rotation, attend: AttendSelf) -> Tensor:
+        """Map shape (row, time, dim) to the same; `rotate` and `attend` as for `MultiHeadAttention.within`."""
+        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attend))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and feed-forward, each in a residual (Vaswani et al. 2017, section 3.1)."""
+
+    def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(settings, kv_heads)
+        self.cross_attention = MultiHeadAttention(settings, kv_heads)
+        self.feed_forward = FeedForward(settings)
+        self.self_residual = Residual(settings)
+        self.cross_residual = Residual(settings)
+        self.feed_forward_residual = Residual(settings)
+
+    def forward(self, x: Tensor, rotate: Rotation, attend_self: AttendSelf, attend_cross: AttendCross) -> Tensor:
+        """Run one layer.
+
+        Args:
+            x: Shape (row, time, dim).
+            rotate: As for `MultiHeadAttention.within`.
+            attend_self: As for `MultiHeadAttention.within`.
+            attend_cross: Maps q to the context over the source, both (row, time, dim).
+
+        Returns:
+            Shape (row, time, dim).
+        """
+        cross = self.cross_attention
+        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attend_self))
+        x = self.cross_residual(x, lambda y: cross.output(attend_cross(cross.query(y))))
+        return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
