@@ -17,6 +17,7 @@ from export.verify import BEAM, Evidence, bleu, translate_in_torch, verify
 from export.weights import RoundedWeights, round_weights, store_int8, store_shared
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.bundle.manifest import (
+    FORMAT_VERSION,
     Architecture,
     DecodingDefaults,
     Graph,
@@ -176,7 +177,7 @@ def _manifest(
         greedy_equal_ratio=0, beam_equal_ratio=0, beam_size=BEAM,
     )  # fmt: skip
     return Manifest(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         name=options.name,
         version=options.version,
         source_language=config.languages[0],

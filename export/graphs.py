@@ -29,8 +29,7 @@ _EXAMPLE = {
     Axis.SOURCE: 3,
     Axis.BEAM: 4,
     Axis.SRC: 5,
-    Axis.TIME: 7,
-    Axis.TIME_BEAM: 28,
+    Axis.ENTRY: 7,
     Axis.EDIT: 2,
     Axis.CANDIDATE: 8,
 }
@@ -44,7 +43,8 @@ _STEP_AXES: dict[str, tuple[Axis, ...]] = {
     "tokens": (Axis.SLOT, Axis.BEAM),
     "parents": (Axis.SLOT, Axis.BEAM),
     "positions": (Axis.SLOT,),
-    "ancestors": (Axis.SLOT, Axis.BEAM, Axis.TIME),
+    "places": (Axis.SLOT, Axis.BEAM, 2),
+    "mask": (Axis.SLOT, 1, Axis.BEAM, Axis.ENTRY),
     "scores": (Axis.SLOT, Axis.BEAM),
     "targets": (Axis.SLOT, Axis.BEAM),
     "edit_tokens": (Axis.SLOT, Axis.BEAM, Axis.EDIT),
@@ -52,7 +52,7 @@ _STEP_AXES: dict[str, tuple[Axis, ...]] = {
     "edit_biases": (Axis.SLOT, Axis.BEAM, Axis.EDIT),
     "ranks": (Axis.CANDIDATE,),
 }
-_FLOAT_INPUTS = {"scores", "edit_factors", "edit_biases"}
+_FLOAT_INPUTS = {"mask", "scores", "edit_factors", "edit_biases"}
 _STEP_INPUTS = tuple(
     TensorSpec(
         name=field.name, dtype="float32" if field.name in _FLOAT_INPUTS else "int64", axes=_STEP_AXES[field.name]

@@ -10,15 +10,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What the search feeds a decoder step; shapes as in ``serving.decoding.step.StepPlan``.
+    """What the search and the cache feed a decoder step; the search's shapes as in ``serving.decoding.step.StepPlan``.
 
-    ``ranks`` has shape (candidate,); only its length matters: it is the number of candidates wanted.
+    ``places`` (slot, beam, 2) and ``mask`` (slot, 1, beam, entry) are of ``serving.runtime.cache_entries``. ``ranks``
+    has shape (candidate,); only its length matters: it is the number of candidates wanted.
     """
 
     tokens: Tensor
     parents: Tensor
     positions: Tensor
-    ancestors: Tensor
+    places: Tensor
+    mask: Tensor
     scores: Tensor
     targets: Tensor
     edit_tokens: Tensor
@@ -30,7 +32,9 @@ class StepInputs:
 def best_candidates(logits: Tensor, suppressed: Tensor, step: StepInputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-softmax, edits, and the best continuations of each slot.
 
-    The best K of a slot are among the best K of each of its beams, so the second selection sees beam * K numbers only.
+    Of the whole vocabulary only the best few of each beam are looked at: as many more than wanted as there are edited
+    and suppressed tokens, which are taken out of them; the edited ones join again with their new log-probabilities. So
+    nothing is written into the vocabulary, and the second selection sees beam * (a few) numbers only.
 
     Args:
         logits: Shape (slot, beam, vocab).
@@ -42,14 +46,21 @@ def best_candidates(logits: Tensor, suppressed: Tensor, step: StepInputs) -> tup
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     target_log_probs = log_probs.gather(-1, step.targets.unsqueeze(-1)).squeeze(-1)
-    edited = log_probs.gather(-1, step.edit_tokens) * step.edit_factors + step.edit_biases
-    never = suppressed.expand(*step.tokens.shape, -1)
-    never_log_probs = torch.full_like(never, -torch.inf, dtype=torch.float32)
-    # One scatter, in place in ONNX Runtime, touches these tokens only; a mask would read the whole vocabulary again.
-    log_probs = log_probs.scatter(
-        -1, torch.cat([step.edit_tokens, never], dim=-1), torch.cat([edited, never_log_probs], dim=-1)
-    )
-    wanted = step.ranks.shape[0]
-    best, tokens = torch.topk(log_probs, wanted, dim=-1)  # (slot, beam, candidate)
-    scores, index = torch.topk((best + step.scores.unsqueeze(-1)).flatten(1), wanted, dim=-1)
-    return scores, tokens.flatten(1).gather(-1, index), index // wanted, target_log_probs
+    edits, wanted = step.edit_tokens, step.ranks.shape[0]
+    edited = log_probs.gather(-1, edits) * step.edit_factors + step.edit_biases
+    enough = torch.sym_min(wanted + edits.shape[2] + suppressed.shape[0], logits.shape[2])
+    best, tokens = torch.topk(log_probs, enough, dim=-1)
+    barred = torch.cat([suppressed.expand(*step.tokens.shape, -1), edits], dim=-1)
+    best = best.masked_fill(_among(tokens, barred), -torch.inf)
+    rank = torch.arange(edits.shape[2])
+    again = (edits.unsqueeze(-1) == edits.unsqueeze(-2)) & (rank < rank.unsqueeze(-1))  # named before
+    edited = edited.masked_fill(_among(edits, suppressed) | again.any(-1), -torch.inf)
+    scores = torch.cat([best, edited], dim=-1) + step.scores.unsqueeze(-1)
+    scores, index = torch.topk(scores.flatten(1), wanted, dim=-1)
+    tokens = torch.cat([tokens, edits], dim=-1)
+    return scores, tokens.flatten(1).gather(-1, index), index // tokens.shape[2], target_log_probs
+
+
+def _among(tokens: Tensor, barred: Tensor) -> Tensor:
+    """Which tokens (..., token) are among ``barred`` (..., barred)."""
+    return (tokens.unsqueeze(-1) == barred.unsqueeze(-2)).any(-1)

@@ -1,8 +1,8 @@
 """A Transformer as an encoder module and a one-step decoder module over slots x beams.
 
-A layer's self-attention state is a static buffer (slot, time * beam, dim), written in place at each slot's own
-position; the beams attend as queries under a mask that admits their own ancestors only, so reordering beams moves no
-state. Cross-attention keys and values are computed once per source and never replicated over beams. The heads stay
+A layer's self-attention state is a static buffer (slot, entry, dim), written in place where the cache's bookkeeping
+says (``serving.runtime.cache_entries``); the beams attend as queries under its mask, which admits each beam's own
+ancestors only, so reordering beams moves no state. Cross-attention keys and values are computed once per source and never replicated over beams. The heads stay
 side by side in ``dim``, as the projections give them: ONNX's Attention takes them apart, so nothing is transposed.
 """
 
@@ -67,7 +67,7 @@ class TransformerDecoder(nn.Module):
         """Self-attention keys and values of each layer."""
         width = self.model.settings.decoder_kv_dim
         return tuple(
-            StateSpec(name=f"self_{kind}_{n}", dtype="float32", axes=(Axis.SLOT, Axis.TIME_BEAM, width))
+            StateSpec(name=f"self_{kind}_{n}", dtype="float32", axes=(Axis.SLOT, Axis.ENTRY, width))
             for n in range(len(self.model.decoder_layers))
             for kind in ("keys", "values")
         )
@@ -81,7 +81,7 @@ class TransformerDecoder(nn.Module):
             step: What the search feeds.
             lengths: Source lengths. Shape (slot,), int64.
             memory: Shapes (slot, src, dim).
-            past: Shapes (slot, time * beam, dim).
+            past: Shapes (slot, entry, dim).
 
         Returns:
             Logits (slot, beam, vocab), alignment (slot, beam), and the state with this step written into it.
@@ -89,8 +89,6 @@ class TransformerDecoder(nn.Module):
         present: list[Tensor] = []
         aligned: list[Tensor] = []
         heads = self.model.settings.heads
-        mask = ancestor_mask(step.ancestors)
-        write_at = step.positions * step.tokens.shape[1]
         positions = step.positions.unsqueeze(1)
         x, rotate = self.model.embed_target(step.tokens, positions), self.model.target_positions.rotation(positions)
         for number, layer in enumerate(cast("Iterable[DecoderLayer]", self.model.decoder_layers)):
@@ -98,9 +96,9 @@ class TransformerDecoder(nn.Module):
             held = past[2 * number : 2 * number + 2]
 
             def attend_self(q: Tensor, k: Tensor, v: Tensor, held: list[Tensor] = held) -> Tensor:
-                written = [write(buffer, update, write_at) for buffer, update in zip(held, (k, v), strict=True)]
+                written = [write(buffer, update, step.places) for buffer, update in zip(held, (k, v), strict=True)]
                 present.extend(written)
-                return attend(q, written[0], written[1], mask, heads=heads)
+                return attend(q, written[0], written[1], step.mask, heads=heads)
 
             def attend_cross(q: Tensor, keys: Tensor = keys, values: Tensor = values, number: int = number) -> Tensor:
                 if number == self.alignment_layer:
@@ -129,21 +127,8 @@ def memory_specs(model: Transformer) -> tuple[TensorSpec, ...]:
     )
 
 
-def ancestor_mask(ancestors: Tensor) -> Tensor:
-    """What each beam may attend to: 0 at the entries of its own ancestors, the lowest number elsewhere.
-
-    Args:
-        ancestors: Beam that held each hypothesis' input. Shape (slot, beam, time), int64.
-
-    Returns:
-        Shape (slot, 1, beam, time * beam), float32. A boolean one would be made into this by every layer.
-    """
-    own = ancestors.unsqueeze(-1) == torch.arange(ancestors.shape[1])  # (slot, beam, time, beam)
-    return torch.where(own, 0.0, torch.finfo(torch.float32).min).flatten(2).unsqueeze(1)
-
-
 def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, heads: int) -> Tensor:
-    """Attention of all heads; q (slot, beam, dim), keys and values (slot, time * beam, dim), mask as above."""
+    """Attention of all heads; q (slot, beam, dim), keys, values (slot, entry, dim), mask (slot, 1, beam, entry)."""
     return _attention((q, keys, values, mask), heads)
 
 
@@ -160,9 +145,9 @@ def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
     return context
 
 
-def write(buffer: Tensor, update: Tensor, at: Tensor) -> Tensor:
-    """Writes update (slot, beam, dim) into buffer (slot, time * beam, dim) at each slot's own place."""
+def write(buffer: Tensor, update: Tensor, places: Tensor) -> Tensor:
+    """Writes update (slot, beam, dim) into buffer (slot, entry, dim) at its places (slot, beam, 2)."""
     written: Tensor = torch.onnx.ops.symbolic(
-        "TensorScatter", (buffer, update, at), {"axis": 1}, dtype=buffer.dtype, shape=buffer.shape, version=24
+        "ScatterND", (buffer, places, update), dtype=buffer.dtype, shape=buffer.shape, version=18
     )
     return written

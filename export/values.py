@@ -1,7 +1,7 @@
 """Do the graphs compute what the model computes? Log-probabilities, step by step, at many shapes.
 
 Slots join at different times, so their positions differ; beams are reordered at random before each step, so that a
-wrong ancestor, parent or write position cannot pass.
+wrong parent, cache entry or position cannot pass.
 """
 
 from __future__ import annotations
@@ -58,7 +58,6 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
     early = -(-slots // 2)  # the others join one step later
     grid.admit(sources[:early])
     tokens = np.full((slots, beam), vocabulary.decoder_start)
-    ancestors = np.full((slots, beam, shape.steps), -1)
     worst = 0.0
     for step in range(shape.steps):
         if step == 1 and early < slots:
@@ -68,13 +67,10 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
         parents = rng.integers(0, beam, size=(busy, beam))
         for slot in range(busy):
             states[slot] = states[slot].select(torch.from_numpy(parents[slot]))
-            ancestors[slot] = ancestors[slot][parents[slot]]
-            ancestors[slot, :, positions[slot]] = np.arange(beam)
         plan = StepPlan(
             tokens=tokens[:busy],
             parents=parents,
             positions=positions,
-            ancestors=ancestors[:busy],
             scores=rng.normal(size=(busy, beam)).astype(np.float32),
             targets=rng.integers(vocabulary.eos, vocabulary.target_size, size=(busy, beam)),
             edits=no_edits(busy, beam),

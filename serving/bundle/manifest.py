@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Dtype = Literal["float32", "float16", "int64", "int32", "bool"]
@@ -27,8 +27,7 @@ class Axis(StrEnum):
     SOURCE = "source"  # sentences of one encoder batch
     BEAM = "beam"  # live hypotheses of one sentence
     SRC = "src"  # source token positions
-    TIME = "time"  # target token positions
-    TIME_BEAM = "time_beam"  # time-major product of target positions and beams: entry time * beam_size + beam
+    ENTRY = "entry"  # cache entries of one sentence, shared by its hypotheses
     EDIT = "edit"  # log-prob edits of one hypothesis
     CANDIDATE = "candidate"  # best continuations of one sentence
 
@@ -156,7 +155,7 @@ class Architecture(_Strict):
 class Manifest(_Strict):
     """Everything serving must know about a bundle."""
 
-    format_version: Literal[1]
+    format_version: Literal[2]
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     version: int = Field(ge=1)
     source_language: LanguageTag

@@ -135,7 +135,6 @@ class BeamSearch:
             tokens=self._tokens[self._rows[:n], self._beams, position[:, None]],
             parents=self._parents[:n],
             positions=position,
-            ancestors=self._ancestors[:n],
             scores=self._scores[:n],
             targets=self._targets[:n],
             edits=self._edits(n),

@@ -1,6 +1,6 @@
 """What the search asks of a model at one step, and what it gets back.
 
-Axes: ``slot`` is one sentence in flight, ``beam`` one of its live hypotheses, ``time`` a target position, ``edit`` one
+Axes: ``slot`` is one sentence in flight, ``beam`` one of its live hypotheses, ``edit`` one
 correction of a log-probability, ``candidate`` one of a sentence's best continuations.
 """
 
@@ -39,10 +39,8 @@ class StepPlan:
 
     Attributes:
         tokens: The last token of each hypothesis. Shape (slot, beam), int64.
-        parents: The beam each hypothesis continues, for recurrent state. Shape (slot, beam), int64.
+        parents: The beam each hypothesis continues. Shape (slot, beam), int64.
         positions: The target position of ``tokens``; each slot has its own. Shape (slot,), int64.
-        ancestors: The beam that held a hypothesis' input at each position, -1 after its own position.
-            Shape (slot, beam, time), int64; ``time`` may exceed the largest position.
         scores: Cumulative log-probability, -inf for a dead beam. Shape (slot, beam), float32.
         targets: The token whose log-probability is asked for, whatever the candidates. Shape (slot, beam), int64.
         edits: Corrections before the candidates are taken.
@@ -52,7 +50,6 @@ class StepPlan:
     tokens: Ints
     parents: Ints
     positions: Ints
-    ancestors: Ints
     scores: Floats
     targets: Ints
     edits: Edits

@@ -5,6 +5,7 @@ Slots are the outermost axis, so the busy ones are a prefix that binds by addres
 
 from __future__ import annotations
 
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +20,20 @@ class SlotBuffer(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Allocated shape."""
+        """Shape now."""
         ...
 
     @property
     def nbytes(self) -> int:
         """Allocated bytes."""
+        ...
+
+    def resize(self, shape: tuple[int, ...], slots: int) -> bool:
+        """Changes the shape; the first ``slots`` slots keep what fits of them, and what is new in them is 0.
+
+        Returns:
+            Whether the buffer lies elsewhere now, so that bindings to it are void.
+        """
         ...
 
     def bind(self, binding: ort.IOBinding, slots: int, past: str, present: str | None) -> None:
@@ -35,30 +44,39 @@ class SlotBuffer(Protocol):
         """Places ``values`` (slot, ...) from slot ``first`` on; axes may be shorter, the rest is 0."""
         ...
 
-    def read(self, slots: int) -> NDArray[np.generic]:
-        """The first ``slots`` slots on the host, shape (slot, ...); a view where the buffer lives there."""
-        ...
-
     def move(self, sources: Ints, targets: Ints) -> None:
         """Copies slots ``sources`` over slots ``targets``. Shapes (move,), int64."""
         ...
 
 
 class HostBuffer:
-    """A buffer in main memory."""
+    """A buffer in main memory. Shapes that come back cost no allocation: smaller ones are views of the largest."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-        self._array = np.zeros(shape, dtype=dtype)
+        self._block = np.zeros(prod(shape), dtype=dtype)
+        self._array = self._block.reshape(shape)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Allocated shape."""
+        """Shape now."""
         return tuple(self._array.shape)
 
     @property
     def nbytes(self) -> int:
         """Allocated bytes."""
-        return self._array.nbytes
+        return self._block.nbytes
+
+    def resize(self, shape: tuple[int, ...], slots: int) -> bool:
+        """See :class:`SlotBuffer`."""
+        keep = (slice(slots), *(slice(min(a, b)) for a, b in zip(self.shape[1:], shape[1:], strict=True)))
+        elsewhere = prod(shape) > self._block.size
+        held = self._array[keep] if elsewhere else self._array[keep].copy()
+        if elsewhere:
+            self._block = np.zeros(prod(shape), dtype=self._block.dtype)
+        self._array = self._block[: prod(shape)].reshape(shape)
+        self._array[:slots] = 0
+        self._array[keep] = held
+        return elsewhere
 
     def bind(self, binding: ort.IOBinding, slots: int, past: str, present: str | None) -> None:
         """See :class:`SlotBuffer`."""
@@ -74,10 +92,6 @@ class HostBuffer:
             place[...] = 0
         place[tuple(slice(size) for size in values.shape)] = values
 
-    def read(self, slots: int) -> NDArray[np.generic]:
-        """See :class:`SlotBuffer`."""
-        return self._array[:slots]
-
     def move(self, sources: Ints, targets: Ints) -> None:
         """See :class:`SlotBuffer`."""
         self._array[targets] = self._array[sources]
@@ -92,13 +106,22 @@ class CudaBuffer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Allocated shape."""
+        """Shape now."""
         return tuple(int(size) for size in self._value.shape())
 
     @property
     def nbytes(self) -> int:
         """Allocated bytes."""
         return int(np.prod(self.shape)) * self._dtype.itemsize
+
+    def resize(self, shape: tuple[int, ...], slots: int) -> bool:
+        """See :class:`SlotBuffer`."""
+        held = self._value.numpy()
+        keep = (slice(slots), *(slice(min(a, b)) for a, b in zip(held.shape[1:], shape[1:], strict=True)))
+        resized = np.zeros(shape, dtype=self._dtype)
+        resized[keep] = held[keep]
+        self._value = ort.OrtValue.ortvalue_from_numpy(resized, "cuda", 0)
+        return True
 
     def bind(self, binding: ort.IOBinding, slots: int, past: str, present: str | None) -> None:
         """See :class:`SlotBuffer`."""
@@ -113,11 +136,6 @@ class CudaBuffer:
         host[first : first + values.shape[0]] = 0
         host[(slice(first, first + values.shape[0]), *(slice(size) for size in values.shape[1:]))] = values
         self._value.update_inplace(host)
-
-    def read(self, slots: int) -> NDArray[np.generic]:
-        """See :class:`SlotBuffer`."""
-        copied: NDArray[np.generic] = self._value.numpy()[:slots]
-        return copied
 
     def move(self, sources: Ints, targets: Ints) -> None:
         """See :class:`SlotBuffer`."""

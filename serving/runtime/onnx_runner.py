@@ -15,17 +15,19 @@ from serving.bundle.manifest import Axis, Manifest, Precision, StateSpec, Tensor
 from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.errors import StartupError
 from serving.runtime.buffers import SlotBuffer, allocate
+from serving.runtime.cache_entries import CacheEntries
 from serving.runtime.session import PROVIDERS, open_session
 from serving.runtime.step_binding import StepBinding
 
 log = logging.getLogger(__name__)
 
-_SMALLEST_BUCKET = 16  # positions; buckets double
+_SMALLEST_BUCKET = 8  # positions
 
 
 def bucket(size: int) -> int:
-    """The smallest bucket that holds ``size`` positions."""
-    return max(_SMALLEST_BUCKET, 1 << (size - 1).bit_length())
+    """The smallest bucket that holds ``size`` positions: multiples of 8, from 64 on about an eighth apart."""
+    step = max(_SMALLEST_BUCKET, 1 << (size - 1).bit_length() >> 3)
+    return -(-size // step) * step
 
 
 class OnnxRunner:
@@ -115,9 +117,12 @@ class OnnxGrid:
     def __init__(self, runner: OnnxRunner, beam: int, slots: int) -> None:
         self._runner, self._beam, self._slots, self._busy = runner, beam, slots, 0
         self._specs: tuple[TensorSpec, ...] = (*runner.precision.memory, *runner.precision.state)
-        # Allocated once for each bucket of an axis, and kept: a bucket that comes back costs no allocation.
-        self._buffers: dict[tuple[str, int], SlotBuffer] = {}
-        self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.TIME_BEAM: _SMALLEST_BUCKET}
+        self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.ENTRY: _SMALLEST_BUCKET}
+        self._buffers: list[tuple[TensorSpec, SlotBuffer]] = [
+            (spec, allocate(runner.device, self._shape(spec), np.dtype(spec.dtype))) for spec in self._specs
+        ]
+        cached = any(Axis.ENTRY in spec.axes for spec in self._specs)
+        self._entries = CacheEntries(beam, slots) if cached else None
         self._source_lengths = np.zeros(slots, dtype=np.int64)
         self._binding = StepBinding(runner.decoder, runner.precision, beam, slots, runner.manifest.special_ids.pad)
 
@@ -129,36 +134,20 @@ class OnnxGrid:
     @property
     def nbytes(self) -> int:
         """Bytes of all buffers."""
-        return sum(buffer.nbytes for buffer in self._buffers.values())
+        return sum(buffer.nbytes for _, buffer in self._buffers)
 
-    def _window_of(self, spec: TensorSpec) -> int:
-        return next((self._windows[axis] for axis in spec.axes if axis in self._windows), 0)
-
-    def _buffer(self, spec: TensorSpec) -> SlotBuffer:
-        key = spec.name, self._window_of(spec)
-        if key not in self._buffers:
-            sizes = {
-                Axis.SLOT: self._slots,
-                Axis.SOURCE: self._slots,
-                Axis.BEAM: self._beam,
-                Axis.SRC: self._windows[Axis.SRC],
-                Axis.TIME_BEAM: self._windows[Axis.TIME_BEAM] * self._beam,
-            }
-            self._buffers[key] = allocate(self._runner.device, spec.shape(sizes), np.dtype(spec.dtype))
-        return self._buffers[key]
+    def _shape(self, spec: TensorSpec) -> tuple[int, ...]:
+        return spec.shape({Axis.SLOT: self._slots, Axis.BEAM: self._beam, **self._windows})
 
     def _set_window(self, axis: Axis, needed: int) -> None:
-        """Moves tensors with ``axis`` to a bucket that fits: a larger one at once, a smaller one at a quarter."""
+        """Gives tensors with ``axis`` a bucket that fits: a larger one at once, a smaller one if it saves a quarter."""
         current, wanted = self._windows[axis], bucket(needed)
-        if wanted == current or current // 4 < wanted < current:
+        if wanted == current or current * 3 < wanted * 4 < current * 4:
             return
-        moved = [spec for spec in self._specs if axis in spec.axes]
-        held = [self._buffer(spec) for spec in moved]
         self._windows[axis] = wanted
-        for spec, old in zip(moved, held, strict=True):
-            new = self._buffer(spec)
-            keep = tuple(slice(min(a, b)) for a, b in zip(old.shape[1:], new.shape[1:], strict=True))
-            new.write(0, old.read(self._busy)[(slice(None), *keep)])
+        moved = [buffer.resize(self._shape(spec), self._busy) for spec, buffer in self._buffers if axis in spec.axes]
+        if any(moved):
+            self._binding.forget()
 
     def admit(self, sources: Sequence[Ints]) -> None:
         """Encodes sources as one batch and places them in the next slots, in order. Each shape (src,), int64."""
@@ -175,8 +164,10 @@ class OnnxGrid:
         self._source_lengths[first : first + count] = lengths
         in_flight = self._source_lengths[: first + count]
         self._set_window(Axis.SRC, int(in_flight.max()))
-        for spec in self._specs:
-            self._buffer(spec).write(first, self._initial(spec, encoded, count))
+        for spec, buffer in self._buffers:
+            buffer.write(first, self._initial(spec, encoded, count))
+        if self._entries is not None:
+            self._entries.admit(first, count)
         self._busy += count
 
     def _initial(self, spec: TensorSpec, encoded: dict[str, NDArray[np.generic]], count: int) -> NDArray[np.generic]:
@@ -190,10 +181,12 @@ class OnnxGrid:
 
     def step(self, plan: StepPlan) -> Candidates:
         """Runs the decoder once for all busy slots; the answer is valid until the next step."""
-        self._set_window(Axis.TIME_BEAM, int(plan.positions.max()) + 1)
-        buffers = [(spec, self._buffer(spec)) for spec in self._specs]
-        windows = self._windows[Axis.TIME_BEAM], self._windows[Axis.SRC]
-        return self._binding.run(plan, self._source_lengths, windows, buffers)
+        cache = None
+        if self._entries is not None:
+            cache = self._entries.advance(plan.parents)
+            self._set_window(Axis.ENTRY, cache[0].shape[3])
+        windows = self._windows[Axis.ENTRY], self._windows[Axis.SRC]
+        return self._binding.run(plan, cache, self._source_lengths, windows, self._buffers)
 
     def keep(self, order: Ints) -> None:
         """Keeps some slots, frees the rest: slot i then holds what ``order[i]`` held. Shape (kept slot,), int64."""
@@ -201,6 +194,8 @@ class OnnxGrid:
         if targets.size:
             sources = order[targets]
             self._source_lengths[targets] = self._source_lengths[sources]
-            for spec in self._specs:
-                self._buffer(spec).move(sources, targets)
+            for _, buffer in self._buffers:
+                buffer.move(sources, targets)
+            if self._entries is not None:
+                self._entries.keep(order)
         self._busy = int(order.size)

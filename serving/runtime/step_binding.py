@@ -14,10 +14,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis, Precision, StateSpec, TensorSpec
-from serving.decoding.step import Candidates, Ints, StepPlan
+from serving.decoding.step import Candidates, Floats, Ints, StepPlan
 from serving.runtime.buffers import SlotBuffer
+from serving.runtime.cache_entries import HIDDEN
 
-_EDIT_BUCKET = 16
 _MOST_BINDINGS = 512  # sizes that come back are few; forgetting the rest bounds the memory
 
 
@@ -41,6 +41,7 @@ class StepBinding:
     def run(
         self,
         plan: StepPlan,
+        cache: tuple[Floats, Ints] | None,
         source_lengths: Ints,
         windows: tuple[int, int],
         buffers: Sequence[tuple[TensorSpec, SlotBuffer]],
@@ -49,30 +50,31 @@ class StepBinding:
 
         Args:
             plan: One row for each busy slot.
+            cache: Mask (slot, 1, beam, entry) and places (slot, beam, 2) of models with a cache.
             source_lengths: Of all slots. Shape (slot,), int64.
-            windows: Positions bound for ``time`` and for ``src``.
+            windows: Sizes bound for ``entry`` and for ``src``.
             buffers: Memory and state; the same objects whenever ``windows`` are the same.
 
         Returns:
             Views that the next step overwrites.
         """
         slots, edits = plan.tokens.shape[0], plan.edits.tokens.shape[2]
-        padded_edits = -(-edits // _EDIT_BUCKET) * _EDIT_BUCKET
+        padded_edits = 1 << (edits - 1).bit_length() if edits else 1  # ONNX Runtime reduces nothing over no elements
         key = (slots, *windows, padded_edits, plan.candidates)
         bound = self._bound.get(key) or self._bind(key, buffers)
         values: dict[str, tuple[NDArray[np.generic], float]] = {
             "tokens": (plan.tokens, 0),
             "parents": (plan.parents, 0),
             "positions": (plan.positions, 0),
-            "ancestors": (plan.ancestors, -1),
             "scores": (plan.scores, 0),
             "targets": (plan.targets, 0),
             "source_lengths": (source_lengths[:slots], 0),
+            "edit_tokens": (plan.edits.tokens, self._pad),
+            "edit_factors": (plan.edits.factors, 1),
+            "edit_biases": (plan.edits.biases, -np.inf),
         }
-        if edits:
-            values["edit_tokens"] = plan.edits.tokens, self._pad
-            values["edit_factors"] = plan.edits.factors, 1
-            values["edit_biases"] = plan.edits.biases, -np.inf
+        if cache is not None:
+            values["mask"], values["places"] = (cache[0], HIDDEN), (cache[1], 0)
         for name, target in bound.inputs.items():
             if name in values:
                 _fill(target, *values[name])
@@ -86,12 +88,16 @@ class StepBinding:
             alignment=out["alignment"],
         )
 
+    def forget(self) -> None:
+        """Drops all bindings: a buffer lies elsewhere now."""
+        self._bound.clear()
+
     def _bind(self, key: tuple[int, ...], buffers: Sequence[tuple[TensorSpec, SlotBuffer]]) -> _Bound:
-        slots, time, _, edits, candidates = key
+        slots, entries, _, edits, candidates = key
         sizes = {
             Axis.SLOT: slots,
             Axis.BEAM: self._beam,
-            Axis.TIME: time,
+            Axis.ENTRY: entries,
             Axis.EDIT: edits,
             Axis.CANDIDATE: candidates,
         }

@@ -3,8 +3,7 @@
 It "translates" by copying the source (or reversing it): that continuation gets a high log-probability, and every other
 token gets pseudo-random noise that depends only on the slot's own source and on the hypothesis' own history. So beams
 differ, constraints and sampling have something to choose from, and an answer that changes with its neighbours can only
-be a leak. The history is kept twice, as a recurrent state moved by ``parents`` and as a cache read through
-``ancestors``; a plan in which the two disagree is an error.
+be a leak. The history is a recurrent state, moved by the plan's parents.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from serving.decoding.step import Candidates, Floats, Ints, StepPlan
 
 _Hash = NDArray[np.uint64]
 _ODD = np.uint64(0x9E3779B97F4A7C15)
-_FIRST_TIME = 16  # target positions reserved at first; doubles
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,6 @@ class ToyGrid:
         self._sources: list[Ints] = []
         self._seeds = np.zeros(slots, dtype=np.uint64)
         self._states = np.zeros((slots, beam), dtype=np.uint64)  # the recurrent history
-        self._cache = np.zeros((slots, _FIRST_TIME, beam), dtype=np.int64)  # the same history, read by ancestors
 
     @property
     def beam(self) -> int:
@@ -125,7 +122,7 @@ class ToyGrid:
     @property
     def state_bytes(self) -> int:
         """Bytes of its arrays."""
-        return self._seeds.nbytes + self._states.nbytes + self._cache.nbytes
+        return self._seeds.nbytes + self._states.nbytes
 
     def admit(self, sources: Sequence[Ints]) -> None:
         """Places sources in the next slots.
@@ -152,7 +149,7 @@ class ToyGrid:
         """Runs the toy decoder for all busy slots.
 
         Raises:
-            ValueError: The plan has another number of rows, or its parents and ancestors tell different histories.
+            ValueError: The plan has another number of rows.
         """
         self._check_thread()
         self._runner.before_step()
@@ -190,32 +187,17 @@ class ToyGrid:
         if not lawful or (order >= len(self._sources)).any():
             raise ValueError(f"order {order.tolist()} of {len(self._sources)} slots is not a compaction")
         self._runner.counts.moved += int((order != np.arange(order.size)).sum())
-        for array in (self._seeds, self._states, self._cache):
+        for array in (self._seeds, self._states):
             array[: order.size] = array[order]
         self._sources = [self._sources[slot] for slot in order.tolist()]
 
     def _remember(self, plan: StepPlan) -> _Hash:
-        """Adds this step's tokens to both histories; returns them as one hash a row. Shape (slot, beam)."""
+        """Adds this step's tokens to the histories; returns each as one hash. Shape (slot, beam)."""
         busy, positions = len(self._sources), plan.positions
-        while positions.max() >= self._cache.shape[1]:
-            self._cache = np.concatenate([self._cache, np.zeros_like(self._cache)], axis=1)
-        slots, time = np.arange(busy), int(positions.max()) + 1
-        self._cache[slots, positions] = plan.tokens
-        weight = _mix(np.arange(time, dtype=np.uint64))
+        weight = _mix(np.arange(int(positions.max()) + 1, dtype=np.uint64))
         states = np.take_along_axis(self._states[:busy], plan.parents, axis=1)
         states = states + plan.tokens.astype(np.uint64) * weight[positions][:, None]
         self._states[:busy] = states
-
-        past = (np.arange(plan.ancestors.shape[2]) <= positions[:, None])[:, None]
-        if ((plan.ancestors >= 0) != past).any():
-            raise ValueError("ancestors must name a beam up to a slot's position and -1 after it")
-        ancestors = np.maximum(plan.ancestors[:, :, :time], 0)
-        history = np.take_along_axis(self._cache[:busy, :time].transpose(0, 2, 1), ancestors, axis=1)
-        history = np.where(past[:, :, :time], history, 0).astype(np.uint64)
-        read = self._seeds[:busy, None] + (history * weight).sum(axis=2)
-        alive = plan.scores > -np.inf
-        if (read != states)[alive].any():
-            raise ValueError("parents and ancestors of the plan tell different histories")
         return states
 
     def _log_probs(self, histories: _Hash, positions: Ints) -> Floats:

@@ -54,7 +54,7 @@ def toy_manifest(name: str = "toy", version: int = 1, source: str = "en", target
     precision = {"devices": ["cpu"], "encoder": graph, "decoder": graph, "memory": [], "state": []}
     return Manifest.model_validate(
         {
-            "format_version": 1,
+            "format_version": 2,
             "name": name,
             "version": version,
             "source_language": source,

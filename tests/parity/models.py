@@ -131,7 +131,7 @@ def open_exported(model: TranslationModel[Any], directory: Path) -> OnnxRunner:
         verification=nothing,
     )
     manifest = Manifest(
-        format_version=1,
+        format_version=2,
         name="random",
         version=1,
         source_language="en",

@@ -28,6 +28,7 @@ def step(*, edits: int, candidates: int) -> StepInputs:
         nothing,
         nothing[:, 0],
         nothing[:, :, None],
+        scores[:, None, :, None],
         scores,
         targets,
         edit_tokens,

@@ -30,15 +30,15 @@ def log_probs(source: int, history: tuple[int, ...]) -> NDArray[np.float32]:
 
 @dataclass
 class HashGrid:
-    """Keeps what each (slot, beam, time) read, and finds histories through the plan's ancestor table alone."""
+    """Keeps what each hypothesis read, and moves these histories by the plan's parents alone."""
 
     beam: int
     sources: list[int] = field(default_factory=list)
-    read: list[dict[tuple[int, int], int]] = field(default_factory=list)
+    read: list[list[tuple[int, ...]]] = field(default_factory=list)
 
     def admit(self, sources: list[int]) -> None:
         self.sources += sources
-        self.read += [{} for _ in sources]
+        self.read += [[()] * self.beam for _ in sources]
 
     def keep(self, order: NDArray[np.int64]) -> None:
         self.sources = [self.sources[i] for i in order]
@@ -51,17 +51,14 @@ class HashGrid:
         targets = np.zeros((slots, self.beam), dtype=np.float32)
         alignment = np.zeros((slots, self.beam), dtype=np.int64)
         for s in range(slots):
-            position = int(plan.positions[s])
-            for b in range(self.beam):
-                self.read[s][b, position] = int(plan.tokens[s, b])
-            assert (plan.ancestors[s, :, position + 1 :] == -1).all()
+            parents, tokens = plan.parents[s].tolist(), plan.tokens[s].tolist()
+            self.read[s] = [(*self.read[s][p], token) for p, token in zip(parents, tokens, strict=True)]
             for b in range(self.beam):
                 if plan.scores[s, b] == -np.inf:
                     continue
-                rows = plan.ancestors[s, b, : position + 1]
-                assert rows[-1] == b
-                history = tuple(self.read[s][int(r), t] for t, r in enumerate(rows))
+                history = self.read[s][b]
                 assert history[0] == START
+                assert len(history) == plan.positions[s] + 1
                 logp = log_probs(self.sources[s], history[1:])
                 targets[s, b] = logp[plan.targets[s, b]]
                 alignment[s, b] = sum(history) % 7

@@ -50,7 +50,7 @@ def test_every_damaged_file_is_named(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda m: m.update(format_version=2), "format_version"),
+        (lambda m: m.update(format_version=1), "format_version"),
         (lambda m: m.update(colour="red"), "colour"),
         (lambda m: m.update(source_language="no tag"), "source_language"),
         (lambda m: m["limits"].update(max_source_tokens=0), "limits.max_source_tokens"),

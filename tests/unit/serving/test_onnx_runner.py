@@ -71,17 +71,29 @@ def test_a_file_that_is_no_graph(bundle: Bundle) -> None:
         OnnxRunner.open(broken, device="cpu")
 
 
-def test_buckets_double() -> None:
-    assert [bucket(size) for size in (1, 16, 17, 33, 64, 65)] == [16, 16, 32, 64, 64, 128]
+def test_buckets_are_an_eighth_apart() -> None:
+    assert [bucket(size) for size in (1, 8, 9, 33, 64, 65, 129)] == [8, 8, 16, 40, 64, 80, 160]
 
 
 def test_a_host_buffer_zeroes_what_it_is_not_given() -> None:
     buffer = HostBuffer((3, 4), np.dtype(np.float32))
     buffer.write(0, np.full((3, 4), 7, dtype=np.float32))
     buffer.write(1, np.ones((1, 2), dtype=np.float32))
-    np.testing.assert_array_equal(buffer.read(3), [[7, 7, 7, 7], [1, 1, 0, 0], [7, 7, 7, 7]])
+    np.testing.assert_array_equal(buffer._array, [[7, 7, 7, 7], [1, 1, 0, 0], [7, 7, 7, 7]])
     buffer.move(np.array([2]), np.array([1]))
-    np.testing.assert_array_equal(buffer.read(2), [[7, 7, 7, 7], [7, 7, 7, 7]])
+    np.testing.assert_array_equal(buffer._array[:2], [[7, 7, 7, 7], [7, 7, 7, 7]])
+
+
+def test_a_host_buffer_keeps_busy_slots_through_every_size_and_allocates_for_the_largest_only() -> None:
+    buffer = HostBuffer((3, 2), np.dtype(np.float32))
+    buffer.write(0, np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32))
+    assert buffer.resize((3, 4), 2)
+    np.testing.assert_array_equal(buffer._array[:2], [[1, 2, 0, 0], [3, 4, 0, 0]])
+    held = buffer.nbytes
+    assert not buffer.resize((3, 2), 2)
+    assert not buffer.resize((3, 3), 2)
+    np.testing.assert_array_equal(buffer._array[:2], [[1, 2, 0], [3, 4, 0]])
+    assert buffer.nbytes == held
 
 
 def decode(runner: OnnxRunner, grid: OnnxGrid, sources: list[list[int]], length: int) -> list[tuple[int, ...]]:
@@ -130,6 +142,6 @@ def test_a_slot_does_not_inherit_not_a_number(runner: OnnxRunner) -> None:
     clean = decode(runner, runner.grid(2, 1), [[260, 262]], 8)
     grid = runner.grid(2, 1)
     decode(runner, grid, [[265] * 10], 14)
-    for buffer in grid._buffers.values():
+    for _, buffer in grid._buffers:
         buffer.write(0, np.full(buffer.shape, np.nan, dtype=np.float32))
     assert decode(runner, grid, [[260, 262]], 8) == clean

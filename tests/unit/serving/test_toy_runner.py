@@ -80,19 +80,6 @@ def test_reversing() -> None:
     assert candidates.alignment.tolist() == [[2, 2]]
 
 
-def test_histories_must_agree() -> None:
-    grid, search = start([5, 6, 7], beam=2)
-    search.advance(grid.step(search.plan()))
-    search.advance(grid.step(search.plan()))
-    plan = search.plan()
-    with pytest.raises(ValueError, match="different histories"):
-        grid.step(dataclasses.replace(plan, parents=1 - plan.parents))
-    grid, search = start([5, 6, 7], beam=2)
-    plan = search.plan()
-    with pytest.raises(ValueError, match="-1 after it"):
-        grid.step(dataclasses.replace(plan, ancestors=np.zeros_like(plan.ancestors)))
-
-
 def test_a_grid_refuses_misuse() -> None:
     grid, search = start([5], [6], [7], beam=1)
     with pytest.raises(ValueError, match="admit fewer"):

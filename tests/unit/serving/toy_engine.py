@@ -247,7 +247,7 @@ def manifest(max_source_tokens: int = 30, max_target_tokens: int = 100) -> Manif
     precision = {"devices": ["cpu"], "encoder": graph, "decoder": graph, "memory": [], "state": []}
     return Manifest.model_validate(
         {
-            "format_version": 1,
+            "format_version": 2,
             "name": "toy",
             "version": 1,
             "source_language": "en",
