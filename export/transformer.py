@@ -2,8 +2,9 @@
 
 A layer's self-attention state is a static buffer (slot, entry, dim), written in place where the cache's bookkeeping
 says (``serving.runtime.cache_entries``); the beams attend as queries under its mask, which admits each beam's own
-ancestors only, so reordering beams moves no state. Cross-attention keys and values are computed once per source and never replicated over beams. The heads stay
-side by side in ``dim``, as the projections give them: ONNX's Attention takes them apart, so nothing is transposed.
+ancestors only, so reordering beams moves no state. Cross-attention keys and values are computed once per source and
+never replicated over beams. The heads stay side by side in ``dim``, as the projections give them: ONNX's Attention
+takes them apart, so nothing is transposed.
 """
 
 from __future__ import annotations
