@@ -95,10 +95,10 @@ def load(path: Path | str) -> LoadedCheckpoint:
     weights = {k.removeprefix(MODEL_PREFIX): v for k, v in raw["state_dict"].items() if k.startswith(MODEL_PREFIX)}
     # The average holds parameters only; buffers, if any, come from the live weights.
     model.load_state_dict(weights)
-    average = own["average"]
+    parameters = dict(model.named_parameters(remove_duplicate=False))  # a tied one may be averaged under any name
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(average[name])
+        for name, weight in own["average"].items():
+            parameters[name].copy_(weight)
     return LoadedCheckpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
 
 
