@@ -97,8 +97,8 @@ def load(path: Path | str) -> LoadedCheckpoint:
     model.load_state_dict(weights)
     parameters = dict(model.named_parameters(remove_duplicate=False))  # a tied one may be averaged under any name
     with torch.no_grad():
-        for name, weight in own["average"].items():
-            parameters[name].copy_(weight)
+        for name in own["average"].keys() & parameters.keys():
+            parameters[name].copy_(own["average"][name])
     return LoadedCheckpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
 
 
