@@ -16,7 +16,7 @@ from serving.bulk.job import Job
 from serving.bulk.worker import WorkerSettings
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.engine.translation import LongInputPolicy, TranslationOptions
-from serving.errors import StartupError
+from serving.errors import DragomanError, StartupError
 
 PROGRAM = "dragoman-translate --ray"
 OK, FAILED, INTERRUPTED = 0, 1, 130
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would otherwise report its use to its makers
     try:
         return _run(arguments)
-    except (StartupError, OSError) as error:
+    except (DragomanError, OSError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

@@ -12,26 +12,20 @@ import ray.data
 from serving.bulk.blocks import Block
 from serving.bulk.job import Job
 from serving.bulk.worker import BlockTranslator, WorkerSettings
+from serving.errors import EngineFailure
 
 # Blocks that Ray hands out together; when a worker dies, those of them that are done are found to be done.
 _SHARES_OF_A_WORKER = 64
-_LOOPBACK = "127.0.0.1"
 
 
 def connect(address: str | None) -> None:
-    """Joins a cluster; ``None`` or ``local`` starts one for this job, on this machine's cores and loopback address.
+    """Joins a cluster; without an address, that of ``RAY_ADDRESS``, and without that one of this machine's own.
 
     Raises:
         ConnectionError: There is no cluster at the address.
     """
-    local = address in (None, "local")
-    ray.init(
-        address="local" if local else address,
-        include_dashboard=False if local else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **({"_node_ip_address": _LOOPBACK} if local else {}),
-    )
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def translate(job: Job, settings: WorkerSettings, blocks: Sequence[Block], *, workers: int) -> Iterator[Block]:
@@ -40,18 +34,20 @@ def translate(job: Job, settings: WorkerSettings, blocks: Sequence[Block], *, wo
     Ray starts a worker that died again, and gives what it had not reported to a worker once more.
 
     Raises:
-        ray.exceptions.RayError: A worker cannot start, or the cluster is gone.
+        EngineFailure: A worker cannot work, or the cluster is gone.
     """
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
     shares = min(len(blocks), _SHARES_OF_A_WORKER * workers)
     rows = ray.data.from_items([asdict(block) for block in blocks], override_num_blocks=shares)
     done = rows.map(
         BlockTranslator,
         fn_constructor_args=(job, settings),
         compute=ray.data.ActorPoolStrategy(size=workers),
-        num_cpus=max(settings.threads, 1),
+        num_cpus=settings.threads,
         num_gpus=1 if settings.device == "cuda" else 0,
     )
-    for row in done.iter_rows():
-        yield Block(**row)
+    try:
+        for row in done.iter_rows():
+            yield Block(**row)
+    except ray.exceptions.RayError as error:
+        raise EngineFailure(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
