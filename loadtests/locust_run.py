@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from loadtests.calls import Call, read_calls
 from loadtests.services import Service
@@ -22,7 +25,7 @@ class Run:
 
     Attributes:
         calls: Every call, by due time.
-        figures: The summary, with the processor time of the generator and of the server.
+        figures: The summary, with the cores that the server used, and that others used who had no part in the test.
     """
 
     calls: list[Call]
@@ -53,14 +56,35 @@ def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[st
     command += ["--host", service.address, "--exit-code-on-error", "0"]
     for name, value in {**files, **options}.items():
         command += [f"--{name}", str(value)]
-    before = service.processor_seconds()
     log = Path(f"{out}.log")
+    clocks = _Clocks(service)
     with log.open("wb") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
     if status:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
         raise RuntimeError(f"Locust ended with status {status}; it said:\n{tail}")
     figures = json.loads(Path(f"{out}.summary.json").read_text(encoding="utf-8"))
-    used = service.processor_seconds() - before
-    figures["server"] = {"processor_seconds": round(used, 3), "cores": round(used / max(figures["seconds"], 1e-9), 3)}
-    return Run(read_calls(Path(f"{out}.calls.csv")), figures)
+    return Run(read_calls(Path(f"{out}.calls.csv")), figures | clocks.cores())
+
+
+class _Clocks:
+    """Processor time from construction on: of the server, and of everybody but it and the load generator."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._before = self._now()
+
+    def cores(self) -> dict[str, dict[str, float]]:
+        """Cores in use, by whom; what others used was not there for the test, and should be little."""
+        wall, server, generator, busy = (now - then for now, then in zip(self._now(), self._before, strict=True))
+        others = max(busy - server - generator, 0.0)
+        return {"server": {"cores": round(server / wall, 3)}, "others": {"cores": round(others / wall, 3)}}
+
+    def _now(self) -> tuple[float, float, float, float]:
+        children, system = psutil.Process().cpu_times(), psutil.cpu_times()
+        return (
+            time.monotonic(),
+            self._service.processor_seconds(),
+            children.children_user + children.children_system,
+            sum(system) - system.idle - system.iowait,
+        )
