@@ -1,0 +1,1 @@
+"""The engine, offline, beside its rivals."""
