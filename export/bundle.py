@@ -32,7 +32,7 @@ from serving.runtime.onnx_runner import OnnxRunner
 from training.checkpoint import LoadedCheckpoint
 from training.data.tokenizer import load_tokenizer
 from training.data.words import Words
-from training.models.transformer import Transformer
+from training.models.rnn import Rnn
 
 _ALIGNMENT_PAIRS = 300  # sentences that decide on the alignment head
 
@@ -66,7 +66,7 @@ def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOption
     target = root / options.name / str(options.version)
     if target.exists():
         raise ExportError(f"{target} exists: give another version, or delete it")
-    _check_limits(checkpoint, options)
+    checkpoint.config.model.check_lengths(options.max_source_tokens, options.max_target_tokens)
     reference_bleu = None
     rounded: RoundedWeights = {}
     alignment = _alignment(checkpoint, evidence)
@@ -104,19 +104,9 @@ def verify_bundle(directory: Path, checkpoint: LoadedCheckpoint, evidence: Evide
     return verify(checkpoint, OnnxRunner.open(bundle, device="cpu"), evidence)
 
 
-def _check_limits(checkpoint: LoadedCheckpoint, options: BundleOptions) -> None:
-    model = checkpoint.model
-    if not isinstance(model, Transformer):
-        return
-    longest = model.settings.max_positions - 1  # the end token and the start token take a position
-    for what, wanted in (("source", options.max_source_tokens), ("target", options.max_target_tokens)):
-        if wanted > longest:
-            raise ExportError(f"max {what} tokens is {wanted}, the model has positions for {longest}: ask for fewer")
-
-
 def _alignment(checkpoint: LoadedCheckpoint, evidence: Evidence) -> dict[str, float]:
     model = checkpoint.model
-    if not (isinstance(model, Transformer) and checkpoint.vocabulary.shared):
+    if isinstance(model, Rnn) or not checkpoint.vocabulary.shared:  # one head, or no copied tokens to judge by
         return {"layer": -1, "head": 0}
     sources = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources[:_ALIGNMENT_PAIRS])
     if evidence.references:

@@ -12,12 +12,14 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
+from export.decoder_only import DecoderOnlyPrefix, DecoderOnlyStep
 from export.errors import ExportError
 from export.rnn import RnnDecoder, RnnEncoder
 from export.selection import StepInputs, best_candidates
 from export.transformer import TransformerDecoder, TransformerEncoder
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
+from training.models.decoder_only import DecoderOnly
 from training.models.rnn import Rnn
 from training.models.transformer import Transformer
 
@@ -89,7 +91,11 @@ class ExportedModel:
 
 def family_modules(
     model: TranslationModel[Any], alignment: tuple[int, int]
-) -> tuple[TransformerEncoder, TransformerDecoder] | tuple[RnnEncoder, RnnDecoder]:
+) -> (
+    tuple[TransformerEncoder, TransformerDecoder]
+    | tuple[DecoderOnlyPrefix, DecoderOnlyStep]
+    | tuple[RnnEncoder, RnnDecoder]
+):
     """The encoder and decoder modules of a model's family.
 
     Raises:
@@ -97,6 +103,8 @@ def family_modules(
     """
     if isinstance(model, Transformer):
         return TransformerEncoder(model), TransformerDecoder(model, *alignment)
+    if isinstance(model, DecoderOnly):
+        return DecoderOnlyPrefix(model), DecoderOnlyStep(model, *alignment)
     if isinstance(model, Rnn):
         return RnnEncoder(model), RnnDecoder(model)
     raise ExportError(f"{type(model).__name__} has no graphs: add its encoder and decoder to export/graphs.py")

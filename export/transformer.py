@@ -103,19 +103,11 @@ class TransformerDecoder(nn.Module):
 
             def attend_cross(q: Tensor, keys: Tensor = keys, values: Tensor = values, number: int = number) -> Tensor:
                 if number == self.alignment_layer:
-                    aligned.append(self._align(q, keys, lengths))
+                    aligned.append(most_attended(q, keys, lengths, heads=heads, head=self.alignment_head))
                 return attend_within(q, keys, values, lengths, heads=heads)
 
             x = layer(x, rotate, attend_self, attend_cross)
         return self.model.project_vocab(self.model.finish_decoder(x)), aligned[0], present
-
-    def _align(self, q: Tensor, keys: Tensor, lengths: Tensor) -> Tensor:
-        size, head = self.model.settings.head_dim, self.alignment_head
-        group = self.model.settings.dim // self.model.settings.decoder_kv_dim
-        q, keys = q.narrow(-1, head * size, size), keys.narrow(-1, head // group * size, size)
-        weights = q @ keys.transpose(1, 2)  # (slot, beam, src)
-        outside = torch.arange(keys.shape[1]) >= lengths.unsqueeze(1)
-        return weights.masked_fill(outside.unsqueeze(1), -torch.inf).argmax(-1)
 
 
 def memory_specs(model: Transformer) -> tuple[TensorSpec, ...]:
@@ -126,6 +118,25 @@ def memory_specs(model: Transformer) -> tuple[TensorSpec, ...]:
         for number in range(len(model.decoder_layers))
         for kind in ("keys", "values")
     )
+
+
+def most_attended(q: Tensor, keys: Tensor, lengths: Tensor, *, heads: int, head: int) -> Tensor:
+    """The source position that one head attends to most.
+
+    Args:
+        q: Queries. Shape (slot, beam, dim).
+        keys: Shape (slot, src, dim), or narrower if there are fewer heads of keys.
+        lengths: Source lengths. Shape (slot,), int64.
+        heads: Number of heads of queries.
+        head: Which of them.
+
+    Returns:
+        Shape (slot, beam), int64.
+    """
+    size, group = q.shape[-1] // heads, q.shape[-1] // keys.shape[-1]
+    weights = q.narrow(-1, head * size, size) @ keys.narrow(-1, head // group * size, size).transpose(1, 2)
+    outside = torch.arange(keys.shape[1]) >= lengths.unsqueeze(1)
+    return weights.masked_fill(outside.unsqueeze(1), -torch.inf).argmax(-1)
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, heads: int) -> Tensor:

@@ -18,8 +18,7 @@ from training.data.sampler import BatchSettings
 from training.data.tokenizer import TokenizerSettings
 from training.embeddings import EmbeddingSettings
 from training.errors import ConfigError, TrainingError
-from training.models.rnn import RnnSettings
-from training.models.transformer import TransformerSettings
+from training.models.build import ModelSettings
 
 
 class _Section(BaseModel):
@@ -102,7 +101,7 @@ class TrainingConfig(_Section):
     data: DataConfig
     tokenizer: TokenizerSettings = TokenizerSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
-    model: Annotated[TransformerSettings | RnnSettings, Field(discriminator="family")]
+    model: Annotated[ModelSettings, Field(discriminator="family")]
     batch: BatchSettings = BatchSettings()
     optimizer: OptimizerConfig = OptimizerConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -132,12 +131,7 @@ class TrainingConfig(_Section):
 
     @model_validator(mode="after")
     def _positions_suffice(self) -> Self:
-        needed = max(self.data.max_tokens, self.validation.max_length) + 1
-        if isinstance(self.model, TransformerSettings) and self.model.max_positions < needed:
-            raise ValueError(
-                f"model.max_positions is {self.model.max_positions}, but data.max_tokens and validation.max_length "
-                f"need {needed} with the special token; raise it or lower them"
-            )
+        self.model.check_lengths(self.data.max_tokens, max(self.data.max_tokens, self.validation.max_length))
         return self
 
     def corpus(self) -> CorpusSettings:

@@ -25,6 +25,7 @@ from serving.bundle.manifest import (
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import open_session
 from training.models.contract import TranslationModel, Vocabulary
+from training.models.decoder_only import DecoderOnly, DecoderOnlySettings
 from training.models.rnn import Rnn, RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
@@ -67,6 +68,13 @@ MODELS: dict[str, Callable[[], TranslationModel[Any]]] = {
             bias=False,
             decoder_kv_heads=2,
         ),
+        VOCABULARY,
+    ),
+    "decoder-only": lambda: DecoderOnly(
+        DecoderOnlySettings(dim=32, heads=4, feedforward_dim=48, layers=3, positions="rotary", kv_heads=2), VOCABULARY
+    ),
+    "decoder-only-causal": lambda: DecoderOnly(
+        DecoderOnlySettings(dim=32, heads=4, feedforward_dim=48, layers=2, prefix="causal", positions="learned"),
         VOCABULARY,
     ),
     # A Marian or BART-like model: post-norm, learned positions with an offset, embedding norm, pad as start token.

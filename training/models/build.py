@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from training.models.contract import TranslationModel, Vocabulary
+from training.models.decoder_only import DecoderOnly, DecoderOnlySettings
 from training.models.rnn import Rnn, RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
-ModelSettings = TransformerSettings | RnnSettings
+ModelSettings = TransformerSettings | RnnSettings | DecoderOnlySettings
 
 
 def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationModel[Any]:
@@ -19,4 +20,6 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationM
     """
     if isinstance(settings, TransformerSettings):
         return Transformer(settings, vocabulary)
+    if isinstance(settings, DecoderOnlySettings):
+        return DecoderOnly(settings, vocabulary)
     return Rnn(settings, vocabulary)

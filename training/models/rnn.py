@@ -89,6 +89,9 @@ class RnnSettings:
         if self.window < 1:
             raise ModelError(f"model.window is {self.window}; give at least 1.")
 
+    def check_lengths(self, source: int, target: int) -> None:
+        """Texts may have any number of tokens."""
+
 
 class RnnDecoder(nn.Module):
     """Base: decoder steps from explicit state. Queries of one row (a beam) share its source.

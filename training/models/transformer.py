@@ -14,7 +14,6 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from training.errors import ModelError
 from training.models.contract import TranslationModel, Vocabulary
 from training.models.dropout import TimeSharedDropout
 from training.models.masks import length_mask
@@ -26,6 +25,7 @@ from training.models.transformer_layers import (
     StackSettings,
     build_norm,
     build_positions,
+    check_kv_heads,
     initialise,
 )
 from training.models.tying import Tie, build_embeddings
@@ -64,11 +64,7 @@ class TransformerSettings(StackSettings):
             ModelError: If one number of heads does not divide the next.
         """
         super().__post_init__()
-        if self.decoder_kv_heads and self.heads % self.decoder_kv_heads:
-            raise ModelError(
-                f"model.decoder_kv_heads is {self.decoder_kv_heads}, which does not divide the {self.heads} heads; "
-                "change one of them."
-            )
+        check_kv_heads("decoder_kv_heads", self.decoder_kv_heads, self.heads)
 
 
 @dataclass(frozen=True)

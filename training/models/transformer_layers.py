@@ -90,6 +90,33 @@ class StackSettings:
         if self.positions == "rotary" and self.head_dim % 2:
             raise ModelError(f"A head has {self.head_dim} dimensions, but rotary positions need an even number.")
 
+    def positions_for(self, source: int, target: int) -> int:
+        """How many positions it takes to translate so many source tokens into so many, special ones not counted."""
+        return max(source, target) + 1
+
+    def check_lengths(self, source: int, target: int) -> None:
+        """Check that texts of so many tokens, special ones not counted, have positions.
+
+        Raises:
+            ModelError: If there are too few.
+        """
+        needed = self.positions_for(source, target)
+        if needed > self.max_positions:
+            raise ModelError(
+                f"model.max_positions is {self.max_positions}, but sources of {source} tokens and targets of {target} "
+                f"need {needed} with the special tokens; raise it or allow fewer tokens."
+            )
+
+
+def check_kv_heads(name: str, kv_heads: int, heads: int) -> None:
+    """Check that heads of keys and values, 0 for as many as there are of queries, serve groups of equal size.
+
+    Raises:
+        ModelError: If they do not.
+    """
+    if kv_heads and heads % kv_heads:
+        raise ModelError(f"model.{name} is {kv_heads}, which does not divide the {heads} heads; change one of them.")
+
 
 def build_norm(settings: StackSettings) -> nn.Module:
     """Build one normalisation layer over dim."""

@@ -10,6 +10,7 @@ from training.data.batches import make_batch
 from training.errors import ModelError
 from training.models.build import ModelSettings, build_model
 from training.models.contract import TranslationModel, Vocabulary
+from training.models.decoder_only import DecoderOnly, DecoderOnlySettings
 from training.models.rnn import RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
@@ -32,6 +33,10 @@ MODELS: dict[str, ModelSettings] = {
     "no-bias-untied": replace(SMALL, bias=False, tie="none", encoder_layers=3, decoder_layers=1),
     "modern": replace(
         SMALL, normalization="rms", activation="swiglu", positions="rotary", bias=False, decoder_kv_heads=2
+    ),
+    "decoder-only": DecoderOnlySettings(dim=16, heads=4, feedforward_dim=24, layers=2, max_positions=40, tie="target"),
+    "decoder-only-causal": DecoderOnlySettings(
+        dim=16, heads=4, feedforward_dim=24, layers=2, norm="post", prefix="causal", positions="rotary", kv_heads=1
     ),
     "lstm-bahdanau": RNN,
     "gru-bahdanau-local": replace(RNN, cell="gru", span="local_p", window=1, decoder_layers=2),
@@ -103,8 +108,8 @@ def test_attention_is_over_real_source_tokens(name: str, vocabulary: Vocabulary)
     for row, length in enumerate(batch.lengths):
         assert not weights[:, row, ..., length:].any()
         assert (weights[:, row].sum(-1) <= 1 + 1e-5).all()
-        # Not for local attention, whose weights sum to less.
-        assert "local" in name or (weights[:, row].sum(-1) >= 1 - 1e-5).all()
+        # Local attention gives less than 1 in all, and a decoder-only model gives the rest to its own tokens.
+        assert "local" in name or "only" in name or (weights[:, row].sum(-1) >= 1 - 1e-5).all()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -114,6 +119,28 @@ def test_every_parameter_learns(name: str, vocabulary: Vocabulary) -> None:
     logits = model(batch.source, batch.lengths, batch.target_in)[batch.mask]
     torch.nn.functional.cross_entropy(logits, batch.target_out[batch.mask]).backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize(("prefix", "sees"), [("bidirectional", True), ("causal", False)])
+def test_a_causal_prefix_does_not_see_ahead(prefix: str, sees: bool, vocabulary: Vocabulary) -> None:
+    torch.manual_seed(3)
+    settings = DecoderOnlySettings(dim=16, heads=2, feedforward_dim=24, layers=2, prefix=prefix)  # type: ignore[arg-type]
+    model = DecoderOnly(settings, vocabulary).eval()
+    memories = [model.encode(torch.tensor([[5, 9, last, 3]]), torch.tensor([4])).source[1][0] for last in (7, 8)]
+    seen = not torch.equal(memories[0][:, :2], memories[1][:, :2])
+    assert seen == sees
+    assert not torch.equal(memories[0][:, 2:], memories[1][:, 2:])
+
+
+def test_lengths_are_checked_before_training() -> None:
+    SMALL.check_lengths(39, 39)
+    with pytest.raises(ModelError, match=r"max_positions is 40, but sources of 40 tokens and targets of 39 need 41"):
+        SMALL.check_lengths(40, 39)
+    both = DecoderOnlySettings(max_positions=40)
+    both.check_lengths(18, 20)
+    with pytest.raises(ModelError, match="need 41"):
+        both.check_lengths(19, 20)
+    RNN.check_lengths(10_000, 10_000)
 
 
 def test_marian_and_bart_sizes_have_a_counterpart(vocabulary: Vocabulary) -> None:
