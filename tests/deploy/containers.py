@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +102,7 @@ class Container:
 
 
 @contextmanager
-def container(image: str, *options: str, ports: tuple[int, int] = (0, 0), network: str = "host") -> Iterator[Container]:
+def container(image: str, *options: str, ports: Sequence[int] = (0, 0), network: str = "host") -> Iterator[Container]:
     """Starts an image; removes the container in the end, whatever became of it."""
     listen, http = (f"127.0.0.1:{port}" for port in ports)
     environment = (f"--env=DRAGOMAN_LISTEN={listen}", f"--env=DRAGOMAN_HTTP={http}")

@@ -2,11 +2,9 @@
 
 import json
 import signal
-import socket
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +15,7 @@ from serving.client import Options, TranslationClient
 from serving.pb.translation_service_pb2 import TranslateRequest
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.deploy.containers import Container, container, image, inspect
+from tests.deploy.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 MOUNT = f"--volume={ROOT / 'models'}:/models:ro"
@@ -29,12 +28,6 @@ UNWANTED_COMMANDS = ("cc", "gcc", "g++", "clang", "make", "ld", "as", "pip", "pi
 UNWANTED_MODULES = ("torch", "onnx", "pip", "setuptools", "pytest", "training", "export", "tests", "loadtests")
 
 
-def free_ports() -> tuple[int, int]:
-    with ExitStack() as stack:
-        first, second = (stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2))
-        return first.getsockname()[1], second.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def serving() -> str:
     return image("SERVING_IMAGE")
@@ -42,7 +35,7 @@ def serving() -> str:
 
 @pytest.fixture(scope="module")
 def running(serving: str) -> Iterator[Container]:
-    with container(serving, MOUNT, ports=free_ports()) as started:
+    with container(serving, MOUNT, ports=free_ports(2)) as started:
         started.wait_for("/readyz", "ok")
         yield started
 
@@ -99,13 +92,13 @@ def test_its_health_check_tells_good_from_bad(serving: str, running: Container) 
     check = (found.get("Healthcheck") or found["Config"]["Healthcheck"])["Test"]  # podman's place for it, and docker's
     assert check[0] == "CMD"
     assert running.run(*check[1:]).returncode == 0
-    nobody, _ = free_ports()
+    (nobody,) = free_ports(1)
     assert running.run(*check[1:], "--server", f"127.0.0.1:{nobody}").returncode == 1
 
 
 def test_a_call_that_was_accepted_outlives_sigterm(serving: str) -> None:
     long_texts = [f"{SENTENCE} The cat sat on the mat, and it was raining all day. " * 2] * 128
-    with container(serving, MOUNT, ports=free_ports()) as server, ThreadPoolExecutor() as threads:
+    with container(serving, MOUNT, ports=free_ports(2)) as server, ThreadPoolExecutor() as threads:
         server.wait_for("/readyz", "ok")
         with TranslationClient(server.grpc) as client:
             accepted = threads.submit(client.translate, long_texts, Options(beam_size=8), deadline=120)
