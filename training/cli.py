@@ -13,6 +13,8 @@ from training.errors import TrainingError
 
 # Each is a module with `add_arguments(parser)` and `run(options)`, loaded only when it is asked for.
 COMMANDS = {
+    "evaluate": ("training.evaluate", "Score a checkpoint or translations on a test set, and show what lies behind."),
+    "attention": ("training.attention_maps", "Draw what a model looks at while it translates a sentence."),
     "average": ("training.average", "Average the weights of checkpoints of one run."),
 }
 

@@ -1,4 +1,4 @@
-"""Translate a test set and score it with sacrebleu (Post 2018)."""
+"""Translate a validation set quickly, and score it with sacrebleu (Post 2018)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from training.data.tokenizer import Tokenizer
 from training.decode import greedy_batch
 from training.models.contract import TranslationModel
 
@@ -38,23 +37,22 @@ def score(translations: Sequence[str], references: Sequence[str]) -> Scores:
     return Scores(bleu, chrf, (str(metrics[0].get_signature()), str(metrics[1].get_signature())))
 
 
-def translate_greedily(
-    model: TranslationModel[Any], sources: Sequence[Sequence[int]], target: Tokenizer, *, max_length: int, reverse: bool
-) -> list[str]:
-    """Translate token ids to texts, in batches of like lengths; the order of the input is kept.
+def greedy_ids(
+    model: TranslationModel[Any], sources: Sequence[Sequence[int]], *, max_length: int, reverse: bool
+) -> list[list[int]]:
+    """Translate token ids greedily, in batches of like lengths; the order of the input is kept.
 
     Args:
         model: In eval mode.
-        sources: Piece ids, without eos.
-        target: To join pieces.
+        sources: Token ids, without eos.
         max_length: Most tokens of a translation.
         reverse: Whether the model reads its source backwards.
     """
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    texts = [""] * len(sources)
+    found: list[list[int]] = [[] for _ in sources]
     for start in range(0, len(order), ROWS_AT_ONCE):
         chunk = order[start : start + ROWS_AT_ONCE]
         ids = greedy_batch(model, [sources[i] for i in chunk], max_length=max_length, reverse_source=reverse)
-        for i, text in zip(chunk, target.decode(ids), strict=True):
-            texts[i] = text
-    return texts
+        for i, row in zip(chunk, ids, strict=True):
+            found[i] = row
+    return found

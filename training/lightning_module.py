@@ -19,7 +19,7 @@ from training.data.batches import Batch
 from training.data.corpus import PreparedCorpus
 from training.data.sampler import Position
 from training.errors import DivergedError
-from training.evaluation import score, translate_greedily
+from training.evaluation import greedy_ids, score
 from training.loss import smoothed_cross_entropy
 from training.models.contract import TranslationModel
 from training.parallel import shard
@@ -170,14 +170,13 @@ class TranslationTask(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Translate the dev set greedily, log BLEU and chrF, and go back to the live weights."""
-        texts = translate_greedily(
+        ids = greedy_ids(
             self.model,
             self.valid.sources,
-            self.corpus.target,
             max_length=self.config.validation.max_length,
             reverse=self.config.data.reverse_source,
         )
-        result = score(texts, self.valid.references)
+        result = score(self.corpus.target.decode(ids), self.valid.references)
         scores = {"bleu": result.bleu, "chrf": result.chrf, "loss": float(self.trainer.callback_metrics["valid/loss"])}
         # What is best, and when to stop, must be the same for all processes, whatever their rounding.
         self.scores = self.trainer.strategy.broadcast(scores)

@@ -92,6 +92,6 @@ class Words:
         return ["".join(self.pieces[i] for i in row).replace(SPACE, " ").strip() for row in ids]
 
     def fill(self, ids: Sequence[int], attended: Sequence[str]) -> str:
-        """Join token ids to a text where `attended`, one word for each id, replaces the unknown ones."""
-        spelt = (self.pieces[i].replace(UNKNOWN, word) for i, word in zip(ids, attended, strict=True))
+        """Join token ids to a text where `attended`, a word or nothing for each id, replaces the unknown ones."""
+        spelt = (self.pieces[i].replace(UNKNOWN, word or UNKNOWN) for i, word in zip(ids, attended, strict=True))
         return "".join(spelt).replace(SPACE, " ").strip()
