@@ -5,6 +5,9 @@
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make test    all tests
+#   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
+#   make image-test       build the images a CPU server needs, run them strictly, start the compose file
+#   make monitoring-test  a real Prometheus on a real server: dashboard and alerts
 #   make check   what CI runs: lint, types, import rules, proto lint, tests
 
 SHELL := /bin/bash
@@ -89,10 +92,33 @@ load-spike: $(LOADING)
 load-peer: $(LOADING)
 	@$(RUN) python -m loadtests.compare_services --models $(MODELS) $(LOAD_ARGS)
 
+# --- containers and monitoring -------------------------------------------------------------------------------------
+
+IMAGE ?= serving-cpu
+TESTED_IMAGES := serving-cpu serving-cpu-baked models load
+
+.PHONY: image image-test prometheus monitoring-test
+image:
+	@deploy/docker/build $(IMAGE)
+
+# Installs podman, and what it makes a base image with, where there is no engine and root may install.
+image-test: $(DEVELOPMENT) prometheus
+	@ENGINE=$$(deploy/docker/engine --install); export ENGINE; \
+	for image in $(TESTED_IMAGES); do TAG=test deploy/docker/build $$image; done; \
+	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_compose.py
+
+prometheus:
+	@deploy/monitoring/install
+
+monitoring-test: $(DEVELOPMENT) prometheus
+	$(RUN) python -m pytest tests/deploy/test_monitoring.py tests/deploy/test_prometheus.py
+
 # --- checks --------------------------------------------------------------------------------------------------------
 
 .PHONY: check lint types imports proto-lint test format
-check: lint types imports proto-lint test
+check: lint types imports proto-lint
+	@$(MAKE) --no-print-directory prometheus || echo "no Prometheus: the tests that need it are skipped" >&2
+	@$(MAKE) --no-print-directory test
 
 lint: $(DEVELOPMENT)
 	$(RUN) ruff check .

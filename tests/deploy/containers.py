@@ -16,20 +16,20 @@ from typing import Any
 import pytest
 
 ENGINE = os.environ.get("ENGINE", "podman")
-# Nothing in the container is to be written, gained or taken. The open files and processes are named because an engine
-# that is itself confined may not give more than it has.
+ULIMITS = {"nofile": 1024, "nproc": 4096}  # an engine that is itself confined may not give its usual ones
+# Nothing in the container is to be written, gained or taken.
 STRICT = (
     *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges"),
-    *("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096"),
+    *(f"--ulimit={name}={limit}:{limit}" for name, limit in ULIMITS.items()),
     *(("--read-only-tmpfs=false",) if ENGINE == "podman" else ()),
 )
 
 
-def image(variable: str) -> str:
-    """The image that an environment variable names; skips the test where it is not set."""
-    if name := os.environ.get(variable):
-        return name
-    pytest.skip(f"{variable} is not set: `make image-test` builds the images and tests them")
+def image(name: str) -> str:
+    """One of our images, as `make image-test` built it; skips the test where it was not that which began it."""
+    if tag := os.environ.get("IMAGE_TAG"):
+        return f"dragoman/{name}:{tag}"
+    pytest.skip("needs container images: `make image-test` builds them and tests them")
 
 
 def engine(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -30,7 +30,7 @@ UNWANTED_MODULES = ("torch", "onnx", "pip", "setuptools", "pytest", "training", 
 
 @pytest.fixture(scope="module")
 def serving() -> str:
-    return image("SERVING_IMAGE")
+    return image("serving-cpu")
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +131,12 @@ def test_without_a_bundle_it_ends_and_says_so(serving: str) -> None:
 
 
 def test_baked_it_needs_neither_mount_nor_network() -> None:
-    with container(image("BAKED_IMAGE"), network="none") as server:
+    with container(image("serving-cpu-baked"), network="none") as server:
         done = server.run("dragoman-translate", "--server", server.ready()["listen"], SENTENCE)
         assert (done.stdout.strip(), done.returncode) == (TRANSLATION, 0)
 
 
 def test_bundles_can_be_mounted_as_an_image(serving: str) -> None:
-    mount = f"--mount=type=image,source={image('MODELS_IMAGE')},destination=/models"
+    mount = f"--mount=type=image,source={image('models')},destination=/models"
     with container(serving, mount) as server:
         assert server.ready()["models"] == ["en-fr/1"]
