@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +63,6 @@ class PeerModel:
         with TemporaryDirectory() as folder:
             converted = Path(folder) / "model"
             convert(directory, converted)
-            self._source, self._target = (_vocabulary(converted, side) for side in ("source", "target"))
-            self._ids = {token: number for number, token in enumerate(self._target)}
             self._translator = Translator(
                 str(converted), compute_type=compute_type, inter_threads=workers, intra_threads=threads
             )
@@ -77,7 +74,7 @@ class PeerModel:
         encoded = [self._tokenizer.encode(text, limit).ids for text in texts]
         longest = max(len(ids) - 1 for ids in encoded)
         results = self._translator.translate_batch(
-            [[self._source[number] for number in ids] for ids in encoded],
+            [list(map(str, ids.tolist())) for ids in encoded],
             beam_size=search.beam_size,
             num_hypotheses=search.n_best,
             length_penalty=search.length_penalty,
@@ -97,10 +94,4 @@ class PeerModel:
         ]
 
     def _text(self, tokens: Sequence[str]) -> str:
-        return self._tokenizer.decode([self._ids[token] for token in tokens]).text
-
-
-def _vocabulary(model: Path, side: str) -> list[str]:
-    shared, own = model / "shared_vocabulary.json", model / f"{side}_vocabulary.json"
-    tokens: list[str] = json.loads((shared if shared.exists() else own).read_text(encoding="utf-8"))
-    return tokens
+        return self._tokenizer.decode(list(map(int, tokens))).text
