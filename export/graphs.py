@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from export.decoder_only import DecoderOnlyPrefix, DecoderOnlyStep
 from export.errors import ExportError
+from export.fusion import fuse_products
+from export.parameters import name_parameters
 from export.rnn import RnnDecoder, RnnEncoder
 from export.selection import StepInputs, best_candidates
 from export.transformer import TransformerDecoder, TransformerEncoder
@@ -128,6 +130,9 @@ def export_graphs(model: TranslationModel[Any], *, alignment: tuple[int, int] = 
     whole = _DecoderGraph(decoder, model.vocabulary.suppressed)
     inputs = (*_STEP_INPUTS, SOURCE_LENGTHS, *memory, *past)
     decoder_graph = _export(whole, (len(_STEP_INPUTS), 1, len(memory), len(past)), inputs, (*_STEP_OUTPUTS, *present))
+    for graph in (encoder_graph, decoder_graph):
+        name_parameters(graph.graph, model)
+        fuse_products(graph)
     carried = {spec.name for spec in (*memory, *past, *present)}
     return ExportedModel(
         ExportedGraph(encoder_graph, _ENCODER_INPUTS, encoder.outputs),
