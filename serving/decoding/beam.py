@@ -176,14 +176,15 @@ class BeamSearch:
         scores, tokens, parents = self._choose(candidates)
         alive = scores > DEAD
         gains = np.zeros_like(scores)
-        np.subtract(scores, np.take_along_axis(self._scores[:n], parents, axis=1), out=gains, where=alive)
+        rows = self._rows[:n]
+        np.subtract(scores, self._scores[rows, parents], out=gains, where=alive)
         is_eos = tokens == self._eos
         ends = is_eos & alive
         ends[:, self._beam :] = False
         self._collect_ended(ends, scores, gains, parents)
         # The candidates that are not the end token, in rank order.
         live = np.argsort(is_eos, axis=1, kind="stable")[:, : self._beam]
-        alignment = np.take_along_axis(candidates.alignment, parents, axis=1)
+        alignment = candidates.alignment[rows, parents]
         self._extend(live, scores, gains, tokens, parents, alignment)
         at_limit = self._position[:n] >= self._options["max_length"][:n]
         self._collect_unfinished(at_limit)
@@ -252,18 +253,17 @@ class BeamSearch:
 
     def _extend(self, live: Ints, scores: Floats, gains: Floats, tokens: Ints, parents: Ints, alignment: Ints) -> None:
         """Makes the candidates of ranks ``live`` (slot, beam) the live beams. The others: shape (slot, 2 * beam)."""
-        n = self._busy
-        parents = np.take_along_axis(parents, live, axis=1)
+        n, rows = self._busy, self._rows[: self._busy]
+        parents = parents[rows, live]
         width = int(self._position[:n].max()) + 1
-        table = self._ancestors[:n, :, :width]
-        self._ancestors[:n, :, :width] = np.take_along_axis(table, parents[:, :, None], axis=1)
+        self._ancestors[:n, :, :width] = self._ancestors[rows, parents, :width]
         self._position[:n] += 1
-        here = self._rows[:n], self._beams, self._position[:n, None]
+        here = rows, self._beams, self._position[:n, None]
         self._ancestors[here] = self._beams
-        self._tokens[here] = np.take_along_axis(tokens, live, axis=1)
-        self._log_probs[here] = np.take_along_axis(gains, live, axis=1)
-        self._alignment[here] = np.take_along_axis(alignment, live, axis=1)
-        self._scores[:n] = np.take_along_axis(scores, live, axis=1)
+        self._tokens[here] = tokens[rows, live]
+        self._log_probs[here] = gains[rows, live]
+        self._alignment[here] = alignment[rows, live]
+        self._scores[:n] = scores[rows, live]
         self._parents[:n] = parents
 
     def hypotheses(self, slot: int) -> list[Hypothesis]:

@@ -127,6 +127,8 @@ def _not_a_number(plan: StepPlan, candidates: Candidates) -> NDArray[np.bool_]:
 
     The target is looked at too because a top-k may sort NaN out of sight.
     """
+    if not np.isnan(candidates.scores.sum() + candidates.target_log_probs.sum()):
+        return np.zeros(plan.scores.shape[0], dtype=bool)  # a NaN anywhere makes the sum one
     alive = plan.scores > -np.inf
     return np.asarray(
         np.isnan(candidates.scores).any(axis=1) | (np.isnan(candidates.target_log_probs) & alive).any(axis=1)

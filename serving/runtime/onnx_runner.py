@@ -22,6 +22,7 @@ from serving.runtime.step_binding import StepBinding
 log = logging.getLogger(__name__)
 
 _SMALLEST_BUCKET = 8  # positions
+_FIRST_SLOTS = 8  # with memory; doubles
 
 
 def bucket(size: int) -> int:
@@ -117,7 +118,7 @@ class OnnxGrid:
     def __init__(self, runner: OnnxRunner, beam: int, slots: int) -> None:
         self._runner, self._beam, self._slots, self._busy = runner, beam, slots, 0
         self._specs: tuple[TensorSpec, ...] = (*runner.precision.memory, *runner.precision.state)
-        self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.ENTRY: _SMALLEST_BUCKET}
+        self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.ENTRY: _SMALLEST_BUCKET, Axis.SLOT: min(slots, _FIRST_SLOTS)}
         self._buffers: list[tuple[TensorSpec, SlotBuffer]] = [
             (spec, allocate(runner.device, self._shape(spec), np.dtype(spec.dtype))) for spec in self._specs
         ]
@@ -137,13 +138,16 @@ class OnnxGrid:
         return sum(buffer.nbytes for _, buffer in self._buffers)
 
     def _shape(self, spec: TensorSpec) -> tuple[int, ...]:
-        return spec.shape({Axis.SLOT: self._slots, Axis.BEAM: self._beam, **self._windows})
+        return spec.shape({Axis.BEAM: self._beam, **self._windows})
 
     def _set_window(self, axis: Axis, needed: int) -> None:
         """Gives tensors with ``axis`` a bucket that fits: a larger one at once, a smaller one if it saves a quarter."""
         current, wanted = self._windows[axis], bucket(needed)
         if wanted == current or current * 3 < wanted * 4 < current * 4:
             return
+        self._resize(axis, wanted)
+
+    def _resize(self, axis: Axis, wanted: int) -> None:
         self._windows[axis] = wanted
         moved = [buffer.resize(self._shape(spec), self._busy) for spec, buffer in self._buffers if axis in spec.axes]
         if any(moved):
@@ -164,6 +168,8 @@ class OnnxGrid:
         self._source_lengths[first : first + count] = lengths
         in_flight = self._source_lengths[: first + count]
         self._set_window(Axis.SRC, int(in_flight.max()))
+        if in_flight.size > self._windows[Axis.SLOT]:
+            self._resize(Axis.SLOT, min(self._slots, 1 << (in_flight.size - 1).bit_length()))
         for spec, buffer in self._buffers:
             buffer.write(first, self._initial(spec, encoded, count))
         if self._entries is not None:

@@ -36,7 +36,6 @@ class StepBinding:
         self._beam, self._slots = beam, slots
         self._arrays: dict[tuple[str, tuple[int, ...]], NDArray[Any]] = {}
         self._bound: dict[tuple[int, ...], _Bound] = {}
-        self._options = ort.RunOptions()
 
     def run(
         self,
@@ -78,7 +77,7 @@ class StepBinding:
         for name, target in bound.inputs.items():
             if name in values:
                 _fill(target, *values[name])
-        self._session.run_with_iobinding(bound.binding, self._options)
+        self._session.run_with_iobinding(bound.binding)
         out = bound.outputs
         return Candidates(
             scores=out["candidate_scores"],
