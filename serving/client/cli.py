@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from tqdm import tqdm
@@ -18,6 +19,7 @@ from serving.client.errors import CallError, InvalidRequest, ModelNotFound, Serv
 from serving.client.messages import LongInput, Options, Translation
 from serving.client.output import Style, caveats, sentence
 from serving.client.pipeline import in_order
+from serving.client.plot import PlotError, draw_alignment
 
 PROGRAM = "dragoman-translate"
 
@@ -43,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: every text was translated, or the reader of the output went away. 1: a request failed. 130: interrupted.
         A wrong command line exits with 2.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.plot is not None and len(arguments.texts) != 1:
+        parser.error("--plot draws one TEXT: give exactly one")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # whatever the locale
     try:
@@ -54,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more when it exits; that must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except OSError as error:
+    except (OSError, PlotError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return FAILED
 
@@ -68,7 +73,7 @@ class _Run:
             length_penalty=arguments.length_penalty,
             max_length=arguments.max_length,
             long_input=LongInput(arguments.long_input),
-            alignments=arguments.alignments,
+            alignments=arguments.alignments or arguments.plot is not None,
         )
         self._style = Style(
             n_best=arguments.n_best,
@@ -97,6 +102,8 @@ class _Run:
                 bar.update()
                 if isinstance(answer, Translation):
                     _write(self._style.answer(source.text or "", answer))
+                    if self._arguments.plot is not None:
+                        draw_alignment(source.text or "", answer.hypotheses[0], self._arguments.plot)
                     if not self._style.as_json:  # the object says it
                         for caveat in caveats(answer):
                             _complain(source, caveat)
@@ -194,6 +201,9 @@ def _parser() -> argparse.ArgumentParser:
         "--alignments",
         action="store_true",
         help="write a tab and word alignments after each translation, as SOURCE:TARGET character ranges",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the word alignment of one TEXT as a PNG (needs matplotlib)"
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object for each text")
     parser.add_argument(

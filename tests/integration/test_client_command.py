@@ -97,6 +97,18 @@ def test_scores_alignments_and_n_best(service: ScriptedService) -> None:
     ]
 
 
+def test_plot_draws_one_text(service: ScriptedService, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    done = translate(service, "--plot", str(picture), "one")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ONE\n", b"")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert service.requests[0].include_alignments
+    assert translate(service, "--plot", str(picture), "one", "two").returncode == 2
+    done = translate(service, "--plot", str(tmp_path / "none" / "a.png"), "one")
+    assert done.returncode == 1
+    assert b"cannot be written" in done.stderr
+
+
 def test_json(service: ScriptedService) -> None:
     done = translate(service, "--json", stdin=b"one\ntwo\n")
     assert [json.loads(line)["hypotheses"][0]["text"] for line in done.stdout.splitlines()] == ["ONE", "TWO"]
