@@ -1,0 +1,90 @@
+"""The cases that engines are compared on: random sentences of one length, and real ones by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadtests.engine.searches import Batches, Ids, Search
+from serving.bundle.manifest import Manifest
+
+BATCHES, BEAMS = (1, 8, 32), (1, 4)
+QUICK_BATCHES = (1, 32)
+_RANDOM_LENGTH = 24  # tokens of source and target
+_FIRST_WORD = 10  # ids below are special or rare by convention
+_FEWEST_TOKENS = 96  # of a case: one short sentence takes too little time to measure
+_BUCKETS = ((1, 10), (11, 20), (21, 40))  # source tokens
+_BUCKET_SENTENCES = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """Batches that are translated one after the other, the next when the one before has been answered.
+
+    Attributes:
+        model: The bundle's name.
+        sentences: Which they are.
+        batch: Sentences of a batch.
+        search: How they are translated.
+        batches: Source token ids, the end token included.
+    """
+
+    model: str
+    sentences: str
+    batch: int
+    search: Search
+    batches: Batches
+
+
+def random_cases(manifest: Manifest, batches: Sequence[int] = BATCHES) -> Iterator[Case]:
+    """Batches of random sentences, all of one length."""
+    for beam in BEAMS:
+        yield from (forced_case(manifest, batch, _RANDOM_LENGTH, beam) for batch in batches)
+
+
+def forced_case(manifest: Manifest, batch: int, length: int, beam: int) -> Case:
+    """Random sentences of ``length`` tokens, translated to as many, so that every engine does the same work."""
+    generator = np.random.default_rng(batch)
+    words = generator.integers(
+        _FIRST_WORD, manifest.vocabulary_size, (max(batch, _FEWEST_TOKENS // length), length - 1)
+    )
+    sentences = [[*row, manifest.special_ids.eos] for row in words.tolist()]
+    search = Search(beam, max_length=length, min_length=length)
+    return Case(manifest.name, f"{length} + {length} tokens", batch, search, _split(sentences, batch))
+
+
+def real_cases(model: str, corpus: Sequence[Ids], limit: int) -> Iterator[Case]:
+    """Sentences of like length, the same ones in batches of every size.
+
+    Args:
+        model: The bundle's name.
+        corpus: Source token ids, the end token included.
+        limit: Target tokens at most.
+    """
+    for low, high in _BUCKETS:
+        fitting = [ids for ids in corpus if low <= len(ids) - 1 <= high]
+        if len(fitting) < _BUCKET_SENTENCES:
+            continue
+        sentences = fitting[:: len(fitting) // _BUCKET_SENTENCES][:_BUCKET_SENTENCES]
+        for beam in BEAMS:
+            for batch in BATCHES:
+                search = Search(beam, max_length=_longest(sentences, limit))
+                label = f"{low}-{high} tokens"
+                yield Case(model, label, batch, search, _split(sentences, batch))
+
+
+def corpus_case(model: str, corpus: Sequence[Ids], limit: int, beam: int = 4) -> Case:
+    """All sentences at once: each engine makes batches of them as suits it best."""
+    search = Search(beam, max_length=_longest(corpus, limit))
+    return Case(model, "all", len(corpus), search, [corpus])
+
+
+def _longest(sentences: Sequence[Ids], limit: int) -> int:
+    """Target tokens at most, ample for every sentence: no engine sets this for each sentence of a batch alone."""
+    return min(2 * max(map(len, sentences)) + 16, limit)
+
+
+def _split(sentences: Sequence[Ids], batch: int) -> Batches:
+    return [sentences[at : at + batch] for at in range(0, len(sentences), batch)]

@@ -1,0 +1,185 @@
+"""The engine beside its rivals, on the same weights: ``python -m loadtests.engine.compare``.
+
+Every engine runs in a process of its own, and they take turns. The rivals are CTranslate2 in each of its compute types
+and, where ``transformers`` is installed, Hugging Face ``generate``; all have the same number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ctranslate2
+
+from loadtests.engine.base_random import base_random
+from loadtests.engine.cases import BATCHES, QUICK_BATCHES, Case, corpus_case, random_cases, real_cases
+from loadtests.engine.corpus import Corpus, bleu, read_corpus, token_ids
+from loadtests.engine.ctranslate2_model import ConversionError, convert
+from loadtests.engine.measuring import Contestant, measure, tuned
+from loadtests.engine.report import cases_table, machine, plot_ratios, table, versions, write_json
+from loadtests.engine.worker import EngineSpec, Worker
+from serving.bundle.bundle import Bundle, load_bundle
+from serving.errors import StartupError
+
+_FEWEST_EQUAL = 0.97  # of real sentences, where both engines compute in float32; less is a wrong conversion
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How is measured."""
+
+    threads: int
+    rounds: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns 1 if the engines do not compute the same."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if not asked.quick and not (asked.bundle and asked.data):
+        parser.error("--bundle and --data are needed, or --quick")
+    setting = Setting(asked.threads, asked.rounds)
+    try:
+        found = [_random(setting, quick=asked.quick)]
+        if not asked.quick:
+            found.append(_real(load_bundle(asked.bundle), asked.data, setting))
+    except (ConversionError, StartupError, OSError, RuntimeError, ValueError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 1
+    cases, engines = ([row for rows in kind for row in rows] for kind in zip(*found, strict=True))
+    _print(cases, engines, setting)
+    content = {"machine": machine(), "versions": versions(), "threads": asked.threads}
+    if asked.json:
+        write_json(asked.json, {**content, "cases": cases, "engines": engines})
+    if asked.plot:
+        plot_ratios(asked.plot, cases, f"{content['machine']['processor']}, {asked.threads} threads")
+    return _verdict(cases)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.engine.compare", description=__doc__)
+    parser.add_argument("--bundle", type=Path, help="NAME/VERSION of a Transformer, compared on real sentences")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="CORPORA|PREFIX",
+        help="the folder of the corpora, of which multi30k/test_2016_flickr is taken; or what comes before .en.gz",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="only Transformer-base with random weights, batch 1 and 32, beam 1 and 4; needs no bundle and no data",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="PNG")
+    parser.add_argument("--threads", type=int, default=2, help="of every engine (default: 2)")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each engine a case (default: 7)")
+    return parser
+
+
+Rows = list[dict[str, Any]]
+
+
+def _random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
+    bundle = load_bundle(base_random())
+    manifest = bundle.manifest
+    with _workers(bundle, setting.threads) as workers:
+        cases = list(random_cases(manifest, QUICK_BATCHES if quick else BATCHES))
+        return _measured(cases, workers, setting), _engines(manifest.name, workers)
+
+
+def _real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Rows]:
+    manifest = bundle.manifest
+    corpus = read_corpus(data, manifest.source_language, manifest.target_language)
+    sources = token_ids(bundle, corpus.sources)
+    limit = manifest.limits.max_target_tokens
+    with _workers(bundle, setting.threads) as workers:
+        rows = _measured(list(real_cases(manifest.name, sources, limit)), workers, setting)
+        with _workers(bundle, setting.threads, batches_at_a_time=setting.threads) as more:
+            rows += _corpus(bundle, corpus, corpus_case(manifest.name, sources, limit), {**workers, **more}, setting)
+        return rows, _engines(manifest.name, workers)
+
+
+def _corpus(bundle: Bundle, corpus: Corpus, case: Case, workers: Mapping[str, Worker], setting: Setting) -> Rows:
+    rivals = {name: worker for name, worker in workers.items() if worker.spec.kind == "ctranslate2"}
+    ours = {name: Contestant(worker, {}) for name, worker in workers.items() if worker.spec.kind == "dragoman"}
+    measured = measure(case, {**ours, **tuned(rivals, case.batches[0], case.search)}, setting.rounds)
+    scores = {name: bleu(bundle, rows, corpus.references) for name, rows in measured.outputs.items()}
+    return [
+        {**row, "bleu": scores[f"dragoman/{row['precision']}"], "rival_bleu": scores[row["rival"]]}
+        for row in measured.rows()
+    ]
+
+
+def _measured(cases: Sequence[Case], workers: Mapping[str, Worker], setting: Setting) -> Rows:
+    contestants = {name: Contestant(worker, {}) for name, worker in workers.items()}
+    rows: Rows = []
+    for case in cases:
+        rows += measure(case, contestants, setting.rounds).rows()
+        print(f"compare: {case.model}, {case.sentences}, batch {case.batch}, beam {case.search.beam}", file=sys.stderr)
+    return rows
+
+
+@contextmanager
+def _workers(bundle: Bundle, threads: int, batches_at_a_time: int = 1) -> Iterator[dict[str, Worker]]:
+    """Every engine on a bundle, by its name; with several batches at a time, CTranslate2 alone."""
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        specs = list(_specs(bundle, Path(folder), batches_at_a_time))
+        yield {str(spec): stack.enter_context(Worker(spec, threads)) for spec in specs}
+
+
+def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int) -> Iterator[EngineSpec]:
+    converted = folder / "ctranslate2"
+    convert(bundle.directory, converted)
+    # A model saved in float32 keeps what int8 leaves alone in float32: int8_float32 is the same again.
+    types = sorted(ctranslate2.get_supported_compute_types("cpu") - {"int8_float32"})
+    if batches_at_a_time > 1:
+        yield from (EngineSpec("ctranslate2", f"{one}*{batches_at_a_time}", converted) for one in types)
+        return
+    for name, precision in bundle.manifest.precisions.items():
+        if "cpu" in precision.devices:
+            yield EngineSpec("dragoman", name, bundle.directory.resolve())
+    yield from (EngineSpec("ctranslate2", one, converted) for one in types)
+
+
+def _engines(model: str, workers: Mapping[str, Worker]) -> Rows:
+    """Start-up and memory of each, once all cases are done."""
+    return [
+        {"model": model, "engine": name, "start_seconds": worker.start_seconds, "peak_bytes": worker.memory().peak}
+        for name, worker in workers.items()
+    ]
+
+
+def _print(cases: Rows, engines: Rows, setting: Setting) -> None:
+    where = machine()
+    print(f"{where['processor']} ({', '.join(where['instructions'])}), {setting.threads} threads; {versions()}\n")
+    print(cases_table(cases), end="\n\n")
+    shown = [[e["model"], e["engine"], f"{e['start_seconds']:.2f}", f"{e['peak_bytes'] / 1e6:.0f}"] for e in engines]
+    print(table(["model", "engine", "start-up s", "peak memory MB"], shown))
+    for row in cases:
+        if row.get("bleu") is not None:
+            print(
+                f"\n{row['model']}/{row['precision']}: BLEU {row['bleu']:.2f}; {row['rival']}: {row['rival_bleu']:.2f}"
+            )
+
+
+def _verdict(cases: Rows) -> int:
+    for row in cases:
+        if row["sentences"] == "all" and row["precision"] == "fp32" and row["equal_ratio"] < _FEWEST_EQUAL:
+            print(
+                f"compare: {row['rival']} gives {row['equal_ratio']:.1%} of the translations that dragoman/fp32 gives, "
+                f"at least {_FEWEST_EQUAL:.0%} are expected: the conversion or the search differs",
+                file=sys.stderr,
+            )
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What is translated, and how: the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Ids = list[int]  # token ids: of a source with the end token, of a translation without
+Batches = Sequence[Sequence[Ids]]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Greedy or beam search with the defaults of a bundle: score = sum of log p / length, the end token counted.
+
+    A sentence ends when ``beam`` hypotheses have ended. Both engines do that if they are told nothing else.
+
+    Attributes:
+        beam: Hypotheses kept at each step; 1 is greedy.
+        max_length: Target tokens at most, the end token not counted.
+        min_length: Target tokens before the end token is admitted; equal to ``max_length``, all are as long.
+    """
+
+    beam: int
+    max_length: int
+    min_length: int = 0
