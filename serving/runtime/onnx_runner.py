@@ -16,6 +16,7 @@ from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.errors import StartupError
 from serving.runtime.buffers import SlotBuffer, allocate
 from serving.runtime.cache_entries import CacheEntries
+from serving.runtime.encoder_run import EncoderRun
 from serving.runtime.session import PROVIDERS, open_session
 from serving.runtime.step_binding import StepBinding
 
@@ -125,7 +126,9 @@ class OnnxGrid:
         cached = any(Axis.ENTRY in spec.axes for spec in self._specs)
         self._entries = CacheEntries(beam, slots) if cached else None
         self._source_lengths = np.zeros(slots, dtype=np.int64)
-        self._binding = StepBinding(runner.decoder, runner.precision, beam, slots, runner.manifest.special_ids.pad)
+        pad_id = runner.manifest.special_ids.pad
+        self._encode = EncoderRun(runner.encoder, runner.precision.encoder, pad_id)
+        self._binding = StepBinding(runner.decoder, runner.precision, beam, slots, pad_id)
 
     @property
     def beam(self) -> int:
@@ -157,14 +160,7 @@ class OnnxGrid:
         """Encodes sources as one batch and places them in the next slots, in order. Each shape (src,), int64."""
         first, count = self._busy, len(sources)
         lengths = np.array([source.size for source in sources], dtype=np.int64)
-        padded = np.full((count, int(lengths.max())), self._runner.manifest.special_ids.pad, dtype=np.int64)
-        for row, source in zip(padded, sources, strict=True):
-            row[: source.size] = source
-        outputs = self._runner.precision.encoder.outputs
-        names = [output.name for output in outputs]
-        encoded = dict(
-            zip(names, self._runner.encoder.run(names, {"source": padded, "source_lengths": lengths}), strict=True)
-        )
+        encoded = self._encode(sources, lengths)
         self._source_lengths[first : first + count] = lengths
         in_flight = self._source_lengths[: first + count]
         self._set_window(Axis.SRC, int(in_flight.max()))
