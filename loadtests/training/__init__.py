@@ -1,0 +1,1 @@
+"""Training, timed beside another trainer."""
