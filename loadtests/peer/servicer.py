@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -47,12 +48,14 @@ class PeerServicer(TranslationServiceServicer):
             length_penalty=options.length_penalty if options.HasField("length_penalty") else defaults.length_penalty,
         )
         try:
-            answers = await asyncio.gather(
-                *(self._batcher.submit(search, text, len(text)) for text in request.contents if text.strip())
-            )
+            answers = await asyncio.gather(*(self._answer(search, text) for text in request.contents))
         except Full as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        return self._response(request, iter(answers))
+        return self._response(answers)
+
+    async def _answer(self, search: Search, text: str) -> Timed[Translated] | None:
+        """None for a blank text."""
+        return await self._batcher.submit(search, text, len(text)) if text.strip() else None
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
@@ -66,13 +69,12 @@ class PeerServicer(TranslationServiceServicer):
         """The one model, whatever the name."""
         return pb.GetModelResponse(model=self._described)
 
-    def _response(self, request: pb.TranslateRequest, answers: Any) -> pb.TranslateResponse:
-        every = [next(answers) if text.strip() else None for text in request.contents]
-        there: list[Timed[Translated]] = [timed for timed in every if timed]
+    def _response(self, answers: Sequence[Timed[Translated] | None]) -> pb.TranslateResponse:
+        there = [timed for timed in answers if timed]
         return pb.TranslateResponse(
             model=self._manifest.name,
             version=self._manifest.version,
-            translations=[_translation(timed.answer) if timed else _BLANK for timed in every],
+            translations=[_translation(timed.answer) if timed else _BLANK for timed in answers],
             source_tokens=sum(timed.answer.source_tokens for timed in there),
             target_tokens=sum(timed.answer.hypotheses[0].tokens for timed in there),
             queue_time=_duration(max((timed.queue for timed in there), default=0.0)),
