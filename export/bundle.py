@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import onnx_ir as ir
 from torch import nn
 
 from export.alignment import best_alignment_head
+from export.calibration import Inputs, calibrate
 from export.errors import ExportError
 from export.graphs import ExportedModel, export_graphs
-from export.verify import BEAM, Evidence, bleu, translate_in_torch, verify
-from export.weights import RoundedWeights, round_weights, store_int8, store_shared
+from export.precisions import PRECISIONS, PrecisionName, declared, precision_graphs
+from export.verify import MAX_BLEU_LOSS, Evidence, Translations, translate_evidence, translate_in_torch, verify
+from export.weights import int8_weights, round_weights, store_shared
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.bundle.manifest import (
     FORMAT_VERSION,
     Architecture,
     DecodingDefaults,
-    Graph,
     Limits,
     Manifest,
-    Precision,
     SpecialIds,
     Tokenizer,
     Verification,
@@ -34,7 +36,7 @@ from training.data.tokenizer import load_tokenizer
 from training.data.words import Words
 from training.models.rnn import Rnn
 
-_ALIGNMENT_PAIRS = 300  # sentences that decide on the alignment head
+_TEACHER_PAIRS = 400  # that decide on the alignment head and on the ranges of int8
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,23 @@ class BundleOptions:
         name: Of the bundle.
         version: From 1.
         weights: ``fp32``, or ``int8`` for storage as int8, rounded per output channel and multiplied out at load.
+        precisions: What the bundle can be served in.
         max_source_tokens: Longest source; longer ones are the caller's to split.
         max_target_tokens: Longest target.
+        max_bleu_loss: BLEU that int8 may lose; infinite accepts any int8.
     """
 
     name: str
     version: int
     weights: str = "fp32"
+    precisions: Sequence[PrecisionName] = PRECISIONS
     max_source_tokens: int = 128
     max_target_tokens: int = 256
+    max_bleu_loss: float = MAX_BLEU_LOSS
 
 
 def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOptions, evidence: Evidence) -> Path:
-    """Exports, verifies and writes ``root/NAME/VERSION/``.
+    """Exports, verifies and writes ``root/NAME/VERSION/``; rounds the checkpoint's model if its weights are to be int8.
 
     Raises:
         ExportError: The bundle exists, the model cannot take the limits, or the export is wrong.
@@ -67,23 +73,25 @@ def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOption
     if target.exists():
         raise ExportError(f"{target} exists: give another version, or delete it")
     checkpoint.config.model.check_lengths(options.max_source_tokens, options.max_target_tokens)
-    reference_bleu = None
-    rounded: RoundedWeights = {}
-    alignment = _alignment(checkpoint, evidence)
+    sources, targets = _teacher_pairs(checkpoint, evidence)
+    alignment = _alignment(checkpoint, sources, targets)
+    inputs: Inputs = {}
+    if "int8" in options.precisions:
+        inputs = calibrate(checkpoint.model, sources, targets, reverse=checkpoint.config.data.reverse_source)
+    original = translate_evidence(checkpoint, evidence)
+    int8 = int8_weights(checkpoint.model)
     if options.weights == "int8":
-        reference_bleu = _checkpoint_bleu(checkpoint, evidence)
-        rounded = round_weights(checkpoint.model)
+        round_weights(checkpoint.model, int8)
     exported = export_graphs(checkpoint.model, alignment=(int(alignment["layer"]), int(alignment["head"])))
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{options.version}."))
     try:
-        _write_files(checkpoint, exported, rounded, work)
+        stored = int8 if options.weights == "int8" else {}
+        _write_files(checkpoint, precision_graphs(exported, options.precisions, stored, int8, inputs), work)
         draft = _manifest(checkpoint, exported, options, alignment, work)
         _write_manifest(draft, work)
-        record = verify(checkpoint, OnnxRunner.open(load_bundle(work), device="cpu"), evidence)
-        if reference_bleu is not None:
-            record = record.model_copy(update={"reference_bleu": reference_bleu})
-        _write_manifest(_with_record(draft, record), work)
+        records = _verify(work, checkpoint, evidence, original, options.max_bleu_loss)
+        _write_manifest(_with_records(draft, records), work)
         work.chmod(0o755)
         work.rename(target)
     finally:
@@ -91,43 +99,61 @@ def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOption
     return target
 
 
-def verify_bundle(directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence) -> Verification:
-    """Repeats the verification of a bundle against its checkpoint; writes nothing.
+def verify_bundle(
+    directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence, max_bleu_loss: float = MAX_BLEU_LOSS
+) -> dict[str, Verification]:
+    """Repeats the verification of a bundle against its checkpoint, whose model is rounded as the bundle's.
+
+    Returns:
+        The records by precision.
 
     Raises:
         StartupError: The bundle is damaged.
         VerificationError: The export does not do what the model does.
     """
+    sizes = load_bundle(directory).manifest.architecture.sizes
+    original = translate_evidence(checkpoint, evidence)
+    if sizes.get("weights") == "int8":
+        round_weights(checkpoint.model, int8_weights(checkpoint.model))
+    return _verify(directory, checkpoint, evidence, original, max_bleu_loss)
+
+
+def _verify(
+    directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence, original: Translations, max_bleu_loss: float
+) -> dict[str, Verification]:
+    """Verifies every precision; the original translations are those of the checkpoint before rounding."""
     bundle = load_bundle(directory)
-    if bundle.manifest.architecture.sizes.get("weights") == "int8":
-        round_weights(checkpoint.model)
-    return verify(checkpoint, OnnxRunner.open(bundle, device="cpu"), evidence)
+    rounded = bundle.manifest.architecture.sizes.get("weights") == "int8"
+    records: dict[str, Verification] = {}
+    for name in bundle.manifest.precisions:
+        precision = cast("PrecisionName", name)
+        exact = precision == "fp32"
+        expected = translate_evidence(checkpoint, evidence) if exact and rounded else original
+        runner = OnnxRunner.open(bundle, precision=precision, device="cpu")
+        record = verify(checkpoint, runner, evidence, expected, max_bleu_loss=None if exact else max_bleu_loss)
+        records[precision] = record.model_copy(update={"reference_bleu": original.bleu})
+    return records
 
 
-def _alignment(checkpoint: LoadedCheckpoint, evidence: Evidence) -> dict[str, float]:
+def _teacher_pairs(checkpoint: LoadedCheckpoint, evidence: Evidence) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of real sources, and of their references or else the model's own translations."""
+    sources = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources[:_TEACHER_PAIRS])
+    if evidence.references:
+        targets = load_tokenizer(checkpoint.target_tokenizer_bytes).encode(evidence.references[:_TEACHER_PAIRS])
+    else:
+        targets = translate_in_torch(checkpoint, sources, 1, evidence.max_length)
+    return sources, targets
+
+
+def _alignment(checkpoint: LoadedCheckpoint, sources: list[list[int]], targets: list[list[int]]) -> dict[str, float]:
     model = checkpoint.model
     if isinstance(model, Rnn) or not checkpoint.vocabulary.shared:  # one head, or no copied tokens to judge by
         return {"layer": -1, "head": 0}
-    sources = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources[:_ALIGNMENT_PAIRS])
-    if evidence.references:
-        targets = load_tokenizer(checkpoint.target_tokenizer_bytes).encode(evidence.references[:_ALIGNMENT_PAIRS])
-    else:
-        targets = translate_in_torch(checkpoint, sources, 1, evidence.max_length)
     layer, head, accuracy = best_alignment_head(model, sources, targets)
     return {"layer": layer, "head": head, "copy_accuracy": round(accuracy, 4)}
 
 
-def _checkpoint_bleu(checkpoint: LoadedCheckpoint, evidence: Evidence) -> float | None:
-    if not evidence.references:
-        return None
-    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
-    return bleu(checkpoint, translate_in_torch(checkpoint, ids, BEAM, evidence.max_length), evidence.references)[0]
-
-
-def _write_files(checkpoint: LoadedCheckpoint, exported: ExportedModel, rounded: RoundedWeights, work: Path) -> None:
-    graphs = {"encoder.onnx": exported.encoder.model, "decoder.onnx": exported.decoder.model}
-    for graph in graphs.values():
-        store_int8(graph, rounded)
+def _write_files(checkpoint: LoadedCheckpoint, graphs: dict[str, ir.Model], work: Path) -> None:
     store_shared(list(graphs.values()), work)
     for file, graph in graphs.items():
         ir.save(graph, work / file)
@@ -162,10 +188,6 @@ def _manifest(
         "weights": options.weights,
         "parameters": _parameters(checkpoint.model),
     }
-    nothing_yet = Verification(
-        created="", versions={}, shapes_checked=0, max_abs_log_prob_difference=0, sentences=0,
-        greedy_equal_ratio=0, beam_equal_ratio=0, beam_size=BEAM,
-    )  # fmt: skip
     return Manifest(
         format_version=FORMAT_VERSION,
         name=options.name,
@@ -185,16 +207,7 @@ def _manifest(
         reverse_source=config.data.reverse_source,
         tokenizer=_tokenizer(checkpoint),
         defaults=DecodingDefaults(),
-        precisions={
-            "fp32": Precision(
-                devices=("cpu", "cuda"),
-                encoder=Graph(file="encoder.onnx", inputs=exported.encoder.inputs, outputs=exported.encoder.outputs),
-                decoder=Graph(file="decoder.onnx", inputs=exported.decoder.inputs, outputs=exported.decoder.outputs),
-                memory=exported.memory,
-                state=exported.state,
-                verification=nothing_yet,
-            )
-        },
+        precisions={name: declared(exported, name) for name in options.precisions},
         files={path.name: sha256(path) for path in sorted(work.iterdir())},
     )
 
@@ -203,9 +216,12 @@ def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _with_record(manifest: Manifest, record: Verification) -> Manifest:
-    precision = manifest.precisions["fp32"].model_copy(update={"verification": record})
-    return manifest.model_copy(update={"precisions": {"fp32": precision}})
+def _with_records(manifest: Manifest, records: dict[str, Verification]) -> Manifest:
+    precisions = {
+        name: precision.model_copy(update={"verification": records[name]})
+        for name, precision in manifest.precisions.items()
+    }
+    return manifest.model_copy(update={"precisions": precisions})
 
 
 def _write_manifest(manifest: Manifest, directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from export.bundle import BundleOptions, verify_bundle, write_bundle
 from export.errors import ExportError, VerificationError
-from export.verify import Evidence
+from export.precisions import PRECISIONS, PrecisionName
+from export.verify import MAX_BLEU_LOSS, Evidence
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import Verification
 from serving.errors import StartupError
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not asked.verify and not asked.name:
         parser.error("--name is required: the bundle is written to OUT_DIR/NAME/VERSION")
     try:
-        record = _verify(asked) if asked.verify else _export(asked)
+        records = _verify(asked) if asked.verify else _export(asked)
     except VerificationError as error:
         print("dragoman-export: verification failed, no bundle was written:", file=sys.stderr)
         for reason in error.reasons:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ExportError, StartupError, TrainingError, OSError) as error:
         print(f"dragoman-export: {error}", file=sys.stderr)
         return 1
-    print(record.model_dump_json(indent=1))
+    print(json.dumps({name: record.model_dump() for name, record in records.items()}, indent=1))
     return 0
 
 
@@ -62,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
         default="fp32",
         help="storage of the matrices; int8 rounds them per output channel and is multiplied out at load",
     )
+    parser.add_argument(
+        "--precisions",
+        type=_precisions,
+        default=PRECISIONS,
+        metavar="LIST",
+        help=f"what the bundle can be served in, of {','.join(PRECISIONS)} (default: all); int8 runs on CPUs only",
+    )
     parser.add_argument("--max-source-tokens", type=int, default=128, help="default: 128")
     parser.add_argument("--max-target-tokens", type=int, default=256, help="default: 256")
     parser.add_argument(
@@ -71,30 +80,47 @@ def _parser() -> argparse.ArgumentParser:
         "(default: the validation set that the checkpoint was trained with)",
     )
     parser.add_argument("--references", type=Path, help="translations of --sentences, for BLEU")
+    parser.add_argument(
+        "--max-bleu-loss",
+        type=float,
+        default=MAX_BLEU_LOSS,
+        metavar="POINTS",
+        help=f"BLEU that int8 may lose against PyTorch (default: {MAX_BLEU_LOSS}); inf accepts any int8",
+    )
     parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
     return parser
 
 
-def _export(asked: argparse.Namespace) -> Verification:
+def _precisions(text: str) -> tuple[PrecisionName, ...]:
+    asked = text.split(",")
+    if unknown := [name for name in asked if name not in PRECISIONS]:
+        raise argparse.ArgumentTypeError(f"there is no precision {unknown[0]!r}: use any of {', '.join(PRECISIONS)}")
+    return tuple(name for name in PRECISIONS if name in asked)
+
+
+def _export(asked: argparse.Namespace) -> dict[str, Verification]:
     checkpoint = checkpoints.load(asked.first)
     options = BundleOptions(
         name=asked.name,
         version=asked.version,
         weights=asked.weights,
+        precisions=asked.precisions,
         max_source_tokens=asked.max_source_tokens,
         max_target_tokens=asked.max_target_tokens,
+        max_bleu_loss=asked.max_bleu_loss,
     )
     evidence = _evidence(asked, checkpoint, options.max_source_tokens, options.max_target_tokens)
     target = write_bundle(checkpoint, asked.second, options, evidence)
     print(f"dragoman-export: wrote {target}", file=sys.stderr)
-    return load_bundle(target).manifest.precisions["fp32"].verification
+    precisions = load_bundle(target).manifest.precisions
+    return {name: precision.verification for name, precision in precisions.items()}
 
 
-def _verify(asked: argparse.Namespace) -> Verification:
+def _verify(asked: argparse.Namespace) -> dict[str, Verification]:
     limits = load_bundle(asked.first).manifest.limits
     checkpoint = checkpoints.load(asked.second)
     evidence = _evidence(asked, checkpoint, limits.max_source_tokens, limits.max_target_tokens)
-    return verify_bundle(asked.first, checkpoint, evidence)
+    return verify_bundle(asked.first, checkpoint, evidence, asked.max_bleu_loss)
 
 
 def _evidence(

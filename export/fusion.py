@@ -8,6 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from export.parameters import take_over
 from export.products import Product, find_products, joined, split
 
 
@@ -36,8 +37,7 @@ def _fuse(graph: ir.Graph, products: list[Product]) -> None:
     parts = [part for product in products for part in _parts(product)]
     taken_apart = split(graph, first, nodes[-1].outputs[0], [size for _, size in parts])
     for (old, _), new in zip(parts, taken_apart, strict=True):
-        new.name, new.shape, new.type = old.name, old.shape, old.type
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        take_over(old, new)
 
 
 def _parts(product: Product) -> list[tuple[ir.Value, int]]:

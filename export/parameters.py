@@ -61,6 +61,12 @@ def constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     return graph.initializers[name]
 
 
+def take_over(old: ir.Value, new: ir.Value) -> None:
+    """Lets a value stand wherever another stood, under its name."""
+    new.name, new.shape, new.type = old.name, old.shape, old.type
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+
+
 def digest(array: NDArray[Any]) -> str:
     """Hash of an array's shape, type and content."""
     array = np.ascontiguousarray(array)

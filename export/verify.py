@@ -30,6 +30,8 @@ from training.data.tokenizer import load_tokenizer
 
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
 MIN_EQUAL_RATIO = 0.999
+MAX_BLEU_LOSS = 0.3  # of a precision that rounds
+MIN_AGREEMENT = 70.0  # BLEU of its translations against PyTorch's, where there are no human ones
 BEAM = 4
 
 
@@ -48,36 +50,59 @@ class Evidence:
     max_length: int
 
 
-def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence) -> Verification:
+@dataclass(frozen=True)
+class Translations:
+    """What PyTorch makes of the evidence.
+
+    Attributes:
+        tokens: Token ids of the best hypotheses, without special ids, by the size of the beam.
+        bleu: Of the larger beam, if there are references.
+    """
+
+    tokens: dict[int, list[list[int]]]
+    bleu: float | None
+
+
+def translate_evidence(checkpoint: LoadedCheckpoint, evidence: Evidence) -> Translations:
+    """Translates the evidence in PyTorch, greedily and by beam search."""
+    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
+    tokens = {beam: translate_in_torch(checkpoint, ids, beam, evidence.max_length) for beam in (1, BEAM)}
+    score = bleu(checkpoint, tokens[BEAM], evidence.references)[0] if evidence.references else None
+    return Translations(tokens, score)
+
+
+def verify(
+    checkpoint: LoadedCheckpoint,
+    runner: OnnxRunner,
+    evidence: Evidence,
+    expected: Translations,
+    *,
+    max_bleu_loss: float | None = None,
+) -> Verification:
     """Compares an export with the model it was made of.
 
     Args:
         checkpoint: With the very weights the graphs hold.
         runner: The export, loaded.
         evidence: Real sentences.
+        expected: What PyTorch makes of them.
+        max_bleu_loss: None for a precision that computes what PyTorch does; else what rounding may cost, and without
+            references the translations must agree with PyTorch's, unless the loss may be infinite.
 
     Returns:
-        What was measured; ``reference_bleu`` is the checkpoint's, beam search in PyTorch.
+        What was measured; ``reference_bleu`` is PyTorch's.
 
     Raises:
         VerificationError: A figure misses its limit; lists every one.
     """
     ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
-    difference = largest_difference(checkpoint.model, runner)
-    equal: dict[int, float] = {}
-    outputs: dict[str, list[list[int]]] = {}
-    for beam in (1, BEAM):
-        outputs["reference"] = translate_in_torch(checkpoint, ids, beam, evidence.max_length)
-        outputs["export"] = translate_in_engine(runner, ids, beam, evidence.max_length)
-        pairs = zip(outputs["reference"], outputs["export"], strict=True)
-        equal[beam] = float(np.mean([a == b for a, b in pairs]))
-    scores: dict[str, float] = {}
-    signature = None
-    if evidence.references:
-        for name, rows in outputs.items():
-            scores[name], signature = bleu(checkpoint, rows, evidence.references)
-    _require(difference, equal)
-    return Verification(
+    found = {beam: translate_in_engine(runner, ids, beam, evidence.max_length) for beam in expected.tokens}
+    equal = {
+        beam: float(np.mean([a == b for a, b in zip(expected.tokens[beam], found[beam], strict=True)]))
+        for beam in expected.tokens
+    }
+    score, signature = bleu(checkpoint, found[BEAM], evidence.references) if evidence.references else (None, None)
+    record = Verification(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
             "dragoman": version("dragoman"),
@@ -85,15 +110,22 @@ def verify(checkpoint: LoadedCheckpoint, runner: OnnxRunner, evidence: Evidence)
             "onnxruntime": ONNX_RUNTIME_VERSION,
         },
         shapes_checked=len(SHAPES),
-        max_abs_log_prob_difference=difference,
+        max_abs_log_prob_difference=largest_difference(checkpoint.model, runner),
         sentences=len(ids),
         greedy_equal_ratio=equal[1],
         beam_equal_ratio=equal[BEAM],
         beam_size=BEAM,
-        reference_bleu=scores.get("reference"),
-        export_bleu=scores.get("export"),
+        reference_bleu=expected.bleu,
+        export_bleu=score,
         bleu_signature=signature,
     )
+    if max_bleu_loss is None:
+        require_equal(record)
+    else:
+        words = load_tokenizer(checkpoint.target_tokenizer_bytes).decode(expected.tokens[BEAM])
+        record = record.model_copy(update={"agreement_bleu": bleu(checkpoint, found[BEAM], words)[0]})
+        require_close(record, max_bleu_loss)
+    return record
 
 
 def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references: Sequence[str]) -> tuple[float, str]:
@@ -103,15 +135,44 @@ def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 
-def _require(difference: float, equal: dict[int, float]) -> None:
-    reasons = []
+def require_equal(record: Verification) -> None:
+    """What an fp32 export must reach.
+
+    Raises:
+        VerificationError: It does not; lists every reason.
+    """
+    difference, reasons = record.max_abs_log_prob_difference, []
     if not difference <= MAX_LOG_PROB_DIFFERENCE:
         reasons.append(f"a log-probability differs by {difference:.1e}, at most {MAX_LOG_PROB_DIFFERENCE:.0e} may")
     reasons += [
         f"beam {beam}: {ratio:.2%} of the sentences have the reference's tokens, at least {MIN_EQUAL_RATIO:.1%} must"
-        for beam, ratio in equal.items()
+        for beam, ratio in ((1, record.greedy_equal_ratio), (record.beam_size, record.beam_equal_ratio))
         if ratio < MIN_EQUAL_RATIO
     ]
+    if reasons:
+        raise VerificationError(reasons)
+
+
+def require_close(record: Verification, max_bleu_loss: float) -> None:
+    """What an int8 export must reach.
+
+    Raises:
+        VerificationError: It does not; lists every reason.
+    """
+    difference, reasons = record.max_abs_log_prob_difference, []
+    if not np.isfinite(difference):
+        reasons.append(f"int8: a log-probability differs by {difference}")
+    if record.reference_bleu is not None and record.export_bleu is not None:
+        if record.reference_bleu - record.export_bleu > max_bleu_loss:
+            reasons.append(
+                f"int8: BLEU is {record.export_bleu:.2f} where PyTorch has {record.reference_bleu:.2f}, at most "
+                f"{max_bleu_loss} may be lost: export without int8, or allow more with --max-bleu-loss"
+            )
+    elif np.isfinite(max_bleu_loss) and (record.agreement_bleu or 0) < MIN_AGREEMENT:
+        reasons.append(
+            f"int8: BLEU against PyTorch's translations is {record.agreement_bleu}, at least {MIN_AGREEMENT} is "
+            "needed: give references, export without int8, or set --max-bleu-loss inf"
+        )
     if reasons:
         raise VerificationError(reasons)
 

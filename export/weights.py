@@ -1,12 +1,11 @@
 """How weights lie on disk: once for both graphs, in fp32 or as int8 with one scale for each output channel.
 
-int8 here is storage only. ``round_weights`` puts the PyTorch weights on the int8 grid first, so that the graphs, which
-multiply the integers by their scales once at load, hold exactly the weights the verified model has.
+In an fp32 graph int8 is storage only. ``round_weights`` puts the PyTorch weights on the int8 grid first, so that the
+graph, which multiplies the integers by their scales at load, holds exactly the weights the verified model has.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from export.parameters import constant, digest, take_over
 
 WEIGHTS_FILE = "weights.bin"
 _SMALLEST = 1024  # bytes; smaller constants stay in the graph
@@ -36,57 +37,62 @@ class Int8Weight:
     scales: NDArray[np.float32]
 
 
-RoundedWeights = dict[str, Int8Weight]
+Int8Weights = dict[str, Int8Weight]
+
+
+def int8_weights(model: nn.Module) -> Int8Weights:
+    """Every matrix of a model by its first name, in int8 per output channel: scale = max |w| / 127 over its inputs."""
+    found: Int8Weights = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:
+            weight = parameter.detach().numpy()
+            scales = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / np.float32(127)
+            found[name] = Int8Weight(np.clip(np.rint(weight / scales), -127, 127).astype(np.int8), scales)
+    return found
 
 
 @torch.no_grad()
-def round_weights(model: nn.Module) -> RoundedWeights:
-    """Rounds every matrix of a model to int8 per output channel, in place: scale = max |w| / 127 over its inputs.
+def round_weights(model: nn.Module, weights: Int8Weights) -> None:
+    """Puts the matrices of a model on their int8 grid, in place."""
+    for name, weight in weights.items():
+        model.get_parameter(name).copy_(torch.from_numpy(weight.values.astype(np.float32) * weight.scales))
 
-    Returns:
-        The matrices by the digest of their rounded content, as it is and transposed.
+
+def store_int8(model: ir.Model, weights: Int8Weights) -> None:
+    """Replaces matrices by their integers and scales, and the product of the two.
+
+    Rows that are looked up are multiplied after that, so that a table stays int8 in memory.
+
+    Args:
+        model: With named parameters.
+        weights: By the names of their parameters.
     """
-    rounded: RoundedWeights = {}
-    for parameter in model.parameters():
-        if parameter.ndim != 2:
-            continue
-        weight = parameter.numpy()
-        scales = np.maximum(np.abs(weight).max(axis=1, keepdims=True), 1e-12).astype(np.float32) / np.float32(127)
-        values = np.clip(np.rint(weight / scales), -127, 127).astype(np.int8)
-        exact = values.astype(np.float32) * scales
-        parameter.copy_(torch.from_numpy(exact))
-        rounded[_digest(exact)] = Int8Weight(values, scales)
-        rounded[_digest(exact.T)] = Int8Weight(values.T, scales.T)
-    return rounded
-
-
-def store_int8(model: ir.Model, rounded: RoundedWeights) -> None:
-    """Replaces initializers that hold rounded matrices by their integers, scales, and the product of the two."""
     graph = model.graph
-    for initializer in list(graph.initializers.values()):
-        tensor = initializer.const_value
-        if tensor is None or tensor.dtype != ir.DataType.FLOAT or len(tensor.shape) != 2:
-            continue
-        found = rounded.get(_digest(tensor.numpy()))
-        if found is None:
-            continue
-        values, scales = (
-            _constant(graph, f"{initializer.name}.{kind}", array)
-            for kind, array in (("int8", found.values), ("scales", found.scales))
-        )
-        cast = ir.node("Cast", [values], attributes={"to": ir.DataType.FLOAT})
-        product = ir.node("Mul", [cast.outputs[0], scales])
+    for name in sorted(graph.initializers.keys() & weights.keys()):
+        initializer = graph.initializers[name]
+        values, scales = int8_constants(graph, name, weights[name])
         for node, index in list(initializer.uses()):
-            node.replace_input_with(index, product.outputs[0])
-        graph.initializers.pop(str(initializer.name))
-        graph.insert_before(graph[0], [cast, product])
+            if node.op_type == "Gather" and index == 0 and node.attributes.get_int("axis", 0) == 0:
+                rows = [ir.node("Gather", [table, node.inputs[1]]) for table in (values, scales)]
+                graph.insert_before(node, rows)
+                product = _multiplied(graph, node, rows[0].outputs[0], rows[1].outputs[0])
+                take_over(node.outputs[0], product)
+                graph.remove(node, safe=True)
+            else:
+                node.replace_input_with(index, _multiplied(graph, node, values, scales))
+        graph.initializers.pop(name)
 
 
-def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.initializers[name] = value
-    return value
+def int8_constants(graph: ir.Graph, name: str, weight: Int8Weight) -> tuple[ir.Value, ir.Value]:
+    """The initializers NAME.int8 and NAME.scales of a parameter, made if there are none."""
+    return constant(graph, f"{name}.int8", weight.values), constant(graph, f"{name}.scales", weight.scales)
+
+
+def _multiplied(graph: ir.Graph, before: ir.Node, values: ir.Value, scales: ir.Value) -> ir.Value:
+    cast = ir.node("Cast", [values], attributes={"to": ir.DataType.FLOAT})
+    product = ir.node("Mul", [cast.outputs[0], scales])
+    graph.insert_before(before, [cast, product])
+    return product.outputs[0]
 
 
 def store_shared(models: Sequence[ir.Model], directory: Path) -> None:
@@ -104,7 +110,7 @@ def store_shared(models: Sequence[ir.Model], directory: Path) -> None:
                 data = np.ascontiguousarray(tensor.numpy())
                 if data.nbytes < _SMALLEST:
                     continue
-                key = _digest(data)
+                key = digest(data)
                 if key not in places:
                     file.write(b"\0" * (-file.tell() % _ALIGNMENT))
                     places[key] = file.tell(), data.nbytes
@@ -119,8 +125,3 @@ def store_shared(models: Sequence[ir.Model], directory: Path) -> None:
                     name=str(initializer.name),
                     base_dir=directory,
                 )
-
-
-def _digest(array: NDArray[Any]) -> str:
-    array = np.ascontiguousarray(array)
-    return hashlib.sha256(repr((array.shape, array.dtype.str)).encode() + array.tobytes()).hexdigest()

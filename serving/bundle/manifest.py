@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-FORMAT_VERSION = 2
+FORMAT_VERSION: Final = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Dtype = Literal["float32", "float16", "int64", "int32", "bool"]
@@ -77,7 +77,10 @@ class Graph(_Strict):
 
 
 class Verification(_Strict):
-    """What `dragoman-export` measured of this precision against the PyTorch model."""
+    """What `dragoman-export` measured of this precision against the PyTorch model.
+
+    ``agreement_bleu``, of precisions that round, is BLEU of beam search against PyTorch's translations as references.
+    """
 
     created: str
     versions: dict[str, str]
@@ -90,6 +93,7 @@ class Verification(_Strict):
     reference_bleu: float | None = None
     export_bleu: float | None = None
     bleu_signature: str | None = None
+    agreement_bleu: float | None = None
 
 
 class Precision(_Strict):
