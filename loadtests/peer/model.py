@@ -85,10 +85,10 @@ class PeerModel:
         return [
             Translated(
                 tuple(
-                    Hypothesis(self._text(tokens), score, len(tokens) + 1)
+                    Hypothesis(self._text(tokens), score, len(tokens))
                     for tokens, score in zip(result.hypotheses, result.scores, strict=True)
                 ),
-                source_tokens=len(ids),
+                source_tokens=len(ids) - 1,
             )
             for ids, result in zip(encoded, results, strict=True)
         ]
