@@ -73,7 +73,7 @@ class TrainerConfig(_Section):
     """What is passed on to the Lightning Trainer, and what the callbacks do."""
 
     max_steps: int = Field(default=100_000, ge=1)
-    max_time: str | None = None
+    max_time: str | None = Field(default=None, pattern=r"^\d\d:\d\d:\d\d:\d\d$")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: str = "auto"
     devices: int = Field(default=1, ge=1)
@@ -101,6 +101,7 @@ class TrainingConfig(_Section):
     data: DataConfig
     tokenizer: TokenizerSettings = TokenizerSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    init_from: Path | None = None
     model: Annotated[ModelSettings, Field(discriminator="family")]
     batch: BatchSettings = BatchSettings()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -168,8 +168,8 @@ class TranslationTask(lightning.LightningModule):
         loss = self._losses(batch)[1] / batch.normaliser
         self.log("valid/loss", loss, batch_size=int(batch.mask.sum()), sync_dist=True)
 
-    def on_validation_epoch_end(self) -> None:
-        """Translate the dev set greedily, log BLEU and chrF, and go back to the live weights."""
+    def translation_scores(self) -> dict[str, float]:
+        """Translate the dev set greedily: BLEU and chrF."""
         ids = greedy_ids(
             self.model,
             self.valid.sources,
@@ -177,10 +177,15 @@ class TranslationTask(lightning.LightningModule):
             reverse=self.config.data.reverse_source,
         )
         result = score(self.corpus.target.decode(ids), self.valid.references)
-        scores = {"bleu": result.bleu, "chrf": result.chrf, "loss": float(self.trainer.callback_metrics["valid/loss"])}
+        return {"bleu": result.bleu, "chrf": result.chrf}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log scores of translations, and go back to the live weights."""
+        translations = self.translation_scores()
+        scores = {**translations, "loss": float(self.trainer.callback_metrics["valid/loss"])}
         # What is best, and when to stop, must be the same for all processes, whatever their rounding.
         self.scores = self.trainer.strategy.broadcast(scores)
-        self.log_dict({"valid/bleu": result.bleu, "valid/chrf": result.chrf}, rank_zero_only=True)
+        self.log_dict({f"valid/{name}": value for name, value in translations.items()}, rank_zero_only=True)
         # Back to the live weights here: callbacks save checkpoints before this module's `on_validation_end`.
         self.average.swap()
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.callbacks import AverageWeights, BestAndLast, StepTimer
-from training.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint, unpack_bytes, vocabulary_of
+from training.checkpoint import KEY, AtomicCheckpointIO, load, read_checkpoint, unpack_bytes, vocabulary_of
 from training.config import TrainingConfig
 from training.data.batches import Batch, BatchStream, Resegmentation, Share, make_batch
 from training.data.cleaning import clean_text
@@ -25,12 +27,14 @@ from training.data.parallel_text import Pair
 from training.data.sampler import TokenBatchSampler
 from training.data.subwords import Subwords
 from training.embeddings import initialise_embeddings
-from training.errors import CheckpointError, DataError
+from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.flops import FlopModel
 from training.lightning_module import TranslationTask, ValidationSet
 from training.models.build import build_model
-from training.models.contract import Vocabulary
+from training.models.contract import TranslationModel, Vocabulary
+from training.models.masked_lm import MaskedLm
 from training.parallel import strategy_of
+from training.pretraining import MaskedLanguageTask, inherited_tokenizer, start_from
 from training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -186,6 +190,41 @@ def make_trainer(config: TrainingConfig, keeper: BestAndLast, flops: FlopModel |
     )
 
 
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Turn what Lightning and PyTorch say of a configuration or a GPU that cannot work into one sentence."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"Lightning refuses trainer's settings: {' '.join(str(error).split())}") from error
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "The memory of the GPU is full; lower batch.tokens and raise trainer.accumulate, or set trainer.recompute."
+        ) from error
+
+
+def prepare(config: TrainingConfig) -> tuple[PreparedCorpus, TranslationModel[Any]]:
+    """Prepare the corpus and build the model: fresh, or starting from weights or vectors trained elsewhere.
+
+    Raises:
+        TrainingError: If the data cannot be used, or what the model shall start from does not fit it.
+    """
+    wanted = config.corpus()
+    start = load(config.init_from) if config.init_from is not None else None
+    if start is not None:
+        wanted = replace(wanted, tokenizer=inherited_tokenizer(wanted.tokenizer, start, config.run_dir))
+    corpus = prepare_corpus(wanted, config.cache_dir or config.run_dir / "cache")
+    torch.manual_seed(config.seed)
+    model = build_model(config.model, vocabulary_of(corpus.source, corpus.target))
+    if start is not None:
+        start_from(model, start)
+    if config.embeddings.source or config.embeddings.target:
+        tokenizers = {"source": corpus.source, "target": corpus.target}
+        counts = {side: corpus.store.counts(side, tokenizer.size) for side, tokenizer in tokenizers.items()}
+        initialise_embeddings(model, tokenizers, counts, config.embeddings)
+    return corpus, model
+
+
 def run(config: TrainingConfig) -> RunResult:
     """Train, from scratch or from `last.ckpt` of the run directory; also writes what it returns to `result.json`.
 
@@ -195,16 +234,10 @@ def run(config: TrainingConfig) -> RunResult:
     config.run_dir.mkdir(parents=True, exist_ok=True)
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
-    corpus = prepare_corpus(config.corpus(), config.cache_dir or config.run_dir / "cache")
-    vocabulary = vocabulary_of(corpus.source, corpus.target)
-    torch.manual_seed(config.seed)
-    model = build_model(config.model, vocabulary)
-    if config.embeddings.source or config.embeddings.target:
-        tokenizers = {"source": corpus.source, "target": corpus.target}
-        counts = {side: corpus.store.counts(side, tokenizer.size) for side, tokenizer in tokenizers.items()}
-        initialise_embeddings(model, tokenizers, counts, config.embeddings)
+    corpus, model = prepare(config)
     flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
-    task = TranslationTask(config, model, corpus, read_validation(config, corpus, vocabulary))
+    kind = MaskedLanguageTask if isinstance(model, MaskedLm) else TranslationTask
+    task = kind(config, model, corpus, read_validation(config, corpus, model.vocabulary))
     logger.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"
     if last.is_file():
@@ -218,12 +251,13 @@ def run(config: TrainingConfig) -> RunResult:
         keep=config.trainer.keep_checkpoints,
         patience=settings.patience,
     )
-    trainer = make_trainer(config, keeper, flops)
-    # The CPU's flash kernel is several times slower than plain products at sentence length.
-    kernels = [SDPBackend.MATH] if trainer.strategy.root_device.type == "cpu" else ALL_KERNELS
-    with sdpa_kernel(kernels):
-        checkpoint = last if last.is_file() else None
-        trainer.fit(task, datamodule=Batches(config, task), ckpt_path=checkpoint, weights_only=True)
+    with _plain_errors():
+        trainer = make_trainer(config, keeper, flops)
+        # The CPU's flash kernel is several times slower than plain products at sentence length.
+        kernels = [SDPBackend.MATH] if trainer.strategy.root_device.type == "cpu" else ALL_KERNELS
+        with sdpa_kernel(kernels):
+            checkpoint = last if last.is_file() else None
+            trainer.fit(task, datamodule=Batches(config, task), ckpt_path=checkpoint, weights_only=True)
     result = RunResult(settings.metric, keeper.best, keeper.best_step, trainer.global_step)
     if trainer.is_global_zero:
         (config.run_dir / "result.json").write_text(json.dumps(asdict(result)) + "\n", encoding="utf-8")

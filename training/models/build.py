@@ -6,10 +6,11 @@ from typing import Any
 
 from training.models.contract import TranslationModel, Vocabulary
 from training.models.decoder_only import DecoderOnly, DecoderOnlySettings
+from training.models.masked_lm import MaskedLm, MaskedLmSettings
 from training.models.rnn import Rnn, RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
-ModelSettings = TransformerSettings | RnnSettings | DecoderOnlySettings
+ModelSettings = TransformerSettings | RnnSettings | DecoderOnlySettings | MaskedLmSettings
 
 
 def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationModel[Any]:
@@ -22,4 +23,6 @@ def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationM
         return Transformer(settings, vocabulary)
     if isinstance(settings, DecoderOnlySettings):
         return DecoderOnly(settings, vocabulary)
+    if isinstance(settings, MaskedLmSettings):
+        return MaskedLm(settings, vocabulary)
     return Rnn(settings, vocabulary)

@@ -6,7 +6,7 @@ counterpart, and today's variants one too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Self, cast
@@ -15,12 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from training.models.contract import TranslationModel, Vocabulary
-from training.models.dropout import TimeSharedDropout
+from training.models.encoder import SourceEncoder
 from training.models.masks import length_mask
 from training.models.transformer_layers import (
-    AttendSelf,
     DecoderLayer,
-    EncoderLayer,
     MultiHeadAttention,
     StackSettings,
     build_norm,
@@ -93,7 +91,7 @@ class TransformerState:
         )
 
 
-class Transformer(TranslationModel[TransformerState]):
+class Transformer(SourceEncoder, TranslationModel[TransformerState]):
     """Encoder-decoder Transformer."""
 
     def __init__(self, settings: TransformerSettings, vocabulary: Vocabulary) -> None:
@@ -104,51 +102,20 @@ class Transformer(TranslationModel[TransformerState]):
         """
         super().__init__()
         self.settings, self.vocabulary = settings, vocabulary
-        self.source_embedding, self.target_embedding, self.vocab_projection = build_embeddings(
+        source_embedding, self.target_embedding, self.vocab_projection = build_embeddings(
             settings.tie, vocabulary, settings.dim, output_bias=settings.output_bias
         )
-        self.source_positions, self.target_positions = (build_positions(settings) for _ in range(2))
-        self.encoder_layers = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.encoder_layers))
+        self.build_encoder(settings, source_embedding, settings.encoder_layers)
+        self.target_positions = build_positions(settings)
+        self.target_embedding_norm = build_norm(settings) if settings.embedding_norm else nn.Identity()
         self.decoder_layers = nn.ModuleList(
             DecoderLayer(settings, settings.decoder_kv_heads) for _ in range(settings.decoder_layers)
         )
-        final, embedded = (
-            [build_norm(settings) if wanted else nn.Identity() for _ in range(2)]
-            for wanted in (settings.norm == "pre", settings.embedding_norm)
-        )
-        self.encoder_norm, self.decoder_norm = final
-        self.source_embedding_norm, self.target_embedding_norm = embedded
-        self.dropout = TimeSharedDropout(settings.dropout)
-        self.embedding_scale = settings.dim**0.5 if settings.scale_embedding else 1.0
-        for layer in (*self.encoder_layers, *self.decoder_layers):
-            initialise(layer)
+        self.decoder_norm = build_norm(settings) if settings.norm == "pre" else nn.Identity()
+        initialise(self.decoder_layers)
 
     def _decoder_layers(self) -> list[DecoderLayer]:
         return cast("list[DecoderLayer]", list(self.decoder_layers))
-
-    def _attention_dropout(self) -> float:
-        return self.settings.attention_dropout if self.training else 0.0
-
-    def encode_states(self, source: Tensor, lengths: Tensor, attend: AttendSelf | None = None) -> Tensor:
-        """Run the encoder.
-
-        Args:
-            source: Shape (row, src), int64.
-            lengths: Shape (row,), int64; tokens from there on are padding and are not attended to.
-            attend: Self-attention over the real tokens, for callers that bring their own.
-
-        Returns:
-            Shape (row, src, dim).
-        """
-        positions = torch.arange(source.shape[1], device=source.device)[None, :]
-        x = self.source_positions.add(self.source_embedding(source) * self.embedding_scale, positions)
-        x = self.dropout(self.source_embedding_norm(x))
-        rotate = self.source_positions.rotation(positions)
-        mask = length_mask(lengths, source.shape[1])[:, None, None, :]
-        dropout = self._attention_dropout()
-        for layer in cast("Iterable[EncoderLayer]", self.encoder_layers):
-            x = layer(x, rotate, attend or partial(layer.self_attention.attend, attn_mask=mask, dropout_p=dropout))
-        return self.encoder_norm(x)  # type: ignore[no-any-return]
 
     def embed_target(self, tokens: Tensor, positions: Tensor) -> Tensor:
         """Embed decoder inputs.
@@ -186,7 +153,7 @@ class Transformer(TranslationModel[TransformerState]):
     ) -> Tensor:
         states = self.encode_states(source, lengths)
         mask = length_mask(lengths, source.shape[1])[:, None, None, :]
-        dropout = self._attention_dropout()
+        dropout = self.attention_dropout if self.training else 0.0
         positions = torch.arange(target.shape[1], device=target.device)[None, :]
         x, rotate = self.embed_target(target, positions), self.target_positions.rotation(positions)
 
