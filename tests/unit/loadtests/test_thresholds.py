@@ -52,7 +52,7 @@ def test_what_is_infinite_is_null_in_json_and_said_on_the_page(tmp_path: Path) -
     write_page(tmp_path / "report.html", title="t", command="c", figures=broken, pictures=[])
     page = (tmp_path / "report.html").read_text()
     assert "p99 is &lt;large&gt;" in page
-    assert "<td>1.235</td><td>&infin;</td>" in page
+    assert "<td>1.2346</td><td>&infin;</td>" in page
 
 
 def test_sentences_are_those_of_the_file_and_else_bundled_ones_of_mixed_length(tmp_path: Path) -> None:
