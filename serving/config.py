@@ -48,7 +48,9 @@ class ServerConfig(BaseModel):
     default_model: str = Field(
         default="", description="model of requests that name none; needed only with several models"
     )
-    precision: Literal["fp32", "fp16", "int8"] = Field(default="fp32", description="which graphs of each bundle to run")
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        default="auto", description="which graphs of each bundle to run; auto takes its fastest for the device"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes cuda where it really works")
     threads: int = Field(
         default=0, ge=0, description="threads of the model's operators; 0 is one for each physical core"

@@ -90,7 +90,7 @@ def served(
 
     return ServedModel(
         manifest=manifest,
-        precision=config.precision,
+        precision=runner.precision_name,
         device=runner.device,
         limits=limits,
         max_contents=config.max_contents,

@@ -88,7 +88,7 @@ def _report(failures: dict[int, str], lines: int, seconds: float) -> None:
 
 def _settings(arguments: argparse.Namespace) -> WorkerSettings:
     bundle = load_bundle(_bundle(arguments.models.resolve(), arguments.model, arguments.model_version))
-    if arguments.precision not in bundle.manifest.precisions:
+    if arguments.precision not in {"auto", *bundle.manifest.precisions}:
         has = ", ".join(bundle.manifest.precisions)
         raise StartupError(f"{bundle.directory} has no precision {arguments.precision!r}; it has {has}")
     options = TranslationOptions(
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes, over all machines")
     parser.add_argument("--threads", type=_count, default=1, metavar="N", help="and cores of each worker")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="cuda: one GPU a worker")
-    parser.add_argument("--precision", default="fp32", metavar="NAME", help="which graphs of the bundle to run")
+    parser.add_argument("--precision", default="auto", metavar="NAME", help="which graphs of the bundle to run")
     parser.add_argument(
         "--lines-per-block", type=_count, default=1000, metavar="N", help="lines that are lost, at most, with a worker"
     )

@@ -22,6 +22,7 @@ from serving.runtime.step_binding import StepBinding
 
 log = logging.getLogger(__name__)
 
+_FASTEST = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}  # precisions by device, fastest first
 _SMALLEST_BUCKET = 8  # positions
 _FIRST_SLOTS = 8  # with memory; doubles
 
@@ -35,20 +36,20 @@ def bucket(size: int) -> int:
 class OnnxRunner:
     """A bundle's graphs of one precision, loaded on one device."""
 
-    def __init__(self, manifest: Manifest, precision: Precision, encoder: ort.InferenceSession,
+    def __init__(self, manifest: Manifest, precision: str, encoder: ort.InferenceSession,
                  decoder: ort.InferenceSession, device: str) -> None:  # fmt: skip
-        self.manifest, self.precision = manifest, precision
+        self.manifest, self.precision_name, self.precision = manifest, precision, manifest.precisions[precision]
         self.encoder, self.decoder = encoder, decoder
         self._device = device
         self._grids: WeakSet[OnnxGrid] = WeakSet()
 
     @classmethod
-    def open(cls, bundle: Bundle, *, precision: str = "fp32", device: str = "auto", threads: int = 0) -> OnnxRunner:
+    def open(cls, bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> OnnxRunner:
         """Loads a bundle.
 
         Args:
             bundle: What :func:`serving.bundle.bundle.load_bundle` returned.
-            precision: One of the manifest's.
+            precision: One of the manifest's, or ``auto``: the fastest one it has for the device.
             device: ``cpu``, ``cuda`` (an error where absent) or ``auto`` (CUDA where it works, else CPU, logged).
             threads: Threads of one operator on the CPU; 0 takes one for each core.
 
@@ -57,7 +58,7 @@ class OnnxRunner:
                 or is not what the manifest declares.
         """
         manifest = bundle.manifest
-        if precision not in manifest.precisions:
+        if precision not in {"auto", *manifest.precisions}:
             raise StartupError(
                 f"precision is {precision!r}, bundle {manifest.name}/{manifest.version} has "
                 f"{', '.join(manifest.precisions)}: name one of these"
@@ -69,6 +70,9 @@ class OnnxRunner:
                 except StartupError as error:
                     log.warning("no CUDA, running on the CPU", extra={"cause": str(error)})
             device = "cpu"
+        if precision == "auto":
+            fastest = _FASTEST.get(device, ())
+            precision = next((name for name in fastest if name in manifest.precisions), next(iter(manifest.precisions)))
         chosen = manifest.precisions[precision]
         if device in PROVIDERS and device not in chosen.devices:
             raise StartupError(f"precision {precision} runs on {', '.join(chosen.devices)}, not on {device}")
@@ -77,7 +81,7 @@ class OnnxRunner:
             for graph in (chosen.encoder, chosen.decoder)
         )
         _check_declared(chosen, encoder, decoder)
-        return cls(manifest, chosen, encoder, decoder, device)
+        return cls(manifest, precision, encoder, decoder, device)
 
     @property
     def device(self) -> str:

@@ -44,6 +44,11 @@ class Runner(Protocol):
     """A loaded model."""
 
     @property
+    def precision_name(self) -> str:
+        """The numbers it computes with, such as ``int8``."""
+        ...
+
+    @property
     def device(self) -> str:
         """Where it really runs: ``cpu`` or ``cuda``."""
         ...

@@ -87,6 +87,11 @@ class ToyRunner:
         self._grids: weakref.WeakSet[ToyGrid] = weakref.WeakSet()
 
     @property
+    def precision_name(self) -> str:
+        """Of its logits."""
+        return "fp32"
+
+    @property
     def device(self) -> str:
         """Always ``cpu``."""
         return "cpu"

@@ -155,4 +155,4 @@ def open_exported(model: TranslationModel[Any], directory: Path) -> OnnxRunner:
         files=dict.fromkeys(("s", "encoder.onnx", "decoder.onnx"), "0" * 64),
     )
     encoder, decoder = (open_session(directory / file, device="cpu", threads=1) for file in graphs)
-    return OnnxRunner(manifest, precision, encoder, decoder, "cpu")
+    return OnnxRunner(manifest, "fp32", encoder, decoder, "cpu")
