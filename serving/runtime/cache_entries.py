@@ -12,7 +12,7 @@ import numpy as np
 
 from serving.decoding.step import Floats, Ints
 
-HIDDEN = np.finfo(np.float32).min  # added to an attention score; -inf would make NaN of a row without entries
+HIDDEN = float(np.finfo(np.float32).min)  # added to an attention score; -inf would make NaN of a row without entries
 _FIRST_ENTRIES = 16  # doubles
 
 
