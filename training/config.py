@@ -231,12 +231,8 @@ def parse_config(tree: dict[str, Any], places: _Places | None = None) -> Trainin
         raise ConfigError(f"The configuration is wrong: {error}") from error
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read a YAML file, apply overrides in order, expand ${VARIABLES}, and check the result.
-
-    Raises:
-        ConfigError: If the file is missing or is no YAML mapping, or any key or value is wrong.
-    """
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """A YAML file's sections, and its text."""
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.safe_load(text)
@@ -249,6 +245,21 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
         raise ConfigError(f"The configuration {path} is not valid YAML: {reason}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"The configuration {path} must be a mapping of sections.")
+    return tree, text
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a YAML file, apply overrides in order, expand ${VARIABLES}, and check the result.
+
+    A file that `extends` another one beside it has that one's sections where it has none of its own.
+
+    Raises:
+        ConfigError: If a file is missing or is no YAML mapping, or any key or value is wrong.
+    """
+    tree, text = _read(path)
+    base = tree.pop("extends", None)
+    if base is not None:
+        tree = {**_read(path.parent / str(base))[0], **tree}
     for override in overrides:
         apply_override(tree, override)
     return parse_config(tree, _Places(str(path), text))

@@ -108,6 +108,21 @@ def test_mistakes_in_the_file_are_named_with_their_line(config: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_file_extends_another_section_by_section(config: Path) -> None:
+    other = config.with_name("other.yaml")
+    other.write_text("extends: c.yaml\nrun_dir: runs/y\nmodel: {family: rnn, cell: gru}\n", encoding="utf-8")
+    loaded = load_config(other, ["seed=3"])
+    assert (loaded.run_dir, loaded.model, loaded.seed) == (Path("runs/y"), RnnSettings(cell="gru"), 3)
+    assert loaded.data == load_config(config).data
+    other.write_text("extends: none.yaml\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"none.yaml cannot be read"):
+        load_config(other)
+    other.with_name("third.yaml").write_text("extends: other.yaml\n", encoding="utf-8")
+    other.write_text("extends: c.yaml\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"extends: this key is unknown"):
+        load_config(other.with_name("third.yaml"))
+
+
 def test_override_makes_missing_sections() -> None:
     tree = yaml.safe_load(MINIMAL)
     apply_override(tree, "validation.every_steps=7")
