@@ -13,6 +13,7 @@ from training.errors import TrainingError
 
 # Each is a module with `add_arguments(parser)` and `run(options)`, loaded only when it is asked for.
 COMMANDS = {
+    "distil": ("training.distillation", "Train a student on what a teacher translates through the serving engine."),
     "evaluate": ("training.evaluate", "Score a checkpoint or translations on a test set, and show what lies behind."),
     "attention": ("training.attention_maps", "Draw what a model looks at while it translates a sentence."),
     "average": ("training.average", "Average the weights of checkpoints of one run."),
@@ -53,7 +54,8 @@ def _command(name: str, words: Sequence[str]) -> int:
     command = import_module(module)
     parser = argparse.ArgumentParser(prog=f"dragoman-train {name}", description=said)
     command.add_arguments(parser)
-    command.run(parser.parse_args(words))
+    # Overrides may stand before or after options.
+    command.run(parser.parse_intermixed_args(words))
     return 0
 
 
@@ -67,10 +69,10 @@ def _train(words: Sequence[str]) -> int:
     parser.add_argument("config", type=Path, help="YAML configuration file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as trainer.max_steps=1000")
     options = parser.parse_args(words)
+    # Imported late: a wrong configuration is reported at once, without waiting for the training stack.
     from training.config import load_config
 
     config = load_config(options.config, options.overrides)
-    # Imported late: a wrong configuration is reported at once, without waiting for the training stack.
     from training.run import run
 
     run(config)

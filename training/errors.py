@@ -25,3 +25,7 @@ class ModelError(TrainingError):
 
 class DivergedError(TrainingError):
     """The loss is no longer a number."""
+
+
+class TeacherError(TrainingError):
+    """The teacher of a distillation cannot be reached, or does not translate."""

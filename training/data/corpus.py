@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -20,7 +19,7 @@ from typing import Any
 
 from training.data.cleaning import FilterReport, FilterSettings, clean_pairs
 from training.data.corpora import Mixture, read_corpora
-from training.data.directories import complete_directory
+from training.data.directories import alone, complete_directory
 from training.data.hub_dataset import HubDataset
 from training.data.parallel_text import CorpusFiles, Pair
 from training.data.token_store import EncodedPair, TokenStore, open_store, write_store
@@ -179,9 +178,7 @@ def prepare_corpus(settings: CorpusSettings, cache: Path) -> PreparedCorpus:
     Raises:
         DataError: If the corpus cannot be read, or nothing is left of it.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of the processes of a run the first prepares, the others wait
+    with alone(cache):
         text = clean_corpus(settings, cache)
         copies = settings.mixture.copies(text.report.labels)
         place = cache / f"tokens-{token_fingerprint(settings)}"

@@ -1,7 +1,8 @@
-"""Directories that are there whole or not at all."""
+"""Directories that are there whole or not at all, and that one process fills while others wait."""
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,3 +22,12 @@ def complete_directory(place: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold a directory, made if need be: of the processes of a run the first prepares it, the others wait."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -99,6 +99,13 @@ def test_a_file_where_a_directory_should_be(tree: dict[str, Any], capsys: pytest
     assert "run: File exists" in said(capsys)
 
 
+def test_a_device_that_is_not_there(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(tree, "trainer.accelerator=cuda") == 1
+    assert "Lightning refuses trainer's settings: " in said(capsys)
+    assert run_command(tree, "trainer.max_time=1h") == 1
+    assert "trainer.max_time: String should match pattern" in said(capsys)
+
+
 FULL_DISK = """
 import resource, signal, sys
 from training import checkpoint

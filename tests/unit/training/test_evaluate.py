@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from tests.unit.training.tiny_run import tiny_tree
+from tests.unit.training.copying import sentence, train_copier
 from training.checkpoint import load
 from training.cli import main
-from training.config import parse_config
 from training.data.parallel_text import Pair
 from training.data.tokenizer import load_tokenizer
 from training.decode import DecodeOptions
 from training.error_analysis import copy_rate, error_sample, length_buckets
 from training.evaluate import System, evaluate
-from training.run import run
 from training.translation import aligned, translate_texts
 
 PAIRS = [
@@ -83,34 +81,7 @@ def test_buckets_and_rates() -> None:
 
 @pytest.fixture(scope="module")
 def copier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A word-level model of sentences with names it cannot know."""
-    folder = tmp_path_factory.mktemp("copier")
-    draw = random.Random(0)
-    tree = tiny_tree(folder)
-    lines = [sentence(draw) for _ in range(1500)]
-    (folder / "t.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in lines), encoding="utf-8")
-    tree["tokenizer"] = {"kind": "word", "vocab_size": 12, "shared": False}
-    tree["model"] = {"family": "rnn", "embedding_dim": 24, "hidden_dim": 32, "attention_dim": 32, "tie": "target"}
-    tree["model"] |= {"dropout": 0.0}
-    tree["data"]["reverse_source"] = True
-    tree["batch"] = {"tokens": 300}
-    tree["optimizer"] = {"learning_rate": 1e-2, "warmup_steps": 30, "average_decay": 0.9, "label_smoothing": 0.0}
-    tree["validation"] = {"every_steps": 1000, "max_pairs": 20, "max_length": 20}
-    tree["trainer"] |= {"max_steps": 300, "threads": 1, "checkpoint_every_steps": 400, "log_every_steps": 100}
-    with pytest.MonkeyPatch.context():
-        run(parse_config(tree))
-    return folder / "run" / "last.ckpt"
-
-
-KNOWN = {"red": "rouge", "big": "grand", "old": "vieux", "new": "neuf", "sad": "triste", "wet": "humide"}
-
-
-def sentence(draw: random.Random) -> tuple[str, str]:
-    """Known words in any order, and among them names, drawn from very many."""
-    words = [draw.choice([*KNOWN, "?"]) for _ in range(draw.randint(2, 4))]
-    names = ["".join(draw.choice("bdkmprt") + draw.choice("aeiou") for _ in range(4)) for _ in words]
-    source = [name if word == "?" else word for word, name in zip(words, names, strict=True)]
-    return " ".join(source), " ".join(KNOWN.get(word, word) for word in source)
+    return train_copier(tmp_path_factory.mktemp("copier"))
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
