@@ -33,6 +33,7 @@ class _Clock(lightning.Callback):
 
 def step_times(config: TrainingConfig, workload: Workload, directory: Path) -> list[float]:
     """Train on each batch once; returns the time after each step, seconds of `time.perf_counter`."""
+    directory.mkdir()
     run = config.model_copy(update={"run_dir": directory})
     torch.manual_seed(config.seed)
     model = build_model(config.model, vocabulary_of(workload.corpus.source, workload.corpus.target))

@@ -1,10 +1,11 @@
 """Whatever a user gives that cannot work ends the command with one sentence, and no half-written checkpoint."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,49 +107,49 @@ def test_a_device_that_is_not_there(tree: dict[str, Any], capsys: pytest.Capture
     assert "trainer.max_time: String should match pattern" in said(capsys)
 
 
-FULL_DISK = """
-import resource, signal, sys
-from training import checkpoint
-from training.cli import main
-
-# The disk takes no file of more than so many bytes, from the moment the first checkpoint has been written.
-write = checkpoint.AtomicCheckpointIO.save_checkpoint
-def limited(self, *arguments, **options):
-    write(self, *arguments, **options)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
-checkpoint.AtomicCheckpointIO.save_checkpoint = limited
-sys.exit(main(sys.argv[1:]))
-"""
+@contextmanager
+def disk_that_takes(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes, as if the disk were full then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk(tree: dict[str, Any], tmp_path: Path) -> None:
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(config)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert "best.ckpt cannot be written (File too large), there is none yet; make room and start again." in last
-    assert "Traceback" not in done.stderr
-    assert checkpoints(tree) == ["last.ckpt"]
-    assert load(Path(tree["run_dir"]) / "last.ckpt").step == 2
+def test_full_disk(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(tree) == 0
+    tree["trainer"]["max_steps"] = 6
+    last = Path(tree["run_dir"]) / "last.ckpt"
+    before = last.read_bytes()
+    with disk_that_takes(10_000):
+        assert run_command(tree) == 1
+    assert "last.ckpt cannot be written (File too large), the one before is kept; make room" in said(capsys)
+    assert checkpoints(tree) == ["best.ckpt", "last.ckpt"]
+    assert last.read_bytes() == before
+    assert run_command(tree) == 0
+    assert load(last).step == 6
 
 
-def test_full_disk_while_the_corpus_is_prepared(tree: dict[str, Any], tmp_path: Path) -> None:
+def test_full_disk_while_the_corpus_is_prepared(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "t.tsv").write_text("".join(f"word{i} and {i}\tmot{i} et {i}\n" for i in range(2000)), encoding="utf-8")
+    with disk_that_takes(10_000):
+        assert run_command(tree) == 1
+    assert "File too large" in said(capsys)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
+
+
+def test_the_command_is_a_process_of_its_own(tree: dict[str, Any], tmp_path: Path) -> None:
+    two_files(tree, b"one\n", b"un\ndeux\n")
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "training", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY)),
-    )
+    done = subprocess.run([sys.executable, "-m", "training", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "File too large" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
+    assert done.stderr.startswith("dragoman-train: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_results_are_left_for_a_tuner(tree: dict[str, Any]) -> None:
