@@ -27,7 +27,7 @@ def test_there_is_one_for_the_format_version_of_today() -> None:
 def test_it_answers_as_it_did(folder: Path) -> None:
     recorded = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     bundle = load_bundle(folder / "digits" / "1")
-    with translator_of(bundle, open_runner(bundle)) as translator:
+    with translator_of(bundle, open_runner(bundle, "fp32")) as translator:
         for case in recorded:
             options = TranslationOptions(beam_size=case["beam_size"], n_best=case["n_best"], alignments=True)
             result = translator.translate_blocking(TranslationRequest((case["text"],), options))

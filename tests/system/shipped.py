@@ -39,8 +39,8 @@ def tatoeba_test() -> tuple[list[str], list[str]]:
     return [en for en, _ in everyday], [fr for _, fr in everyday]
 
 
-def open_runner(bundle: Bundle) -> OnnxRunner:
-    return OnnxRunner.open(bundle, device="cpu")
+def open_runner(bundle: Bundle, precision: str = "auto") -> OnnxRunner:
+    return OnnxRunner.open(bundle, precision=precision, device="cpu")
 
 
 @contextmanager

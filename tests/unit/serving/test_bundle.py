@@ -13,7 +13,7 @@ import pytest
 from serving.bundle.bundle import load_bundle
 from serving.errors import StartupError
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "format-1" / "digits" / "1"
+GOLDEN = Path(__file__).parents[2] / "golden" / "format-2" / "digits" / "1"
 
 
 @pytest.fixture
