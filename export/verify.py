@@ -183,7 +183,12 @@ def translate_in_torch(
     """The reference's best hypotheses as token ids, without special ids."""
     options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
     reverse = checkpoint.config.data.reverse_source
-    found = decode.translate(checkpoint.model, [list(row) for row in ids], options, reverse_source=reverse)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
+    try:
+        found = decode.translate(checkpoint.model, [list(row) for row in ids], options, reverse_source=reverse)
+    finally:
+        torch.set_num_threads(threads)
     return [list(hypotheses[0].tokens) for hypotheses in found]
 
 
