@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 
 from training.callbacks import ends_step
 from training.data.batches import Batch
+from training.errors import TrainingError
 from training.flops import FlopModel, peak_flops
 from training.lightning_module import TranslationTask
 
@@ -100,7 +101,10 @@ class Progress(Callback):
         # Imported late: matplotlib takes a second to load.
         from training.plots import draw_curves
 
-        draw_curves(read_rows(self.steps), read_rows(self.validations), self.picture)
+        try:
+            draw_curves(read_rows(self.steps), read_rows(self.validations), self.picture)
+        except TrainingError as error:  # no reason to end a run
+            logger.warning("%s", error)
         self._drawn = time.monotonic()
 
 
