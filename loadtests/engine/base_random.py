@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,27 +21,40 @@ from training.models.transformer import Transformer, TransformerSettings
 
 NAME = "base-random"
 _VOCABULARY = 32_000
-_SENTENCES, _TOKENS = 100, 24  # that int8 is calibrated on
+_SETTINGS = TransformerSettings(  # Vaswani et al. (2017), table 3, base
+    dim=512, heads=8, feedforward_dim=2048, encoder_layers=6, decoder_layers=6, norm="post", tie="all"
+)
+_SENTENCES, _TOKENS = 32, 24  # that int8 is calibrated on
 _ROOT = Path(__file__).parents[2]
-_SOURCES = ("export", "training/models", "serving/bundle")  # what decides how a bundle looks
+_SOURCES = ("export", "training/models", "serving/bundle", "loadtests/engine/base_random.py")  # decide on the bundle
 
 
 def base_random(cache: Path = _ROOT / ".cache" / "engine") -> Path:
     """The bundle's directory; it is made if there is none in ``cache`` that this very code wrote."""
-    root = cache / _code_digest()
-    directory = root / NAME / "1"
+    directory = cache / _code_digest() / NAME / "1"
     if not directory.exists():
-        options = BundleOptions(name=NAME, version=1, max_source_tokens=256, max_target_tokens=256)
-        write_bundle(checkpoint(), root, options, _evidence())
+        print(f"compare: exporting {NAME}, once, to {directory}", file=sys.stderr)
+        random_bundle(directory.parents[1], NAME, _SETTINGS, _VOCABULARY)
     return directory
 
 
-def checkpoint(settings: TransformerSettings | None = None, vocabulary_size: int = _VOCABULARY) -> LoadedCheckpoint:
-    """A model of fixed random weights, of the sizes of Vaswani et al. (2017) if no other are given."""
+def random_bundle(root: Path, name: str, settings: TransformerSettings, vocabulary_size: int) -> Path:
+    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights."""
+    options = BundleOptions(name=name, version=1, max_source_tokens=250, max_target_tokens=250, max_bleu_loss=math.inf)
+    words, generator = _words(vocabulary_size), np.random.default_rng(0)
+    rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
+    # What random weights say is not worth translating at length.
+    evidence = Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
+    return write_bundle(_checkpoint(settings, vocabulary_size), root, options, evidence)
+
+
+def _checkpoint(settings: TransformerSettings, vocabulary_size: int) -> LoadedCheckpoint:
     torch.manual_seed(0)
-    settings = settings or TransformerSettings(
-        dim=512, heads=8, feedforward_dim=2048, encoder_layers=6, decoder_layers=6, norm="post", tie="all"
-    )
+    model = Transformer(settings, Vocabulary(vocabulary_size, vocabulary_size)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # graphs hold equal tensors once, and then under one name
+                parameter.add_(torch.randn_like(parameter), alpha=0.02)
     words = [f"\u2581{word}" for word in _words(vocabulary_size)]
     tokenizer = json.dumps({"pattern": PATTERN, "tokens": [*SPECIAL, *words]}).encode()
     nowhere = {"source": "none", "target": "none"}
@@ -49,7 +64,6 @@ def checkpoint(settings: TransformerSettings | None = None, vocabulary_size: int
         data=DataConfig.model_validate({"train": nowhere, "valid": nowhere}),
         model=settings,
     )
-    model = Transformer(settings, Vocabulary(vocabulary_size, vocabulary_size)).eval()
     return LoadedCheckpoint(model, config, tokenizer, tokenizer, step=0, scores={})
 
 
@@ -57,16 +71,9 @@ def _words(vocabulary_size: int) -> list[str]:
     return [f"w{number}" for number in range(vocabulary_size - len(SPECIAL))]
 
 
-def _evidence() -> Evidence:
-    words, generator = _words(_VOCABULARY), np.random.default_rng(0)
-    rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
-    # What random weights say is not worth translating at length.
-    return Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
-
-
 def _code_digest() -> str:
     digest = hashlib.sha256()
-    for folder in _SOURCES:
-        for path in sorted((_ROOT / folder).rglob("*.py")):
+    for source in _SOURCES:
+        for path in sorted((_ROOT / source).rglob("*.py")) or [_ROOT / source]:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

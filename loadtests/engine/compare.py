@@ -22,7 +22,7 @@ from loadtests.engine.cases import BATCHES, QUICK_BATCHES, Case, corpus_case, ra
 from loadtests.engine.corpus import Corpus, bleu, read_corpus, token_ids
 from loadtests.engine.ctranslate2_model import ConversionError, convert
 from loadtests.engine.measuring import Contestant, measure, tuned
-from loadtests.engine.report import cases_table, machine, plot_ratios, table, versions, write_json
+from loadtests.engine.report import cases_table, engines_table, machine, plot_ratios, versions, write_json
 from loadtests.engine.worker import EngineSpec, Worker
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.errors import StartupError
@@ -46,19 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--bundle and --data are needed, or --quick")
     setting = Setting(asked.threads, asked.rounds)
     try:
-        found = [_random(setting, quick=asked.quick)]
+        found = [compare_random(setting, quick=asked.quick)]
         if not asked.quick:
-            found.append(_real(load_bundle(asked.bundle), asked.data, setting))
+            found.append(compare_real(load_bundle(asked.bundle), asked.data, setting))
     except (ConversionError, StartupError, OSError, RuntimeError, ValueError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
     cases, engines = ([row for rows in kind for row in rows] for kind in zip(*found, strict=True))
-    _print(cases, engines, setting)
-    content = {"machine": machine(), "versions": versions(), "threads": asked.threads}
-    if asked.json:
-        write_json(asked.json, {**content, "cases": cases, "engines": engines})
-    if asked.plot:
-        plot_ratios(asked.plot, cases, f"{content['machine']['processor']}, {asked.threads} threads")
+    write(cases, engines, setting, asked.json, asked.plot)
     return _verdict(cases)
 
 
@@ -86,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 Rows = list[dict[str, Any]]
 
 
-def _random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
+def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
+    """Transformer-base with random weights; returns a row for each case and precision, and one for each engine."""
     bundle = load_bundle(base_random())
     manifest = bundle.manifest
     with _workers(bundle, setting.threads) as workers:
@@ -94,7 +90,8 @@ def _random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
         return _measured(cases, workers, setting), _engines(manifest.name, workers)
 
 
-def _real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Rows]:
+def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Rows]:
+    """A bundle on real sentences, by length and as a whole; returns rows as :func:`compare_random` does."""
     manifest = bundle.manifest
     corpus = read_corpus(data, manifest.source_language, manifest.target_language)
     sources = token_ids(bundle, corpus.sources)
@@ -156,17 +153,20 @@ def _engines(model: str, workers: Mapping[str, Worker]) -> Rows:
     ]
 
 
-def _print(cases: Rows, engines: Rows, setting: Setting) -> None:
-    where = machine()
-    print(f"{where['processor']} ({', '.join(where['instructions'])}), {setting.threads} threads; {versions()}\n")
-    print(cases_table(cases), end="\n\n")
-    shown = [[e["model"], e["engine"], f"{e['start_seconds']:.2f}", f"{e['peak_bytes'] / 1e6:.0f}"] for e in engines]
-    print(table(["model", "engine", "start-up s", "peak memory MB"], shown))
+def write(cases: Rows, engines: Rows, setting: Setting, json: Path | None, plot: Path | None) -> None:
+    """Prints the tables; writes what is asked for."""
+    where, with_what = machine(), versions()
+    title = f"{where['processor']} ({', '.join(where['instructions'])}), {setting.threads} threads"
+    print(f"{title}; {with_what}\n\n{cases_table(cases)}\n\n{engines_table(engines)}")
     for row in cases:
         if row.get("bleu") is not None:
-            print(
-                f"\n{row['model']}/{row['precision']}: BLEU {row['bleu']:.2f}; {row['rival']}: {row['rival_bleu']:.2f}"
-            )
+            rival = f"{row['rival']}: {row['rival_bleu']:.2f}"
+            print(f"\n{row['model']}, BLEU of {row['precision']}: {row['bleu']:.2f}, of {rival}")
+    if json:
+        content = {"machine": where, "versions": with_what, "threads": setting.threads}
+        write_json(json, {**content, "cases": cases, "engines": engines})
+    if plot:
+        plot_ratios(plot, cases, title)
 
 
 def _verdict(cases: Rows) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from loadtests.engine.cases import Case
 from loadtests.engine.searches import Ids, Search
 from loadtests.engine.timing import alternate, best, ratio, spread
-from loadtests.engine.worker import Worker
+from loadtests.engine.worker import EngineSpec, Worker
 
 OURS = "dragoman"
 # In the precision of the weights; what rounds them competes with what rounds them.
@@ -40,7 +40,8 @@ class Measured:
     """Seconds a batch of each round, and translations, by engine."""
 
     case: Case
-    contestants: Mapping[str, Contestant]
+    specs: Mapping[str, EngineSpec]
+    options: Mapping[str, Mapping[str, object]]
     times: Mapping[str, Sequence[float]]
     outputs: Mapping[str, list[Ids]]
 
@@ -51,12 +52,11 @@ class Measured:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """A row for each of our precisions and each kind of rival: its best median against ours, round by round."""
-        for name, own in self.contestants.items():
-            if own.worker.spec.kind != OURS:
+        for name, own in self.specs.items():
+            if own.kind != OURS:
                 continue
-            precision = own.worker.spec.variant
-            for kind in dict.fromkeys(c.worker.spec.kind for c in self.contestants.values()):
-                rivals = [rival for rival, c in self.contestants.items() if _compete(precision, kind, c)]
+            for kind in dict.fromkeys(spec.kind for spec in self.specs.values()):
+                rivals = [rival for rival, spec in self.specs.items() if _compete(own.variant, kind, spec)]
                 if kind != OURS and rivals:
                     yield self._row(name, rivals)
 
@@ -69,12 +69,12 @@ class Measured:
         tokens = {one: sum(map(len, self.outputs[one])) / len(self.case.batches) for one in (name, rival)}
         return {
             "model": self.case.model,
-            "precision": self.contestants[name].worker.spec.variant,
+            "precision": self.specs[name].variant,
             "sentences": self.case.sentences,
             "batch": self.case.batch,
             "beam": self.case.search.beam,
             "rival": rival,
-            "rival_options": dict(self.contestants[rival].options),
+            "rival_options": dict(self.options[rival]),
             "ratio": ratios.median,
             "ratio_quartiles": [ratios.low, ratios.high],
             "rounds": len(self.times[name]),
@@ -97,7 +97,8 @@ def measure(case: Case, contestants: Mapping[str, Contestant], rounds: int) -> M
         name: one.worker.translate(case.batches, case.search, one.options).outputs for name, one in contestants.items()
     }
     times = alternate({name: partial(one.seconds, case) for name, one in contestants.items()}, rounds)
-    return Measured(case, contestants, times, outputs)
+    specs = {name: one.worker.spec for name, one in contestants.items()}
+    return Measured(case, specs, {name: one.options for name, one in contestants.items()}, times, outputs)
 
 
 def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search) -> dict[str, Contestant]:
@@ -114,7 +115,6 @@ def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search)
     return {name: one for name, (seconds, one) in found.items() if seconds <= limit or name in plain}
 
 
-def _compete(precision: str, kind: str, rival: Contestant) -> bool:
-    spec = rival.worker.spec
-    variant = spec.variant.partition("*")[0]
-    return spec.kind == kind and (precision not in _FULL_PRECISION or variant in _FULL_PRECISION[precision])
+def _compete(precision: str, kind: str, rival: EngineSpec) -> bool:
+    variant = rival.variant.partition("*")[0]
+    return rival.kind == kind and (precision not in _FULL_PRECISION or variant in _FULL_PRECISION[precision])

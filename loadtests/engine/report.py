@@ -75,6 +75,12 @@ def cases_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(list(_COLUMNS), [[cell.format(**_shown(row)) for cell in _COLUMNS.values()] for row in rows])
 
 
+def engines_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Start-up time and peak memory of each engine's process."""
+    cells = [[r["model"], r["engine"], f"{r['start_seconds']:.2f}", f"{r['peak_bytes'] / 1e6:.0f}"] for r in rows]
+    return table(["model", "engine", "start-up s", "peak memory MB"], cells)
+
+
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "ms": row["seconds"] * 1e3, "rival_ms": row["rival_seconds"] * 1e3}
 
