@@ -43,7 +43,7 @@ _ENCODER_INPUTS = (
     TensorSpec(name="source", dtype="int64", axes=(Axis.SOURCE, Axis.SRC)),
     TensorSpec(name="source_lengths", dtype="int64", axes=(Axis.SOURCE,)),
 )
-_STEP_AXES: dict[str, tuple[Axis, ...]] = {
+_STEP_AXES: dict[str, tuple[Axis | int, ...]] = {
     "tokens": (Axis.SLOT, Axis.BEAM),
     "parents": (Axis.SLOT, Axis.BEAM),
     "positions": (Axis.SLOT,),

@@ -48,7 +48,8 @@ def best_candidates(logits: Tensor, suppressed: Tensor, step: StepInputs) -> tup
     target_log_probs = log_probs.gather(-1, step.targets.unsqueeze(-1)).squeeze(-1)
     edits, wanted = step.edit_tokens, step.ranks.shape[0]
     edited = log_probs.gather(-1, edits) * step.edit_factors + step.edit_biases
-    enough = torch.sym_min(wanted + edits.shape[2] + suppressed.shape[0], logits.shape[2])
+    enough = wanted + edits.shape[2] + suppressed.shape[0]
+    enough = torch.sym_min(enough, logits.shape[2])  # type: ignore[no-untyped-call]
     best, tokens = torch.topk(log_probs, enough, dim=-1)
     barred = torch.cat([suppressed.expand(*step.tokens.shape, -1), edits], dim=-1)
     best = best.masked_fill(_among(tokens, barred), -torch.inf)

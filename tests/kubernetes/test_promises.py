@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.api import loading, server
-from serving.api.metrics import Metrics
+from serving.api import server
+from serving.api.metrics import Metrics, ModelMetrics
 from serving.config import ServerConfig, load_config, split_address
 from serving.engine.observer import Outcome
 from tests.kubernetes.rendered import ROOT, SERVING, Object, arguments, containers, environment, one, pods, render
@@ -100,7 +100,7 @@ def test_the_init_container_refuses_a_changed_model(tmp_path: Path, file: str, m
 
 def test_the_autoscaler_asks_for_metrics_that_exist() -> None:
     metrics = Metrics(server.SERVICE)
-    loading.ModelMetrics(metrics, "en-fr/1").finished(Outcome.OK, None, 0)
+    ModelMetrics(metrics, "en-fr/1").finished(Outcome.OK, None, 0)
     known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
     asked = set()
     for trigger in one(render("overlays/cpu"), "ScaledObject")["spec"]["triggers"]:

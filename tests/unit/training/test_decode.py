@@ -50,6 +50,9 @@ class ScriptedModel(TranslationModel[Histories]):
     def project_vocab(self, hidden: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def encode(self, source: Tensor, lengths: Tensor) -> Histories:
         return Histories(((),) * len(source))
 
