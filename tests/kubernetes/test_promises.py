@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.api import server
+from serving.api import loading, server
 from serving.api.metrics import Metrics, ModelMetrics
 from serving.config import ServerConfig, load_config, split_address
 from serving.engine.observer import Outcome
