@@ -10,17 +10,16 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from export.calibration import Inputs
 from export.graphs import export_graphs
-from export.weights import store_shared
+from export.precisions import PrecisionName, declared, precision_graphs
+from export.weights import int8_weights, store_shared
 from serving.bundle.manifest import (
     Architecture,
-    Graph,
     Limits,
     Manifest,
-    Precision,
     SpecialIds,
     Tokenizer,
-    Verification,
 )
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import open_session
@@ -112,32 +111,16 @@ def build(name: str) -> TranslationModel[Any]:
     return model
 
 
-def open_exported(model: TranslationModel[Any], directory: Path) -> OnnxRunner:
+def open_exported(
+    model: TranslationModel[Any], directory: Path, precision: PrecisionName = "fp32", inputs: Inputs | None = None
+) -> OnnxRunner:
     """Exports a model and loads it, without the files of a bundle that a search does not need."""
     exported = export_graphs(model)
-    graphs = {"encoder.onnx": exported.encoder.model, "decoder.onnx": exported.decoder.model}
+    graphs = precision_graphs(exported, [precision], {}, int8_weights(model), inputs or {})
     store_shared(list(graphs.values()), directory)
     for file, graph in graphs.items():
         ir.save(graph, directory / file)
     vocabulary = model.vocabulary
-    nothing = Verification(
-        created="",
-        versions={},
-        shapes_checked=0,
-        max_abs_log_prob_difference=0,
-        sentences=0,
-        greedy_equal_ratio=0,
-        beam_equal_ratio=0,
-        beam_size=1,
-    )
-    precision = Precision(
-        devices=("cpu",),
-        encoder=Graph(file="encoder.onnx", inputs=exported.encoder.inputs, outputs=exported.encoder.outputs),
-        decoder=Graph(file="decoder.onnx", inputs=exported.decoder.inputs, outputs=exported.decoder.outputs),
-        memory=exported.memory,
-        state=exported.state,
-        verification=nothing,
-    )
     manifest = Manifest(
         format_version=2,
         name="random",
@@ -151,8 +134,8 @@ def open_exported(model: TranslationModel[Any], directory: Path) -> OnnxRunner:
         ),
         limits=Limits(max_source_tokens=50, max_target_tokens=50),
         tokenizer=Tokenizer(source="s", target="s"),
-        precisions={"fp32": precision},
-        files=dict.fromkeys(("s", "encoder.onnx", "decoder.onnx"), "0" * 64),
+        precisions={precision: declared(exported, precision)},
+        files=dict.fromkeys(("s", *graphs), "0" * 64),
     )
     encoder, decoder = (open_session(directory / file, device="cpu", threads=1) for file in graphs)
-    return OnnxRunner(manifest, "fp32", encoder, decoder, "cpu")
+    return OnnxRunner(manifest, precision, encoder, decoder, "cpu")
