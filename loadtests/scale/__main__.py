@@ -78,8 +78,8 @@ def failures(figures: dict[str, Any]) -> list[str]:
     core = figures["second_core"]
     if (ratio := core["median_ratio"]) < MIN_RATIO:
         found.append(
-            f"second_core: two replicas are {ratio} times as fast as one, {MIN_RATIO} is the limit; other processes used "
-            f"{core['cores_used_by_others']} cores meanwhile, and only a quiet machine tells"
+            f"second_core: two replicas are {ratio} times as fast as one, {MIN_RATIO} is the limit; "
+            f"others used {core['cores_used_by_others']} cores meanwhile, and only a quiet machine tells"
         )
     return found
 
