@@ -45,14 +45,14 @@ def name_parameters(graph: ir.Graph, model: nn.Module) -> None:
 
 
 def held(initializer: ir.Value) -> NDArray[Any]:
-    """The content of an initializer."""
+    """The content of an initializer, of its own shape."""
     if initializer.const_value is None:
         raise ValueError(f"{initializer.name} has no content")
     return initializer.const_value.numpy()
 
 
 def constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """The initializer of that name, made if there is none."""
+    """The initializer of that name, made of ``array`` (any shape) if there is none."""
     if name not in graph.initializers:
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
         graph.register_initializer(

@@ -61,7 +61,7 @@ def jobs_and_others(count: int) -> tuple[list[tuple[str, int]], list[str]]:
     return jobs, sources[count:]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", shipped().manifest.precisions)
 def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: str) -> None:
     jobs, others = jobs_and_others(SENTENCES)
     bundle = shipped()

@@ -62,7 +62,7 @@ def test_every_bundle_is_loaded_as_it_was_asked_for(
     metrics = Metrics("a.Service")
     load_models(toy_config(models=tmp_path, device="cpu", threads=3, max_beam=5), registry, metrics)
     assert [model.label for model in registry.models()] == ["other/1", "toy/2", "toy/1"]
-    assert opened == [{"precision": "fp32", "device": "cpu", "threads": 3}] * 3
+    assert opened == [{"precision": "auto", "device": "cpu", "threads": 3}] * 3
     model = registry.resolve("toy", 1)
     assert (model.device, model.limits.max_beam_size) == ("cpu", 5)
     result = asyncio.run(model.translator.translate(TranslationRequest(("abc",))))
