@@ -1,1 +1,1 @@
-"""The two model families, a Transformer and an attention RNN, behind one `encode / decode_step` contract."""
+"""Model families behind one contract: recurrent, Transformer, decoder-only, and masked for pre-training."""
