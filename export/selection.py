@@ -59,7 +59,9 @@ def best_candidates(logits: Tensor, suppressed: Tensor, step: StepInputs) -> tup
     scores = torch.cat([best, edited], dim=-1) + step.scores.unsqueeze(-1)
     scores, index = torch.topk(scores.flatten(1), wanted, dim=-1)
     tokens = torch.cat([tokens, edits], dim=-1)
-    return scores, tokens.flatten(1).gather(-1, index), index // tokens.shape[2], target_log_probs
+    # A division of the index by a size would take the size to the GPU: copies from the host keep a step out of CUDA graphs.
+    beams = torch.arange(tokens.shape[1]).unsqueeze(-1).expand_as(tokens)
+    return scores, *(table.flatten(1).gather(-1, index) for table in (tokens, beams)), target_log_probs
 
 
 def _among(tokens: Tensor, barred: Tensor) -> Tensor:
