@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadtests.engine.searches import Batches, Ids, Search
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import Manifest, SpecialIds
 
 BATCHES, BEAMS = (1, 8, 32), (1, 4)
 QUICK_BATCHES = (1, 32)
@@ -51,17 +51,16 @@ def forced_case(manifest: Manifest, batch: int, length: int, beam: int) -> Case:
         _FIRST_WORD, manifest.vocabulary_size, (max(batch, _FEWEST_TOKENS // length), length - 1)
     )
     sentences = [[*row, manifest.special_ids.eos] for row in words.tolist()]
-    search = Search(beam, max_length=length, min_length=length)
+    search = Search(beam, max_length=length, min_length=length, suppressed=_suppressed(manifest.special_ids))
     return Case(manifest.name, f"{length} + {length} tokens", batch, search, _split(sentences, batch))
 
 
-def real_cases(model: str, corpus: Sequence[Ids], limit: int) -> Iterator[Case]:
+def real_cases(manifest: Manifest, corpus: Sequence[Ids]) -> Iterator[Case]:
     """Sentences of like length, the same ones in batches of every size.
 
     Args:
-        model: The bundle's name.
+        manifest: Of the bundle.
         corpus: Source token ids, the end token included.
-        limit: Target tokens at most.
     """
     for low, high in _BUCKETS:
         fitting = [ids for ids in corpus if low <= len(ids) - 1 <= high]
@@ -70,20 +69,23 @@ def real_cases(model: str, corpus: Sequence[Ids], limit: int) -> Iterator[Case]:
         sentences = fitting[:: len(fitting) // _BUCKET_SENTENCES][:_BUCKET_SENTENCES]
         for beam in BEAMS:
             for batch in BATCHES:
-                search = Search(beam, max_length=_longest(sentences, limit))
-                label = f"{low}-{high} tokens"
-                yield Case(model, label, batch, search, _split(sentences, batch))
+                label, search = f"{low}-{high} tokens", _search(manifest, sentences, beam)
+                yield Case(manifest.name, label, batch, search, _split(sentences, batch))
 
 
-def corpus_case(model: str, corpus: Sequence[Ids], limit: int, beam: int = 4) -> Case:
+def corpus_case(manifest: Manifest, corpus: Sequence[Ids], beam: int = 4) -> Case:
     """All sentences at once: each engine makes batches of them as suits it best."""
-    search = Search(beam, max_length=_longest(corpus, limit))
-    return Case(model, "all", len(corpus), search, [corpus])
+    return Case(manifest.name, "all", len(corpus), _search(manifest, corpus, beam), [corpus])
 
 
-def _longest(sentences: Sequence[Ids], limit: int) -> int:
-    """Target tokens at most, ample for every sentence: no engine sets this for each sentence of a batch alone."""
-    return min(2 * max(map(len, sentences)) + 16, limit)
+def _search(manifest: Manifest, sentences: Sequence[Ids], beam: int) -> Search:
+    """Target tokens at most are ample for every sentence: rivals cannot set this for each sentence of a batch."""
+    longest = min(2 * max(map(len, sentences)) + 16, manifest.limits.max_target_tokens)
+    return Search(beam, max_length=longest, suppressed=_suppressed(manifest.special_ids))
+
+
+def _suppressed(ids: SpecialIds) -> tuple[int, ...]:
+    return tuple(sorted({ids.pad, ids.unk, ids.bos, ids.decoder_start} - {ids.eos}))
 
 
 def _split(sentences: Sequence[Ids], batch: int) -> Batches:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -85,7 +86,7 @@ def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
     """Transformer-base with random weights; returns a row for each case and precision, and one for each engine."""
     bundle = load_bundle(base_random())
     manifest = bundle.manifest
-    with _workers(bundle, setting.threads) as workers:
+    with _workers(bundle, setting.threads, huggingface=not quick) as workers:
         cases = list(random_cases(manifest, QUICK_BATCHES if quick else BATCHES))
         return _measured(cases, workers, setting), _engines(manifest.name, workers)
 
@@ -95,11 +96,10 @@ def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Ro
     manifest = bundle.manifest
     corpus = read_corpus(data, manifest.source_language, manifest.target_language)
     sources = token_ids(bundle, corpus.sources)
-    limit = manifest.limits.max_target_tokens
-    with _workers(bundle, setting.threads) as workers:
-        rows = _measured(list(real_cases(manifest.name, sources, limit)), workers, setting)
+    with _workers(bundle, setting.threads, huggingface=True) as workers:
+        rows = _measured(list(real_cases(manifest, sources)), workers, setting)
         with _workers(bundle, setting.threads, batches_at_a_time=setting.threads) as more:
-            rows += _corpus(bundle, corpus, corpus_case(manifest.name, sources, limit), {**workers, **more}, setting)
+            rows += _corpus(bundle, corpus, corpus_case(manifest, sources), {**workers, **more}, setting)
         return rows, _engines(manifest.name, workers)
 
 
@@ -124,14 +124,16 @@ def _measured(cases: Sequence[Case], workers: Mapping[str, Worker], setting: Set
 
 
 @contextmanager
-def _workers(bundle: Bundle, threads: int, batches_at_a_time: int = 1) -> Iterator[dict[str, Worker]]:
-    """Every engine on a bundle, by its name; with several batches at a time, CTranslate2 alone."""
+def _workers(
+    bundle: Bundle, threads: int, *, batches_at_a_time: int = 1, huggingface: bool = False
+) -> Iterator[dict[str, Worker]]:
+    """Engines on a bundle, by their names; with several batches at a time, CTranslate2 alone."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        specs = list(_specs(bundle, Path(folder), batches_at_a_time))
+        specs = list(_specs(bundle, Path(folder), batches_at_a_time, huggingface))
         yield {str(spec): stack.enter_context(Worker(spec, threads)) for spec in specs}
 
 
-def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int) -> Iterator[EngineSpec]:
+def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int, huggingface: bool) -> Iterator[EngineSpec]:
     converted = folder / "ctranslate2"
     convert(bundle.directory, converted)
     # A model saved in float32 keeps what int8 leaves alone in float32: int8_float32 is the same again.
@@ -143,6 +145,11 @@ def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int) -> Iterator[Eng
         if "cpu" in precision.devices:
             yield EngineSpec("dragoman", name, bundle.directory.resolve())
     yield from (EngineSpec("ctranslate2", one, converted) for one in types)
+    if huggingface and find_spec("transformers") is not None:
+        from loadtests.engine.huggingface_engine import can_build
+
+        if can_build(bundle):
+            yield EngineSpec("huggingface", "float32", bundle.directory.resolve())
 
 
 def _engines(model: str, workers: Mapping[str, Worker]) -> Rows:

@@ -29,6 +29,7 @@ class CTranslate2Engine:
             max_decoding_length=search.max_length,
             min_decoding_length=search.min_length,
             max_input_length=0,
+            suppress_sequences=[[str(number)] for number in search.suppressed] or None,
             **options,
         )
         return [[int(token) for token in result.hypotheses[0]] for result in results]

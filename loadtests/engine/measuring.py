@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -92,18 +92,22 @@ class Measured:
 
 
 def measure(case: Case, contestants: Mapping[str, Contestant], rounds: int) -> Measured:
-    """Warms every engine up with the case itself, then lets them take turns."""
+    """Warms every engine up with the case itself, then lets them take turns.
+
+    What they translate must agree, so the rivals suppress what ours does; as that costs them time, it is not timed.
+    """
     outputs = {
         name: one.worker.translate(case.batches, case.search, one.options).outputs for name, one in contestants.items()
     }
-    times = alternate({name: partial(one.seconds, case) for name, one in contestants.items()}, rounds)
+    timed = replace(case, search=replace(case.search, suppressed=()))
+    times = alternate({name: partial(one.seconds, timed) for name, one in contestants.items()}, rounds)
     specs = {name: one.worker.spec for name, one in contestants.items()}
     return Measured(case, specs, {name: one.options for name, one in contestants.items()}, times, outputs)
 
 
 def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search) -> dict[str, Contestant]:
     """Finds how each CTranslate2 makes its batches best, on some sentences, and leaves out those far behind."""
-    sample = [sources[:: max(len(sources) // _TUNING_SENTENCES, 1)]]
+    sample, search = [sources[:: max(len(sources) // _TUNING_SENTENCES, 1)]], replace(search, suppressed=())
     found: dict[str, tuple[float, Contestant]] = {}
     for name, worker in workers.items():
         worker.translate(sample, search, _BATCHINGS[0])

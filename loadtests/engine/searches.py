@@ -19,8 +19,10 @@ class Search:
         beam: Hypotheses kept at each step; 1 is greedy.
         max_length: Target tokens at most, the end token not counted.
         min_length: Target tokens before the end token is admitted; equal to ``max_length``, all are as long.
+        suppressed: Token ids that are never emitted. Ours never emits special ones; a rival has to be told.
     """
 
     beam: int
     max_length: int
     min_length: int = 0
+    suppressed: tuple[int, ...] = ()

@@ -25,7 +25,7 @@ def test_batches_are_of_their_size_and_long_enough_to_be_timed() -> None:
 
 def test_real_sentences_are_the_same_in_batches_of_every_size() -> None:
     corpus = [[7] * (length - 1) + [3] for length in range(2, 42) for _ in range(5)]
-    cases = list(real_cases("toy", corpus, limit=50))
+    cases = list(real_cases(manifest(), corpus))
     labels = list(dict.fromkeys(case.sentences for case in cases))
     assert labels == ["1-10 tokens", "11-20 tokens", "21-40 tokens"]
     assert len(cases) == len(labels) * len(BATCHES) * len(BEAMS)
@@ -38,9 +38,9 @@ def test_real_sentences_are_the_same_in_batches_of_every_size() -> None:
 
 def test_lengths_with_too_few_sentences_are_left_out() -> None:
     corpus = [[7, 3]] * 40 + [[7] * 15 + [3]] * 31
-    assert {case.sentences for case in real_cases("toy", corpus, limit=50)} == {"1-10 tokens"}
+    assert {case.sentences for case in real_cases(manifest(), corpus)} == {"1-10 tokens"}
 
 
 def test_a_corpus_is_one_batch_within_the_limit_of_the_model() -> None:
-    case = corpus_case("toy", [[7] * 30 + [3], [7, 3]], limit=50)
+    case = corpus_case(manifest(max_target_tokens=50), [[7] * 30 + [3], [7, 3]])
     assert (case.batch, len(case.batches), case.search.beam, case.search.max_length) == (2, 1, 4, 50)
