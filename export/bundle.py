@@ -16,7 +16,7 @@ from export.alignment import best_alignment_head
 from export.calibration import Inputs, calibrate
 from export.errors import ExportError
 from export.graphs import ExportedModel, export_graphs
-from export.precisions import PRECISIONS, PrecisionName, declared, precision_graphs
+from export.precisions import DEFAULT_PRECISIONS, PrecisionName, declared, precision_graphs
 from export.verify import MAX_BLEU_LOSS, Evidence, Translations, translate_evidence, translate_in_torch, verify
 from export.weights import int8_weights, round_weights, store_shared
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
@@ -50,13 +50,13 @@ class BundleOptions:
         precisions: What the bundle can be served in.
         max_source_tokens: Longest source; longer ones are the caller's to split.
         max_target_tokens: Longest target.
-        max_bleu_loss: BLEU that int8 may lose; infinite accepts any int8.
+        max_bleu_loss: BLEU that int8 and fp16 may lose; infinite accepts any.
     """
 
     name: str
     version: int
     weights: str = "fp32"
-    precisions: Sequence[PrecisionName] = PRECISIONS
+    precisions: Sequence[PrecisionName] = DEFAULT_PRECISIONS
     max_source_tokens: int = 128
     max_target_tokens: int = 256
     max_bleu_loss: float = MAX_BLEU_LOSS
@@ -121,7 +121,10 @@ def verify_bundle(
 def _verify(
     directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence, original: Translations, max_bleu_loss: float
 ) -> dict[str, Verification]:
-    """Verifies every precision; the original translations are those of the checkpoint before rounding."""
+    """Verifies every precision, those of the GPU on the CPU too.
+
+    The original translations are those of the checkpoint before rounding.
+    """
     bundle = load_bundle(directory)
     rounded = bundle.manifest.architecture.sizes.get("weights") == "int8"
     records: dict[str, Verification] = {}
@@ -129,7 +132,7 @@ def _verify(
         precision = cast("PrecisionName", name)
         exact = precision == "fp32"
         expected = translate_evidence(checkpoint, evidence) if exact and rounded else original
-        runner = OnnxRunner.open(bundle, precision=precision, device="cpu")
+        runner = OnnxRunner.open(bundle.on("cpu"), precision=precision, device="cpu")
         record = verify(checkpoint, runner, evidence, expected, max_bleu_loss=None if exact else max_bleu_loss)
         records[precision] = record.model_copy(update={"reference_bleu": original.bleu})
     return records

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from export.bundle import BundleOptions, verify_bundle, write_bundle
 from export.errors import ExportError, VerificationError
-from export.precisions import PRECISIONS, PrecisionName
+from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.verify import MAX_BLEU_LOSS, Evidence
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import Verification
@@ -67,9 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precisions",
         type=_precisions,
-        default=PRECISIONS,
+        default=DEFAULT_PRECISIONS,
         metavar="LIST",
-        help=f"what the bundle can be served in, of {','.join(PRECISIONS)} (default: all); int8 runs on CPUs only",
+        help=f"what the bundle can be served in, of {','.join(PRECISIONS)} "
+        f"(default: {','.join(DEFAULT_PRECISIONS)}); int8 runs on CPUs only, fp16 on GPUs only",
     )
     parser.add_argument("--max-source-tokens", type=int, default=128, help="default: 128")
     parser.add_argument("--max-target-tokens", type=int, default=256, help="default: 256")
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=MAX_BLEU_LOSS,
         metavar="POINTS",
-        help=f"BLEU that int8 may lose against PyTorch (default: {MAX_BLEU_LOSS}); inf accepts any int8",
+        help=f"BLEU that int8 and fp16 may lose against PyTorch (default: {MAX_BLEU_LOSS}); inf accepts any loss",
     )
     parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
     return parser

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import onnx_ir as ir
 
 from export.calibration import Inputs
 from export.graphs import ExportedModel
+from export.half import make_half
 from export.quantization import quantize
 from export.weights import Int8Weights, store_int8
-from serving.bundle.manifest import Graph, Precision, Verification
+from serving.bundle.manifest import Axis, Graph, Precision, TensorSpec, Verification
 
-PrecisionName = Literal["fp32", "int8"]
+PrecisionName = Literal["fp32", "int8", "fp16"]
 PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
-_DEVICES: dict[PrecisionName, tuple[Literal["cpu", "cuda"], ...]] = {"fp32": ("cpu", "cuda"), "int8": ("cpu",)}
+DEFAULT_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "int8")  # fp16 has not run on a GPU yet
+_DEVICES: dict[PrecisionName, tuple[Literal["cpu", "cuda"], ...]] = {
+    "fp32": ("cpu", "cuda"),
+    "int8": ("cpu",),
+    "fp16": ("cuda",),
+}
+Spec = TypeVar("Spec", bound=TensorSpec)
 _NOTHING_YET = Verification(
     created="", versions={}, shapes_checked=0, max_abs_log_prob_difference=0, sentences=0,
     greedy_equal_ratio=0, beam_equal_ratio=0, beam_size=1,
@@ -35,14 +42,17 @@ def precision_graphs(
         inputs: What those are multiplied with.
 
     Raises:
-        ExportError: The input of an int8 product was not calibrated.
+        ExportError: The input of an int8 product was not calibrated, or a weight is too large for float16.
     """
+    carried = _half_values(exported)
     graphs: dict[str, ir.Model] = {}
     for precision in precisions:
         for part, source in (("encoder", exported.encoder), ("decoder", exported.decoder)):
             graph = graphs[_file(part, precision)] = source.model.clone()
             if precision == "int8":
                 quantize(graph, int8, inputs)
+            if precision == "fp16":
+                make_half(graph, carried)
             store_int8(graph, int8 if precision == "int8" else stored)
     return graphs
 
@@ -50,14 +60,26 @@ def precision_graphs(
 def declared(exported: ExportedModel, precision: PrecisionName) -> Precision:
     """What the manifest says of a precision before it is verified."""
     encoder, decoder = exported.encoder, exported.decoder
+    half = _half_values(exported) if precision == "fp16" else set()
     return Precision(
         devices=_DEVICES[precision],
-        encoder=Graph(file=_file("encoder", precision), inputs=encoder.inputs, outputs=encoder.outputs),
+        encoder=Graph(file=_file("encoder", precision), inputs=encoder.inputs, outputs=_halved(encoder.outputs, half)),
         decoder=Graph(file=_file("decoder", precision), inputs=decoder.inputs, outputs=decoder.outputs),
-        memory=exported.memory,
-        state=exported.state,
+        memory=_halved(exported.memory, half),
+        state=_halved(exported.state, half),
         verification=_NOTHING_YET,
     )
+
+
+def _half_values(exported: ExportedModel) -> set[str]:
+    """Inputs and outputs that are float16 in fp16 graphs: memory and caches, not the small recurrent state."""
+    caches = [spec for spec in exported.state if Axis.ENTRY in spec.axes]
+    memory = [spec for spec in exported.memory if spec.dtype == "float32"]
+    return {spec.name for spec in (*memory, *caches)} | {name for spec in caches for name in (spec.past, spec.present)}
+
+
+def _halved(specs: tuple[Spec, ...], half: set[str]) -> tuple[Spec, ...]:
+    return tuple(spec.model_copy(update={"dtype": "float16"}) if spec.name in half else spec for spec in specs)
 
 
 def _file(part: str, precision: PrecisionName) -> str:

@@ -59,7 +59,7 @@ def best_candidates(logits: Tensor, suppressed: Tensor, step: StepInputs) -> tup
     scores = torch.cat([best, edited], dim=-1) + step.scores.unsqueeze(-1)
     scores, index = torch.topk(scores.flatten(1), wanted, dim=-1)
     tokens = torch.cat([tokens, edits], dim=-1)
-    # A division of the index by a size would take the size to the GPU: copies from the host keep a step out of CUDA graphs.
+    # Dividing the index by a size would copy the size to the GPU, which no CUDA graph may.
     beams = torch.arange(tokens.shape[1]).unsqueeze(-1).expand_as(tokens)
     return scores, *(table.flatten(1).gather(-1, index) for table in (tokens, beams)), target_log_probs
 

@@ -31,6 +31,7 @@ from training.data.tokenizer import load_tokenizer
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
 MIN_EQUAL_RATIO = 0.999
 MAX_BLEU_LOSS = 0.3  # of a precision that rounds
+MAX_HALF_DIFFERENCE = 0.1  # nats, of fp16
 MIN_AGREEMENT = 70.0  # BLEU of its translations against PyTorch's, where there are no human ones
 BEAM = 4
 
@@ -124,7 +125,7 @@ def verify(
     else:
         words = load_tokenizer(checkpoint.target_tokenizer_bytes).decode(expected.tokens[BEAM])
         record = record.model_copy(update={"agreement_bleu": bleu(checkpoint, found[BEAM], words)[0]})
-        require_close(record, max_bleu_loss)
+        require_close(record, max_bleu_loss, runner.precision_name)
     return record
 
 
@@ -153,25 +154,27 @@ def require_equal(record: Verification) -> None:
         raise VerificationError(reasons)
 
 
-def require_close(record: Verification, max_bleu_loss: float) -> None:
-    """What an int8 export must reach.
+def require_close(record: Verification, max_bleu_loss: float, precision: str = "int8") -> None:
+    """What an export that rounds, int8 or fp16, must reach.
 
     Raises:
         VerificationError: It does not; lists every reason.
     """
     difference, reasons = record.max_abs_log_prob_difference, []
     if not np.isfinite(difference):
-        reasons.append(f"int8: a log-probability differs by {difference}")
+        reasons.append(f"{precision}: a log-probability differs by {difference}")
+    elif precision == "fp16" and np.isfinite(max_bleu_loss) and difference > MAX_HALF_DIFFERENCE:
+        reasons.append(f"fp16: a log-probability differs by {difference:.1e}, at most {MAX_HALF_DIFFERENCE} may")
     if record.reference_bleu is not None and record.export_bleu is not None:
         if record.reference_bleu - record.export_bleu > max_bleu_loss:
             reasons.append(
-                f"int8: BLEU is {record.export_bleu:.2f} where PyTorch has {record.reference_bleu:.2f}, at most "
-                f"{max_bleu_loss} may be lost: export without int8, or allow more with --max-bleu-loss"
+                f"{precision}: BLEU is {record.export_bleu:.2f} where PyTorch has {record.reference_bleu:.2f}, at most "
+                f"{max_bleu_loss} may be lost: export without {precision}, or allow more with --max-bleu-loss"
             )
     elif np.isfinite(max_bleu_loss) and (record.agreement_bleu or 0) < MIN_AGREEMENT:
         reasons.append(
-            f"int8: BLEU against PyTorch's translations is {record.agreement_bleu}, at least {MIN_AGREEMENT} is "
-            "needed: give references, export without int8, or set --max-bleu-loss inf"
+            f"{precision}: BLEU against PyTorch's translations is {record.agreement_bleu}, at least {MIN_AGREEMENT} is "
+            f"needed: give references, export without {precision}, or set --max-bleu-loss inf"
         )
     if reasons:
         raise VerificationError(reasons)

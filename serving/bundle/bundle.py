@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -24,6 +25,14 @@ class Bundle:
     def path(self, file: str) -> Path:
         """Where a file named in the manifest is."""
         return self.directory / file
+
+    def on(self, device: Literal["cpu", "cuda"]) -> Bundle:
+        """The bundle as if every precision ran on a device, for checks: what has no kernel there is cast, slowly."""
+        precisions = {
+            name: precision.model_copy(update={"devices": tuple(sorted({*precision.devices, device}))})
+            for name, precision in self.manifest.precisions.items()
+        }
+        return replace(self, manifest=self.manifest.model_copy(update={"precisions": precisions}))
 
 
 def load_bundle(directory: Path) -> Bundle:

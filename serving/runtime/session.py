@@ -11,6 +11,13 @@ from serving.errors import StartupError
 
 VERSION: str = ort.__version__
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DISABLED = {
+    "SkipLayerNormFusion",  # the fused kernel normalises 3 to 6 times slower than the two it replaces (docs/adr/0005)
+}
+_DISABLED_ON_CUDA = {
+    *_DISABLED,  # here the fused kernel sums half numbers in half
+    "MatmulTransposeFusion",  # 1.31.1 fuses a Cast between the two into a node that no kernel is found for
+}
 
 
 def open_session(path: Path, *, device: str, threads: int) -> ort.InferenceSession:
@@ -34,9 +41,11 @@ def open_session(path: Path, *, device: str, threads: int) -> ort.InferenceSessi
     if device == "cuda":
         _prepare_cuda()
     try:
-        # The fused kernel normalises 3 to 6 times slower than the two it replaces (docs/adr/0005).
         session = ort.InferenceSession(
-            path, options, providers=[PROVIDERS[device]], disabled_optimizers={"SkipLayerNormFusion"}
+            path,
+            options,
+            providers=[PROVIDERS[device]],
+            disabled_optimizers=_DISABLED_ON_CUDA if device == "cuda" else _DISABLED,
         )
     except Exception as error:
         raise StartupError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
