@@ -12,25 +12,23 @@ from numpy.typing import NDArray
 
 from serving.bundle.bundle import Bundle
 from serving.bundle.manifest import Axis, Manifest, Precision, StateSpec, TensorSpec
+from serving.decoding.constraints import no_edits
 from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.errors import StartupError
-from serving.runtime.buffers import SlotBuffer, allocate
+from serving.runtime.buffers import HostBuffer, SlotBuffer
 from serving.runtime.cache_entries import CacheEntries
+from serving.runtime.cuda_graphs import GraphedSession, with_graphs_if_they_work
+from serving.runtime.device_buffers import SlotGraphs
+from serving.runtime.device_grid import DeviceGrid, DeviceModel
 from serving.runtime.encoder_run import EncoderRun
 from serving.runtime.session import PROVIDERS, open_session
 from serving.runtime.step_binding import StepBinding
+from serving.runtime.windows import SMALLEST_WINDOW, fitting
 
 log = logging.getLogger(__name__)
 
 _FASTEST = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}  # precisions by device, fastest first
-_SMALLEST_BUCKET = 8  # positions
 _FIRST_SLOTS = 8  # with memory; doubles
-
-
-def bucket(size: int) -> int:
-    """The smallest bucket that holds ``size`` positions: multiples of 8, from 64 on about an eighth apart."""
-    step = max(_SMALLEST_BUCKET, 1 << (size - 1).bit_length() >> 3)
-    return -(-size // step) * step
 
 
 class OnnxRunner:
@@ -41,7 +39,11 @@ class OnnxRunner:
         self.manifest, self.precision_name, self.precision = manifest, precision, manifest.precisions[precision]
         self.encoder, self.decoder = encoder, decoder
         self._device = device
-        self._grids: WeakSet[OnnxGrid] = WeakSet()
+        self.device_model = DeviceModel(
+            self.precision, GraphedSession(encoder), GraphedSession(decoder), SlotGraphs(device),
+            manifest.special_ids.pad,
+        )  # fmt: skip
+        self._grids: WeakSet[OnnxGrid | DeviceGrid] = WeakSet()
 
     @classmethod
     def open(cls, bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> OnnxRunner:
@@ -76,27 +78,46 @@ class OnnxRunner:
         chosen = manifest.precisions[precision]
         if device in PROVIDERS and device not in chosen.devices:
             raise StartupError(f"precision {precision} runs on {', '.join(chosen.devices)}, not on {device}")
-        encoder, decoder = (
-            open_session(bundle.path(graph.file), device=device, threads=threads)
-            for graph in (chosen.encoder, chosen.decoder)
-        )
-        _check_declared(chosen, encoder, decoder)
-        return cls(manifest, precision, encoder, decoder, device)
+
+        def load(cuda_graphs: bool) -> OnnxRunner:
+            encoder, decoder = (
+                open_session(bundle.path(graph.file), device=device, threads=threads, cuda_graphs=cuda_graphs)
+                for graph in (chosen.encoder, chosen.decoder)
+            )
+            _check_declared(chosen, encoder, decoder)
+            return cls(manifest, precision, encoder, decoder, device)
+
+        return with_graphs_if_they_work(load, _try_out) if device == "cuda" else load(False)
 
     @property
     def device(self) -> str:
         """``cpu`` or ``cuda``."""
         return self._device
 
-    def grid(self, beam: int, slots: int) -> OnnxGrid:
+    def grid(self, beam: int, slots: int) -> OnnxGrid | DeviceGrid:
         """Makes an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
-        grid = OnnxGrid(self, beam, slots)
+        on_host = self._device == "cpu"
+        grid = OnnxGrid(self, beam, slots) if on_host else DeviceGrid(self.device_model, beam, slots)
         self._grids.add(grid)
         return grid
 
     def state_bytes(self) -> int:
         """Bytes held for memory and state by all grids."""
         return sum(grid.nbytes for grid in self._grids)
+
+
+def _try_out(runner: OnnxRunner) -> None:
+    """Runs every graph once."""
+    ids, beam = runner.manifest.special_ids, 2
+    grid = runner.grid(beam, 1)
+    grid.admit([np.array([ids.eos], dtype=np.int64)])
+    beams = np.zeros((1, beam), dtype=np.int64)
+    plan = StepPlan(
+        tokens=beams + ids.decoder_start, parents=beams, positions=np.zeros(1, dtype=np.int64),
+        scores=np.zeros((1, beam), dtype=np.float32), targets=beams, edits=no_edits(1, beam), candidates=2 * beam,
+    )  # fmt: skip
+    grid.step(plan)
+    grid.keep(np.zeros(1, dtype=np.int64))
 
 
 def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:
@@ -118,14 +139,14 @@ def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder
 
 
 class OnnxGrid:
-    """Slots x beams of sentences in flight; their memory and state never leave the device."""
+    """Slots x beams of sentences in flight on the CPU; ``DeviceGrid`` is for other devices."""
 
     def __init__(self, runner: OnnxRunner, beam: int, slots: int) -> None:
         self._runner, self._beam, self._slots, self._busy = runner, beam, slots, 0
         self._specs: tuple[TensorSpec, ...] = (*runner.precision.memory, *runner.precision.state)
-        self._windows = {Axis.SRC: _SMALLEST_BUCKET, Axis.ENTRY: _SMALLEST_BUCKET, Axis.SLOT: min(slots, _FIRST_SLOTS)}
+        self._windows = {Axis.SRC: SMALLEST_WINDOW, Axis.ENTRY: SMALLEST_WINDOW, Axis.SLOT: min(slots, _FIRST_SLOTS)}
         self._buffers: list[tuple[TensorSpec, SlotBuffer]] = [
-            (spec, allocate(runner.device, self._shape(spec), np.dtype(spec.dtype))) for spec in self._specs
+            (spec, HostBuffer(self._shape(spec), np.dtype(spec.dtype))) for spec in self._specs
         ]
         cached = any(Axis.ENTRY in spec.axes for spec in self._specs)
         self._entries = CacheEntries(beam, slots) if cached else None
@@ -149,10 +170,9 @@ class OnnxGrid:
 
     def _set_window(self, axis: Axis, needed: int) -> None:
         """Gives tensors with ``axis`` a bucket that fits: a larger one at once, a smaller one if it saves a quarter."""
-        current, wanted = self._windows[axis], bucket(needed)
-        if wanted == current or current * 3 < wanted * 4 < current * 4:
-            return
-        self._resize(axis, wanted)
+        wanted = fitting(self._windows[axis], needed)
+        if wanted != self._windows[axis]:
+            self._resize(axis, wanted)
 
     def _resize(self, axis: Axis, wanted: int) -> None:
         self._windows[axis] = wanted

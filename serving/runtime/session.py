@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from pathlib import Path
 
 import onnxruntime as ort
 
 from serving.errors import StartupError
+
+log = logging.getLogger(__name__)
 
 VERSION: str = ort.__version__
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -18,15 +21,17 @@ _DISABLED_ON_CUDA = {
     *_DISABLED,  # here the fused kernel sums half numbers in half
     "MatmulTransposeFusion",  # 1.31.1 fuses a Cast between the two into a node that no kernel is found for
 }
+_NOT_RECORDABLE = "cannot use the graph capture feature"  # of ONNX Runtime's error
 
 
-def open_session(path: Path, *, device: str, threads: int) -> ort.InferenceSession:
+def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs: bool = False) -> ort.InferenceSession:
     """Opens a graph.
 
     Args:
-        path: ONNX file; its external data lies beside it.
+        graph: ONNX file, whose external data lies beside it, or its content.
         device: ``cpu`` or ``cuda``.
         threads: Threads of one operator on the CPU; 0 takes one for each core.
+        cuda_graphs: Record runs as CUDA graphs, if every node can be on the GPU: see ``serving.runtime.cuda_graphs``.
 
     Raises:
         StartupError: The device is unknown or absent, or the graph cannot be loaded.
@@ -40,15 +45,16 @@ def open_session(path: Path, *, device: str, threads: int) -> ort.InferenceSessi
         options.add_session_config_entry("session.x64quantprecision", "1")  # half as fast, and exact
     if device == "cuda":
         _prepare_cuda()
+    disabled = _DISABLED_ON_CUDA if device == "cuda" else _DISABLED
+    provider = (PROVIDERS[device], {"enable_cuda_graph": "1"} if cuda_graphs else {})
     try:
-        session = ort.InferenceSession(
-            path,
-            options,
-            providers=[PROVIDERS[device]],
-            disabled_optimizers=_DISABLED_ON_CUDA if device == "cuda" else _DISABLED,
-        )
+        session = ort.InferenceSession(graph, options, providers=[provider], disabled_optimizers=disabled)
     except Exception as error:
-        raise StartupError(f"ONNX Runtime {ort.__version__} cannot load {path}: {error}") from error
+        if cuda_graphs and _NOT_RECORDABLE in str(error):
+            log.warning("not all of a graph can be on the GPU: no CUDA graphs of it", extra={"cause": str(error)})
+            return open_session(graph, device=device, threads=threads)
+        name = graph if isinstance(graph, Path) else "a graph"
+        raise StartupError(f"ONNX Runtime {ort.__version__} cannot load {name}: {error}") from error
     if PROVIDERS[device] not in session.get_providers():
         raise StartupError(
             f"device is {device}, but ONNX Runtime fell back to {session.get_providers()}: check the driver and the "

@@ -13,7 +13,9 @@ from serving.decoding.beam import BeamSearch
 from serving.decoding.options import DecodingOptions
 from serving.errors import StartupError
 from serving.runtime.buffers import HostBuffer
-from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner, bucket
+from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
+from serving.runtime.runner import Grid
+from serving.runtime.windows import bucket
 from tests.unit.serving.test_bundle import GOLDEN
 
 
@@ -101,7 +103,7 @@ def test_a_host_buffer_keeps_busy_slots_through_every_size_and_allocates_for_the
     assert buffer.nbytes == held
 
 
-def decode(runner: OnnxRunner, grid: OnnxGrid, sources: list[list[int]], length: int) -> list[tuple[int, ...]]:
+def decode(runner: OnnxRunner, grid: Grid, sources: list[list[int]], length: int) -> list[tuple[int, ...]]:
     manifest: Manifest = runner.manifest
     ids = manifest.special_ids
     search = BeamSearch(
@@ -147,6 +149,7 @@ def test_a_slot_does_not_inherit_not_a_number(runner: OnnxRunner) -> None:
     clean = decode(runner, runner.grid(2, 1), [[260, 262]], 8)
     grid = runner.grid(2, 1)
     decode(runner, grid, [[265] * 10], 14)
+    assert isinstance(grid, OnnxGrid)
     for _, buffer in grid._buffers:
         buffer.write(0, np.full(buffer.shape, np.nan, dtype=np.float32))
     assert decode(runner, grid, [[260, 262]], 8) == clean

@@ -1,0 +1,22 @@
+"""Which sizes tensors get: few enough that bindings and captured graphs come back."""
+
+from __future__ import annotations
+
+SMALLEST_WINDOW = 8  # positions
+
+
+def bucket(size: int) -> int:
+    """The smallest bucket that holds ``size`` positions: multiples of 8, from 64 on about an eighth apart."""
+    step = max(SMALLEST_WINDOW, 1 << (size - 1).bit_length() >> 3)
+    return -(-size // step) * step
+
+
+def power_of_two(size: int) -> int:
+    """The smallest power of two that is no less than ``size``, which is at least 1."""
+    return 1 << (size - 1).bit_length()
+
+
+def fitting(current: int, needed: int) -> int:
+    """The window for ``needed`` positions: a larger one at once, a smaller one only if it saves a quarter."""
+    wanted = bucket(needed)
+    return current if current * 3 < wanted * 4 < current * 4 else wanted
