@@ -24,7 +24,7 @@ from export.parameters import constant, held
 
 LARGEST = float(np.finfo(np.float16).max)
 _SMALL = 1024  # bytes; smaller constants are rounded here, larger ones while the graph is loaded
-_FULL = {"LogSoftmax", "Softmax", "ArgMax", "Exp", "Pow", "RNN", "GRU", "LSTM"}
+_FULL = {"LogSoftmax", "Softmax", "ArgMax", "TopK", "Exp", "Pow", "RNN", "GRU", "LSTM"}
 _HALF = {"MatMul", "Gemm", "Attention", "LayerNormalization", "RMSNormalization"}
 _NORMALISATIONS = {"LayerNormalization", "RMSNormalization"}
 _ACTIVATIONS = {"Gelu", "Sigmoid"}  # of -inf they make, or are multiplied to, NaN

@@ -55,15 +55,21 @@ def best_candidates(logits: Tensor, suppressed: Tensor, step: StepInputs) -> tup
     best = best.masked_fill(_among(tokens, barred), -torch.inf)
     rank = torch.arange(edits.shape[2])
     again = (edits.unsqueeze(-1) == edits.unsqueeze(-2)) & (rank < rank.unsqueeze(-1))  # named before
-    edited = edited.masked_fill(_among(edits, suppressed) | again.any(-1), -torch.inf)
+    edited = edited.masked_fill(_among(edits, suppressed) | _any(again), -torch.inf)
     scores = torch.cat([best, edited], dim=-1) + step.scores.unsqueeze(-1)
     scores, index = torch.topk(scores.flatten(1), wanted, dim=-1)
     tokens = torch.cat([tokens, edits], dim=-1)
     # Dividing the index by a size would copy the size to the GPU, which no CUDA graph may.
     beams = torch.arange(tokens.shape[1]).unsqueeze(-1).expand_as(tokens)
-    return scores, *(table.flatten(1).gather(-1, index) for table in (tokens, beams)), target_log_probs
+    tokens, parents = (table.flatten(1).gather(-1, index) for table in (tokens, beams))
+    return scores, tokens, parents, target_log_probs
 
 
 def _among(tokens: Tensor, barred: Tensor) -> Tensor:
     """Which tokens (..., token) are among ``barred`` (..., barred)."""
-    return (tokens.unsqueeze(-1) == barred.unsqueeze(-2)).any(-1)
+    return _any(tokens.unsqueeze(-1) == barred.unsqueeze(-2))
+
+
+def _any(flags: Tensor) -> Tensor:
+    """Whether any of (..., flag) is set; a sum of floats, for which CUDA has a kernel that needs no cuDNN."""
+    return flags.float().sum(-1) > 0

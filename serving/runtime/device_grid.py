@@ -14,7 +14,7 @@ from serving.runtime.cuda_graphs import GraphedSession
 from serving.runtime.device_buffers import DeviceBuffers, SlotGraphs
 from serving.runtime.device_encoder import DeviceEncoder
 from serving.runtime.device_step import DeviceStep
-from serving.runtime.windows import SMALLEST_WINDOW, fitting, power_of_two
+from serving.runtime.windows import SMALLEST_WINDOW, doubling, power_of_two
 
 _FIRST_SLOTS = 8  # with memory; doubles
 
@@ -73,7 +73,7 @@ class DeviceGrid:
         encoded = self._encode(sources)
         self._source_lengths[first : first + count] = [source.size for source in sources]
         in_flight = self._source_lengths[: first + count]
-        self._resize(Axis.SRC, fitting(self._windows[Axis.SRC], int(in_flight.max())))
+        self._resize(Axis.SRC, doubling(self._windows[Axis.SRC], int(in_flight.max())))
         self._resize(Axis.SLOT, max(self._windows[Axis.SLOT], power_of_two(in_flight.size)))
         self._buffers.admit(first, count, encoded)
         if self._entries is not None:
@@ -85,7 +85,7 @@ class DeviceGrid:
         cache = None
         if self._entries is not None:
             cache = self._entries.advance(plan.parents)
-            self._resize(Axis.ENTRY, fitting(self._windows[Axis.ENTRY], cache[0].shape[3]))
+            self._resize(Axis.ENTRY, doubling(self._windows[Axis.ENTRY], cache[0].shape[3]))
         return self._step.run(plan, cache, self._source_lengths[: self._busy], self._windows, self._buffers)
 
     def keep(self, order: Ints) -> None:

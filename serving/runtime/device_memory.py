@@ -54,7 +54,7 @@ class DeviceBlock:
         """
         if prod(shape) <= self._size:
             return None
-        old, self._size = self._value, prod(shape)
+        old, self._size = self._value, max(prod(shape), 2 * self._size)  # each move voids every recorded run
         self._value = ort.OrtValue.ortvalue_from_numpy(np.zeros(self._size, dtype=self._dtype), self._device, 0)
         return old
 

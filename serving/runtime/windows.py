@@ -20,3 +20,9 @@ def fitting(current: int, needed: int) -> int:
     """The window for ``needed`` positions: a larger one at once, a smaller one only if it saves a quarter."""
     wanted = bucket(needed)
     return current if current * 3 < wanted * 4 < current * 4 else wanted
+
+
+def doubling(current: int, needed: int) -> int:
+    """As ``fitting`` in powers of two, and smaller only to a quarter: each size is recorded anew."""
+    wanted = max(SMALLEST_WINDOW, power_of_two(needed))
+    return wanted if wanted > current or wanted * 4 <= current else current

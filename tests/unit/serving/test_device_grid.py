@@ -85,12 +85,12 @@ def test_a_grid_starts_small_and_grows_in_powers_of_two(device: OnnxRunner) -> N
 def test_what_a_broken_predecessor_left_is_gone(host: OnnxRunner, device: OnnxRunner) -> None:
     work = jobs(host, 1, 8)
     expected = translated(host, work)
-    grid = device.grid(work[0].options.beam_size, 4)
+    grid = DeviceGrid(device.device_model, work[0].options.beam_size, 4)
     grid.admit([work[0].source])
     for block in grid._buffers._blocks.values():
         assert block._value is not None
         block._value.update_inplace(np.full(block._size, np.nan, dtype=np.float32))
     grid.keep(np.zeros(0, dtype=np.int64))
     one_grid = DeviceRunner.open(load_bundle(GOLDEN), precision="fp32", device="cpu", threads=1)
-    one_grid.grid = lambda beam, slots: grid  # type: ignore[method-assign,assignment]
+    one_grid.grid = lambda beam, slots: grid  # type: ignore[method-assign]
     assert translated(one_grid, work) == expected
