@@ -6,12 +6,14 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from export.bundle import BundleOptions, write_bundle
+from export.precisions import DEFAULT_PRECISIONS, PrecisionName
 from export.verify import Evidence
 from training.checkpoint import LoadedCheckpoint
 from training.config import DataConfig, TrainingConfig
@@ -38,9 +40,22 @@ def base_random(cache: Path = _ROOT / ".cache" / "engine") -> Path:
     return directory
 
 
-def random_bundle(root: Path, name: str, settings: TransformerSettings, vocabulary_size: int) -> Path:
+def random_bundle(
+    root: Path,
+    name: str,
+    settings: TransformerSettings,
+    vocabulary_size: int,
+    precisions: Sequence[PrecisionName] = DEFAULT_PRECISIONS,
+) -> Path:
     """Writes the bundle ``root/NAME/1`` of a model with fixed random weights."""
-    options = BundleOptions(name=name, version=1, max_source_tokens=250, max_target_tokens=250, max_bleu_loss=math.inf)
+    options = BundleOptions(
+        name=name,
+        version=1,
+        precisions=precisions,
+        max_source_tokens=250,
+        max_target_tokens=250,
+        max_bleu_loss=math.inf,
+    )
     words, generator = _words(vocabulary_size), np.random.default_rng(0)
     rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
     # What random weights say is not worth translating at length.

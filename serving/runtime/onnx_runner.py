@@ -46,7 +46,15 @@ class OnnxRunner:
         self._grids: WeakSet[OnnxGrid | DeviceGrid] = WeakSet()
 
     @classmethod
-    def open(cls, bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> OnnxRunner:
+    def open(
+        cls,
+        bundle: Bundle,
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+        threads: int = 0,
+        cuda_graphs: bool = True,
+    ) -> OnnxRunner:
         """Loads a bundle.
 
         Args:
@@ -54,6 +62,7 @@ class OnnxRunner:
             precision: One of the manifest's, or ``auto``: the fastest one it has for the device.
             device: ``cpu``, ``cuda`` (an error where absent) or ``auto`` (CUDA where it works, else CPU, logged).
             threads: Threads of one operator on the CPU; 0 takes one for each core.
+            cuda_graphs: Record runs on CUDA, where that works.
 
         Raises:
             StartupError: Precision or device is absent, the device cannot run the precision, or a graph does not load
@@ -79,15 +88,15 @@ class OnnxRunner:
         if device in PROVIDERS and device not in chosen.devices:
             raise StartupError(f"precision {precision} runs on {', '.join(chosen.devices)}, not on {device}")
 
-        def load(cuda_graphs: bool) -> OnnxRunner:
+        def load(recording: bool) -> OnnxRunner:
             encoder, decoder = (
-                open_session(bundle.path(graph.file), device=device, threads=threads, cuda_graphs=cuda_graphs)
+                open_session(bundle.path(graph.file), device=device, threads=threads, cuda_graphs=recording)
                 for graph in (chosen.encoder, chosen.decoder)
             )
             _check_declared(chosen, encoder, decoder)
             return cls(manifest, precision, encoder, decoder, device)
 
-        return with_graphs_if_they_work(load, _try_out) if device == "cuda" else load(False)
+        return with_graphs_if_they_work(load, _try_out) if device == "cuda" and cuda_graphs else load(False)
 
     @property
     def device(self) -> str:
