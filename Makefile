@@ -5,6 +5,7 @@
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make test    all tests
+#   make gpu-check  parity, steadiness and speed on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
 #   make image-test       build the images a CPU server needs, run them strictly, start the compose file
 #   make monitoring-test  a real Prometheus on a real server: dashboard and alerts
@@ -28,6 +29,8 @@ HTTP ?= 127.0.0.1:8080
 MODELS ?= models
 PYTEST_ARGS ?=
 LOAD_ARGS ?=
+GPU_SITE ?=
+GPU_ARGS ?=
 
 # pip is run without XDG_CACHE_HOME, so that it finds the user's download cache.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -91,6 +94,11 @@ load-spike: $(LOADING)
 
 load-peer: $(LOADING)
 	@$(RUN) python -m loadtests.compare_services --models $(MODELS) $(LOAD_ARGS)
+
+# Installs nothing: it is for machines that reach no package registry.
+.PHONY: gpu-check
+gpu-check:
+	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m loadtests.engine.gpu_check $(GPU_ARGS)
 
 # --- containers and monitoring -------------------------------------------------------------------------------------
 

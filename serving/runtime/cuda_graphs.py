@@ -42,7 +42,7 @@ class GraphedSession:
     def __init__(self, session: ort.InferenceSession) -> None:
         self.session = session
         options = session.get_provider_options().get("CUDAExecutionProvider", {})
-        self.captures = options.get("enable_cuda_graph", "0") == "1"
+        self.captures: bool = options.get("enable_cuda_graph", "0") == "1"
         self._held = 0
         self._last = 0
 
