@@ -5,7 +5,8 @@ The order of work, within and across beam sizes:
 1. Higher priority first, strictly: a lower one may wait as long as higher ones fill the server.
 2. Then the earliest due time. Due is the deadline, but never later than arrival + ``patience``: so within a priority no
    sentence, with a far deadline or none, is overtaken by one that arrives more than ``patience`` after it.
-3. Then first come, first served.
+3. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
+   side, and the last to end is not the one that takes longest.
 
 Sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the running
 token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so small
@@ -29,7 +30,7 @@ from serving.engine.throughput import Throughput
 Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[int, float, int]  # minus priority, due time, arrival number: lower runs first
 
-_SMALLEST_BUCKET = 16  # source tokens; shorter sentences are padded together
+_CHEAP_PADDING = 32  # tokens; encoding so many more costs less than another run of the encoder
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class Scheduler(Generic[Key]):
             return RejectReason.QUEUE_FULL
         if self._waiting and self.queue_tokens + tokens > self._limits.queue_tokens:
             return RejectReason.TOKENS_FULL
+        items = sorted(items, key=lambda item: -item[1].source_tokens)
         ranks = [self._rank(self._arrivals + i, demand, now) for i, (_, demand) in enumerate(items)]
         if any(self._too_late(demand, rank, now) for (_, demand), rank in zip(items, ranks, strict=True)):
             return RejectReason.DEADLINE
@@ -279,15 +281,22 @@ class Scheduler(Generic[Key]):
 
 
 def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[Batch[Key]]:
-    """Encoder batches of one lane: lengths of a batch share a power of two, so padding stays under half of it."""
-    buckets: dict[int, list[_Waiting[Key]]] = {}
-    for entry in entries:
-        bucket = (max(entry.demand.source_tokens, _SMALLEST_BUCKET) - 1).bit_length()
-        buckets.setdefault(bucket, []).append(entry)
-    batches = []
-    for _, members in sorted(buckets.items()):
-        lengths = [member.demand.source_tokens for member in members]
-        padding = max(lengths) * len(lengths) - sum(lengths)
-        keys = tuple(member.key for member in members)
-        batches.append(Batch(members[0].demand.beam, keys, sum(lengths), padding))
-    return batches
+    """Encoder batches of one lane: as few as keep padding cheap, or under a quarter of what is encoded."""
+    ordered = sorted(entries, key=lambda entry: entry.demand.source_tokens)
+    members: list[list[_Waiting[Key]]] = []
+    tokens = 0
+    for entry in ordered:
+        length = entry.demand.source_tokens
+        if members and length * (len(members[-1]) + 1) - (tokens + length) <= max(_CHEAP_PADDING, tokens // 4):
+            members[-1].append(entry)
+            tokens += length
+        else:
+            members.append([entry])
+            tokens = length
+    return [_batch(batch) for batch in members]
+
+
+def _batch(members: Sequence[_Waiting[Key]]) -> Batch[Key]:
+    lengths = [member.demand.source_tokens for member in members]
+    padding = max(lengths) * len(lengths) - sum(lengths)
+    return Batch(members[0].demand.beam, tuple(member.key for member in members), sum(lengths), padding)

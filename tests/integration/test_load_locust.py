@@ -106,7 +106,7 @@ def test_two_workers_send_the_schedule_of_one(tmp_path: Path) -> None:
 
 
 def test_closed_loop_users_wait_for_their_answers(tmp_path: Path) -> None:
-    options = ["--users", 3, "--spawn-rate", 3, "--run-time", "2s", "--sentences", sentences(tmp_path, "fine")]
+    options = ["--users", 3, "--spawn-rate", 3, "--run-time", "5s", "--sentences", sentences(tmp_path, "fine")]
     with running(ScriptedService(answer=scripted)) as service:
         result = locust(tmp_path, "closed_loop", service.address, *options)
         assert service.most_at_once <= 3

@@ -68,9 +68,10 @@ class Policy(RuleBasedStateMachine):
             assert reason is None
             assert fits or not self.waiting
             assert deadline is None or deadline > self.now
-            for key, d in items:
+            longest_first = sorted(items, key=lambda item: -item[1].source_tokens)
+            for arrival, (key, d) in enumerate(longest_first, self.next):
                 due = min(math.inf if deadline is None else deadline, self.now + LIMITS.patience_seconds)
-                self.waiting[key] = d, (-d.priority, due, key)
+                self.waiting[key] = d, (-d.priority, due, arrival)
         self.next += len(items)
 
     @precondition(lambda self: self.waiting)
@@ -110,7 +111,7 @@ class Policy(RuleBasedStateMachine):
             demands = [self.waiting[key][0] for key in batch.keys]
             lengths = [d.source_tokens for d in demands]
             assert {d.beam for d in demands} == {batch.beam}
-            assert max(lengths) <= 2 * max(min(lengths), 16)
+            assert batch.padding <= max(32, sum(lengths) / 4)
             assert (batch.tokens, batch.padding) == (sum(lengths), max(lengths) * len(lengths) - sum(lengths))
             source_tokens += sum(lengths)
             for key in batch.keys:
@@ -214,8 +215,8 @@ def test_encoder_batches_hold_similar_lengths() -> None:
     scheduler: Scheduler[int] = Scheduler(EngineLimits())
     scheduler.offer([(length, demand(length)) for length in (3, 16, 17, 32, 33, 60, 200)], 0)
     batches = scheduler.take(0).batches
-    assert [batch.keys for batch in batches] == [(3, 16), (17, 32), (33, 60), (200,)]
-    assert [batch.padding for batch in batches] == [13, 15, 27, 0]
+    assert [batch.keys for batch in batches] == [(3, 16, 17), (32, 33), (60,), (200,)]
+    assert [batch.padding for batch in batches] == [15, 1, 0, 0]
 
 
 def test_dead_heap_entries_are_swept() -> None:
