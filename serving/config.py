@@ -52,8 +52,15 @@ class ServerConfig(BaseModel):
         default="auto", description="which graphs of each bundle to run; auto takes its fastest for the device"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes cuda where it really works")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="decoder steps that run at the same time; more give throughput on a CPU, and slower single answers",
+    )
     threads: int = Field(
-        default=0, ge=0, description="threads of the model's operators; 0 is one for each physical core"
+        default=0,
+        ge=0,
+        description="threads of each worker's operators; 0 is one for each physical core, or 1 if workers are several",
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of gRPC")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")

@@ -11,6 +11,7 @@ from loadtests.engine.searches import Ids, Search
 from serving.bundle.bundle import load_bundle
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
+from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
 from serving.runtime.onnx_runner import OnnxRunner
 
@@ -19,10 +20,17 @@ class DragomanEngine:
     """``serving.engine`` with the limits it has in a server: sentences join and leave its slots as it sees fit."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a bundle; ``variant`` is one of its precisions."""
+        """Opens a bundle; ``variant`` is one of its precisions; ``NAME*N`` has N workers that share the threads."""
         manifest = (bundle := load_bundle(path)).manifest
-        runner = OnnxRunner.open(bundle, precision=variant, device="cpu", threads=threads)
-        self._engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
+        precision, _, several = variant.partition("*")
+        workers = int(several or 1)
+        runner = OnnxRunner.open(bundle, precision=precision, device="cpu", threads=threads // workers)
+        self._engine = Engine(
+            runner,
+            special_ids=manifest.special_ids,
+            vocabulary_size=manifest.vocabulary_size,
+            limits=EngineLimits(workers=workers),
+        )
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
         """Translates sources that are all there at once; knows no ``options``."""

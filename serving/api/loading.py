@@ -77,6 +77,7 @@ def served(
             queue_tokens=config.max_queue_tokens,
             running_tokens=config.max_running_tokens,
             rows=config.max_rows,
+            workers=config.workers,
         ),
         observer=observer,
         name=label,
@@ -112,5 +113,6 @@ def _load(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedMode
         reverse_source=manifest.reverse_source,
         kind=manifest.tokenizer.kind,
     )
-    runner = OnnxRunner.open(bundle, precision=config.precision, device=config.device, threads=config.threads)
+    threads = config.threads or (0 if config.workers == 1 else 1)
+    runner = OnnxRunner.open(bundle, precision=config.precision, device=config.device, threads=threads)
     return served(manifest, runner, tokenizer, config=config, metrics=metrics)

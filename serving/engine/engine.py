@@ -1,7 +1,8 @@
 """The engine: one thread that encodes, steps and publishes, for all sentences of one model.
 
-Each round of the thread: drop what was cancelled or is late, admit what the scheduler chooses, step every busy lane
-once, publish what ended. Sentences join and leave at any round. Every accepted sentence ends exactly once: decoded, or
+Each round of the thread: drop what was cancelled or is late, share out what the scheduler chooses, let every busy lane
+encode its share and step once, publish what ended. With several workers, lanes do so at the same time, and each beam
+size has as many lanes. Sentences join and leave at any round. Every accepted sentence ends exactly once: decoded, or
 with an error, also when a step fails, the engine stops, or its thread dies.
 """
 
@@ -10,14 +11,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 
 from serving.bundle.manifest import SpecialIds
 from serving.decoding.step import Ints
-from serving.engine.lane import Clock, Lane
+from serving.engine.lane import Clock, Lane, LaneTurn
 from serving.engine.observer import (
     DropReason,
     EngineObserver,
@@ -26,7 +28,7 @@ from serving.engine.observer import (
     RejectReason,
     SilentObserver,
 )
-from serving.engine.scheduler import EngineLimits, Scheduler, Turn
+from serving.engine.scheduler import Batch, EngineLimits, Scheduler, Turn
 from serving.engine.submission import Decoded, Job, Sentence, Submission
 from serving.errors import Cancelled, DeadlineExceeded, DragomanError, EngineFailure, Overloaded, Unavailable
 from serving.runtime.runner import Runner
@@ -71,7 +73,9 @@ class Engine:
         self._draining = False
         self._stopping = False
         self._ended = False
-        self._lanes: dict[int, Lane] = {}  # by beam size, least recently used first; changed by the thread only
+        # By beam size and worker, least recently used first; changed by the thread only.
+        self._lanes: dict[tuple[int, int], Lane] = {}
+        self._workers = ThreadPoolExecutor(self._limits.workers, f"lane-{name}") if self._limits.workers > 1 else None
         self._failures = 0
         self._state_bytes = 0
         self._thread = threading.Thread(target=self._run, name=f"engine-{name}", daemon=True)
@@ -146,9 +150,10 @@ class Engine:
             if self._ended or submission.cancelled:
                 return
             submission.cancelled = True
-            for job in submission.jobs:
-                lane = self._lanes.get(job.sentence.options.beam_size)
-                job.steps_at_cancel = lane.steps if lane else None
+            for lane in list(self._lanes.values()):
+                for job in lane.jobs:
+                    if job.submission is submission:
+                        job.steps_at_cancel = lane.steps
             self._cancelled.append(submission)
             self._changed.notify_all()
 
@@ -189,6 +194,8 @@ class Engine:
             self._scheduler = Scheduler(self._limits)
             self._cancelled.clear()
             self._lanes.clear()
+        if self._workers is not None:
+            self._workers.shutdown(wait=False)
         for job in unsettled:
             with suppress(Exception):  # an observer that raises must not keep the others waiting
                 self._settle(job, error)
@@ -202,9 +209,7 @@ class Engine:
                 return False
             cancelled, self._cancelled = self._cancelled, []
         self._drop(cancelled)
-        self._admit(self._turn(cancelled))
-        for lane in [lane for lane in self._lanes.values() if lane.jobs]:
-            self._step(lane)
+        self._work(self._shared_out(self._turn(cancelled)))
         self._state_bytes = self._runner.state_bytes()
         return True
 
@@ -223,8 +228,8 @@ class Engine:
     def _free(self, lane: Lane, slots: Ints) -> list[Job]:
         try:
             return lane.free(slots) if slots.size else []
-        except Exception:
-            self._tear_down(lane, "freeing slots failed")
+        except Exception as error:
+            self._tear_down(lane, "freeing slots failed", error)
             return []
 
     def _turn(self, cancelled: Sequence[Submission]) -> Turn[Job]:
@@ -241,35 +246,55 @@ class Engine:
             self._settle(job, DeadlineExceeded("the deadline passed in the queue"))
         return turn
 
-    def _admit(self, turn: Turn[Job]) -> None:
+    def _shared_out(self, turn: Turn[Job]) -> dict[Lane, list[Batch[Job]]]:
+        """What each lane is to encode: every sentence goes to the lane with the fewest."""
+        shares: dict[Lane, list[Batch[Job]]] = {}
+        beams = {batch.beam for batch in turn.batches}
         for batch in turn.batches:
-            started = self._clock()
             try:
-                self._lane(batch.beam).admit(batch.keys)
-            except Exception:
-                self._failed("encoder batch failed", batch.keys)
-            else:
-                self._observer.encoded(self._clock() - started, len(batch.keys), batch.tokens, batch.padding)
+                lanes = [self._lane(batch.beam, worker, beams) for worker in range(self._limits.workers)]
+            except Exception as error:
+                self._failed("making a grid failed", batch.keys, error)
+                continue
+            loads = {lane: len(lane.jobs) + sum(len(part.keys) for part in shares.get(lane, ())) for lane in lanes}
+            parts: dict[Lane, list[Job]] = {}
+            for job in batch.keys:
+                lane = min(loads, key=loads.__getitem__)
+                loads[lane] += 1
+                parts.setdefault(lane, []).append(job)
+            for lane, jobs in parts.items():
+                lengths = [len(job.sentence.source) for job in jobs]
+                shares.setdefault(lane, []).append(Batch.of(batch.beam, jobs, lengths))
+        return shares
 
-    def _step(self, lane: Lane) -> None:
-        try:
-            ended = lane.step()
-        except Exception:
-            self._tear_down(lane, "decoder step failed")
-            return
-        self._failures = 0
-        for job, result in ended:
+    def _work(self, shares: Mapping[Lane, Sequence[Batch[Job]]]) -> None:
+        """Lets all lanes that have something to do take a turn, and publishes what came of it."""
+        lanes = [lane for lane in self._lanes.values() if lane.jobs or lane in shares]
+        batches = [shares.get(lane, ()) for lane in lanes]
+        apply = map if self._workers is None or len(lanes) == 1 else self._workers.map
+        for lane, turn in zip(lanes, apply(Lane.turn, lanes, batches), strict=True):
+            self._conclude(lane, turn)
+
+    def _conclude(self, lane: Lane, turn: LaneTurn) -> None:
+        for jobs, error in turn.refused:
+            self._failed("encoder batch failed", jobs, error)
+        if turn.broken is not None:
+            self._tear_down(lane, "decoder step failed", turn.broken)
+        elif turn.stepped:
+            self._failures = 0
+        for job, result in turn.ended:
             if isinstance(result, DragomanError):
                 _LOG.error("request %s: %s", job.sentence.request_id, result)
                 self._release(job, result)
             else:
                 self._release(job, Decoded(tuple(result), job.accepted, job.admitted, self._clock()))
 
-    def _lane(self, beam: int) -> Lane:
-        lane = self._lanes.pop(beam, None)
+    def _lane(self, beam: int, worker: int, wanted: Container[int]) -> Lane:
+        """The lane of a beam size and worker; a new one takes the place of idle ones of beam sizes not wanted now."""
+        lane = self._lanes.pop((beam, worker), None)
         if lane is None:
-            idle = [key for key, other in self._lanes.items() if not other.jobs]
-            for key in idle[: max(0, len(idle) - self._limits.idle_lanes)]:
+            idle = [key for key, other in self._lanes.items() if not other.jobs and other.beam not in wanted]
+            for key in idle[: max(0, len(idle) - self._limits.idle_lanes * self._limits.workers)]:
                 del self._lanes[key]
             lane = Lane(
                 self._runner,
@@ -280,21 +305,21 @@ class Engine:
                 observer=self._observer,
                 clock=self._clock,
             )
-        self._lanes[beam] = lane
+        self._lanes[beam, worker] = lane
         return lane
 
-    def _tear_down(self, lane: Lane, what: str) -> None:
+    def _tear_down(self, lane: Lane, what: str, error: Exception) -> None:
         """Gives up a lane: its state cannot be trusted, and the next sentence gets a new grid."""
-        del self._lanes[lane.beam]
+        self._lanes = {key: other for key, other in self._lanes.items() if other is not lane}
         jobs, lane.jobs = lane.jobs, []
-        self._failed(what, jobs)
+        self._failed(what, jobs, error)
         self._observer.restarted()
 
-    def _failed(self, what: str, jobs: Sequence[Job]) -> None:
-        """Ends jobs with the exception being handled, which is logged once and shown to nobody."""
+    def _failed(self, what: str, jobs: Sequence[Job], error: Exception) -> None:
+        """Ends jobs with an exception, which is logged once and shown to nobody."""
         self._failures += 1
         ids = sorted({job.sentence.request_id for job in jobs})
-        _LOG.exception("engine %s: %s, requests %s", self._name, what, ", ".join(ids))
+        _LOG.error("engine %s: %s, requests %s", self._name, what, ", ".join(ids), exc_info=error)
         for job in jobs:
             self._release(job, EngineFailure(what))
 

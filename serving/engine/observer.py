@@ -67,7 +67,7 @@ class EngineSnapshot:
 
 
 class EngineObserver(Protocol):
-    """Receives the engine's events, from its thread and from submitting threads; must neither block nor raise."""
+    """Receives the engine's events, from its threads and from submitting ones; must neither block nor raise."""
 
     def submitted(self, sentences: int, source_tokens: int) -> None:
         """Sentences were accepted into the queue."""

@@ -41,10 +41,11 @@ class EngineLimits:
         queue_sentences: Sentences waiting at most.
         queue_tokens: Source tokens waiting at most.
         running_tokens: Source and target tokens the sentences in slots may come to hold, over all their beams.
-        rows: Hypotheses of one lane's grid; it has rows // beam size slots, at least one.
+        rows: Hypotheses of one beam size; its lanes have rows // beam size slots, at least one.
         encode_tokens: Source tokens encoded between two decoder steps, so that running sentences are not held up.
         patience_seconds: See the order of work above.
-        idle_lanes: Grids without work that are kept for the next sentence of their beam size.
+        idle_lanes: Beam sizes without work whose grids are kept for the next sentence.
+        workers: Lanes that work at the same time, and lanes of each beam size.
     """
 
     queue_sentences: int = 4096
@@ -54,9 +55,10 @@ class EngineLimits:
     encode_tokens: int = 2_048
     patience_seconds: float = 30.0
     idle_lanes: int = 2
+    workers: int = 1
 
     def slots(self, beam: int) -> int:
-        """Slots of the lane for a beam size."""
+        """Slots for a beam size."""
         return max(1, self.rows // beam)
 
 
@@ -87,6 +89,11 @@ class Batch(Generic[Key]):
     keys: tuple[Key, ...]
     tokens: int
     padding: int
+
+    @classmethod
+    def of(cls, beam: int, keys: Sequence[Key], lengths: Sequence[int]) -> Batch[Key]:
+        """Sentences of so many source tokens each."""
+        return cls(beam, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
 
 
 @dataclass(frozen=True)
@@ -293,10 +300,7 @@ def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[Batch[Key]]:
         else:
             members.append([entry])
             tokens = length
-    return [_batch(batch) for batch in members]
-
-
-def _batch(members: Sequence[_Waiting[Key]]) -> Batch[Key]:
-    lengths = [member.demand.source_tokens for member in members]
-    padding = max(lengths) * len(lengths) - sum(lengths)
-    return Batch(members[0].demand.beam, tuple(member.key for member in members), sum(lengths), padding)
+    return [
+        Batch.of(batch[0].demand.beam, [one.key for one in batch], [one.demand.source_tokens for one in batch])
+        for batch in members
+    ]

@@ -11,7 +11,7 @@ from serving.decoding.step import Candidates, Ints, StepPlan
 class Grid(Protocol):
     """Slots x beams of sentences in flight, all of one beam size, with their memory and state on the device.
 
-    Busy slots are always 0 .. n-1. A grid is used from one thread only.
+    Busy slots are always 0 .. n-1. A grid is used by one thread at a time.
     """
 
     @property

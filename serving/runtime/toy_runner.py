@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,13 +109,13 @@ class ToyRunner:
 
 
 class ToyGrid:
-    """Slots x beams of the toy model; used from one thread only, and it checks that."""
+    """Slots x beams of the toy model; used by one thread at a time, and it checks that."""
 
     def __init__(self, runner: ToyRunner, beam: int, slots: int) -> None:
         """Allocates state for ``slots`` sentences."""
         self._runner, self._model = runner, runner.model
         self._beam, self._slots = beam, slots
-        self._thread = threading.get_ident()
+        self._in_use = threading.Lock()
         self._sources: list[Ints] = []
         self._seeds = np.zeros(slots, dtype=np.uint64)
         self._states = np.zeros((slots, beam), dtype=np.uint64)  # the recurrent history
@@ -135,20 +136,22 @@ class ToyGrid:
         Raises:
             ValueError: More sources than free slots, or one without an end token.
         """
-        self._check_thread()
-        self._runner.before_encode()
-        if len(self._sources) + len(sources) > self._slots:
-            raise ValueError(f"{len(sources)} sources for {self._slots - len(self._sources)} free slots: admit fewer")
-        for source in sources:
-            if not len(source) or source[-1] != self._model.special_ids.eos:
-                raise ValueError("a source does not end in the end token: tokenise it with one")
-        for source in sources:
-            slot = len(self._sources)
-            ids = np.asarray(source, dtype=np.uint64)
-            self._seeds[slot] = _fold(_mix(ids + np.arange(ids.size, dtype=np.uint64) * _ODD))
-            self._states[slot] = self._seeds[slot]
-            self._sources.append(np.asarray(source, dtype=np.int64))
-            self._runner.counts.sources.append(tuple(int(token) for token in source))
+        with self._used():
+            self._runner.before_encode()
+            if len(self._sources) + len(sources) > self._slots:
+                raise ValueError(
+                    f"{len(sources)} sources for {self._slots - len(self._sources)} free slots: admit fewer"
+                )
+            for source in sources:
+                if not len(source) or source[-1] != self._model.special_ids.eos:
+                    raise ValueError("a source does not end in the end token: tokenise it with one")
+            for source in sources:
+                slot = len(self._sources)
+                ids = np.asarray(source, dtype=np.uint64)
+                self._seeds[slot] = _fold(_mix(ids + np.arange(ids.size, dtype=np.uint64) * _ODD))
+                self._states[slot] = self._seeds[slot]
+                self._sources.append(np.asarray(source, dtype=np.int64))
+                self._runner.counts.sources.append(tuple(int(token) for token in source))
 
     def step(self, plan: StepPlan) -> Candidates:
         """Runs the toy decoder for all busy slots.
@@ -156,27 +159,27 @@ class ToyGrid:
         Raises:
             ValueError: The plan has another number of rows.
         """
-        self._check_thread()
-        self._runner.before_step()
-        busy = len(self._sources)
-        if plan.tokens.shape != (busy, self._beam):
-            raise ValueError(f"a plan of shape {plan.tokens.shape} for a grid of ({busy}, {self._beam})")
-        self._runner.counts.steps.append((busy, self._beam))
-        log_probs = self._log_probs(self._remember(plan), plan.positions)
-        targets = np.take_along_axis(log_probs, plan.targets[:, :, None], axis=2)[:, :, 0]
-        alignment = np.broadcast_to(self._aligned(plan.positions)[:, None], plan.tokens.shape)
-        edits = plan.edits
-        old = np.take_along_axis(log_probs, edits.tokens, axis=2)
-        np.put_along_axis(log_probs, edits.tokens, old * edits.factors + edits.biases, axis=2)
-        totals = (plan.scores[:, :, None] + log_probs).reshape(busy, -1)
-        best = np.argsort(-totals, axis=1, kind="stable")[:, : plan.candidates]
-        return Candidates(
-            scores=np.take_along_axis(totals, best, axis=1),
-            tokens=best % self._model.vocabulary_size,
-            parents=best // self._model.vocabulary_size,
-            target_log_probs=targets,
-            alignment=alignment,
-        )
+        with self._used():
+            self._runner.before_step()
+            busy = len(self._sources)
+            if plan.tokens.shape != (busy, self._beam):
+                raise ValueError(f"a plan of shape {plan.tokens.shape} for a grid of ({busy}, {self._beam})")
+            self._runner.counts.steps.append((busy, self._beam))
+            log_probs = self._log_probs(self._remember(plan), plan.positions)
+            targets = np.take_along_axis(log_probs, plan.targets[:, :, None], axis=2)[:, :, 0]
+            alignment = np.broadcast_to(self._aligned(plan.positions)[:, None], plan.tokens.shape)
+            edits = plan.edits
+            old = np.take_along_axis(log_probs, edits.tokens, axis=2)
+            np.put_along_axis(log_probs, edits.tokens, old * edits.factors + edits.biases, axis=2)
+            totals = (plan.scores[:, :, None] + log_probs).reshape(busy, -1)
+            best = np.argsort(-totals, axis=1, kind="stable")[:, : plan.candidates]
+            return Candidates(
+                scores=np.take_along_axis(totals, best, axis=1),
+                tokens=best % self._model.vocabulary_size,
+                parents=best // self._model.vocabulary_size,
+                target_log_probs=targets,
+                alignment=alignment,
+            )
 
     def keep(self, order: Ints) -> None:
         """Keeps some slots and frees the rest.
@@ -187,14 +190,14 @@ class ToyGrid:
         Raises:
             ValueError: ``order`` repeats a slot, names an idle one, or moves one up.
         """
-        self._check_thread()
-        lawful = np.unique(order).size == order.size and (order >= np.arange(order.size)).all()
-        if not lawful or (order >= len(self._sources)).any():
-            raise ValueError(f"order {order.tolist()} of {len(self._sources)} slots is not a compaction")
-        self._runner.counts.moved += int((order != np.arange(order.size)).sum())
-        for array in (self._seeds, self._states):
-            array[: order.size] = array[order]
-        self._sources = [self._sources[slot] for slot in order.tolist()]
+        with self._used():
+            lawful = np.unique(order).size == order.size and (order >= np.arange(order.size)).all()
+            if not lawful or (order >= len(self._sources)).any():
+                raise ValueError(f"order {order.tolist()} of {len(self._sources)} slots is not a compaction")
+            self._runner.counts.moved += int((order != np.arange(order.size)).sum())
+            for array in (self._seeds, self._states):
+                array[: order.size] = array[order]
+            self._sources = [self._sources[slot] for slot in order.tolist()]
 
     def _remember(self, plan: StepPlan) -> _Hash:
         """Adds this step's tokens to the histories; returns each as one hash. Shape (slot, beam)."""
@@ -235,9 +238,14 @@ class ToyGrid:
         inner = ends - 1 - positions if self._model.reverse else positions
         return np.where(positions < ends, inner, ends)
 
-    def _check_thread(self) -> None:
-        if threading.get_ident() != self._thread:
-            raise ValueError("a grid is used from one thread only: the one that made it")
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        if not self._in_use.acquire(blocking=False):
+            raise ValueError("a grid is used by one thread at a time: another one is at it")
+        try:
+            yield
+        finally:
+            self._in_use.release()
 
 
 def _mix(values: _Hash) -> _Hash:

@@ -53,7 +53,7 @@ def test_nothing_submitted_is_nothing_decoded() -> None:
 # The test that matters most, and its negative control.
 
 
-def alone_and_together(leak: bool) -> int:
+def alone_and_together(leak: bool, workers: int = 1) -> int:
     """How many of 80 sentences get the same hypotheses alone as in random company."""
     sentences = random_sentences(80)
     model = dataclasses.replace(MODEL, leak=leak)
@@ -62,7 +62,7 @@ def alone_and_together(leak: bool) -> int:
         with toy_engine(model) as toy:
             alone += decode_all(toy, [one])
     # Few rows, so that sentences wait, join and leave while others are on their way.
-    with toy_engine(model, rows=12) as toy:
+    with toy_engine(model, rows=12, workers=workers) as toy:
         order = np.random.default_rng(1).permutation(len(sentences)).tolist()
         together = decode_all(toy, [sentences[i] for i in order])
         assert toy.runner.counts.moved > 0
@@ -70,8 +70,9 @@ def alone_and_together(leak: bool) -> int:
     return sum(alone[i].hypotheses == together[at].hypotheses for at, i in enumerate(order))
 
 
-def test_an_answer_does_not_depend_on_who_shares_the_batch() -> None:
-    assert alone_and_together(leak=False) == 80
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_answer_does_not_depend_on_who_shares_the_batch(workers: int) -> None:
+    assert alone_and_together(leak=False, workers=workers) == 80
 
 
 def test_a_leak_between_slots_would_be_seen() -> None:
@@ -239,8 +240,9 @@ def test_a_full_token_budget_refuses() -> None:
 # What it tells.
 
 
-def test_gauges_return_to_zero_and_every_sentence_ends_once() -> None:
-    with toy_engine(rows=8, idle_lanes=1) as toy:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_gauges_return_to_zero_and_every_sentence_ends_once(workers: int) -> None:
+    with toy_engine(rows=8, idle_lanes=1, workers=workers) as toy:
         sentences = random_sentences(60, seed=3)
         submissions = [toy.engine.submit(sentences[i : i + 3]) for i in range(0, 60, 3)]
         for submission in submissions[::4]:
@@ -280,6 +282,13 @@ def test_idle_lanes_are_given_up_but_for_a_few() -> None:
         toy.engine.submit([sentence(5, beam=5)]).future.result(PATIENCE)
         assert toy.engine.join(PATIENCE)
         assert toy.engine.snapshot().state_bytes == held > 0
+
+
+def test_workers_share_the_sentences_of_a_beam_size_evenly() -> None:
+    with toy_engine(rows=16, workers=2) as toy:
+        decode_all(toy, [sentence(5, beam=2) for _ in range(8)])
+        assert toy.engine.snapshot().lanes == 2
+    assert set(toy.steps) == {(4, 2)}
 
 
 def test_an_idle_engine_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,20 +94,29 @@ def test_a_grid_refuses_misuse() -> None:
         grid.step(search.plan())
 
 
-def test_a_grid_belongs_to_one_thread() -> None:
-    grid, search = start([5])
+def test_a_grid_is_used_by_one_thread_at_a_time() -> None:
+    gate = threading.Barrier(2)
     caught: list[Exception] = []
 
+    def twice() -> None:
+        gate.wait()
+        gate.wait()
+
+    grid, search = start([5], runner=ToyRunner(MODEL, before_step=twice))
+
     def elsewhere() -> None:
+        gate.wait()  # the other thread is in its step
         try:
-            grid.step(search.plan())
+            grid.keep(np.array([0]))
         except ValueError as error:
             caught.append(error)
+        gate.wait()
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
+    grid.step(search.plan())
     thread.join()
-    assert "one thread" in str(caught[0])
+    assert "one thread at a time" in str(caught[0])
 
 
 def test_nan_and_leak_are_injected() -> None:

@@ -86,6 +86,7 @@ class Recorder(SilentObserver):
     """Counts what the engine reports."""
 
     counts: Counter[object] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)  # lanes may report at the same time
     freed_after: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
 
@@ -99,15 +100,18 @@ class Recorder(SilentObserver):
         self.counts["dropped", reason] += 1
 
     def admitted(self, queue_seconds: float) -> None:
-        self.counts["admitted"] += 1
+        with self.lock:
+            self.counts["admitted"] += 1
 
     def encoded(self, seconds: float, sources: int, tokens: int, padding: int) -> None:
-        self.counts["encoded sources"] += sources
-        self.counts["encoded tokens"] += tokens
+        with self.lock:
+            self.counts["encoded sources"] += sources
+            self.counts["encoded tokens"] += tokens
 
     def stepped(self, seconds: float, host_seconds: float, slots: int, beam: int) -> None:
         assert 0 <= host_seconds <= seconds
-        self.counts["rows"] += slots * beam
+        with self.lock:
+            self.counts["rows"] += slots * beam
 
     def first_token(self, seconds: float) -> None:
         self.counts["first token"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from loadtests.engine.huggingface_engine import HuggingFaceEngine, can_build
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_it_translates_alike(tmp_path: Path, norm: str) -> None:
+def test_it_translates_alike(tmp_path: Path, norm: Literal["pre", "post"]) -> None:
     directory = random_bundle(tmp_path, "tiny", replace(USUAL, norm=norm, tie="all"), VOCABULARY)
     assert can_build(load_bundle(directory))
     ours = DragomanEngine(directory, "fp32", threads=1)
