@@ -108,10 +108,7 @@ def _corpus(bundle: Bundle, corpus: Corpus, case: Case, workers: Mapping[str, Wo
     ours = {name: Contestant(worker, {}) for name, worker in workers.items() if worker.spec.kind == "dragoman"}
     measured = measure(case, {**ours, **tuned(rivals, case.batches[0], case.search)}, setting.rounds)
     scores = {name: bleu(bundle, rows, corpus.references) for name, rows in measured.outputs.items()}
-    return [
-        {**row, "bleu": scores[f"dragoman/{row['precision']}"], "rival_bleu": scores[row["rival"]]}
-        for row in measured.rows()
-    ]
+    return [{**row, "bleu": scores[row["engine"]], "rival_bleu": scores[row["rival"]]} for row in measured.rows()]
 
 
 def _measured(cases: Sequence[Case], workers: Mapping[str, Worker], setting: Setting) -> Rows:
@@ -127,7 +124,7 @@ def _measured(cases: Sequence[Case], workers: Mapping[str, Worker], setting: Set
 def _workers(
     bundle: Bundle, threads: int, *, batches_at_a_time: int = 1, huggingface: bool = False
 ) -> Iterator[dict[str, Worker]]:
-    """Engines on a bundle, by their names; with several batches at a time, CTranslate2 alone."""
+    """Engines on a bundle, by their names, each with so many batches or workers that share the threads."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
         specs = list(_specs(bundle, Path(folder), batches_at_a_time, huggingface))
         yield {str(spec): stack.enter_context(Worker(spec, threads)) for spec in specs}
@@ -138,13 +135,11 @@ def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int, huggingface: bo
     convert(bundle.directory, converted)
     # A model saved in float32 keeps what int8 leaves alone in float32: int8_float32 is the same again.
     types = sorted(ctranslate2.get_supported_compute_types("cpu") - {"int8_float32"})
-    if batches_at_a_time > 1:
-        yield from (EngineSpec("ctranslate2", f"{one}*{batches_at_a_time}", converted) for one in types)
-        return
+    several = f"*{batches_at_a_time}" if batches_at_a_time > 1 else ""
     for name, precision in bundle.manifest.precisions.items():
         if "cpu" in precision.devices:
-            yield EngineSpec("dragoman", name, bundle.directory.resolve())
-    yield from (EngineSpec("ctranslate2", one, converted) for one in types)
+            yield EngineSpec("dragoman", f"{name}{several}", bundle.directory.resolve())
+    yield from (EngineSpec("ctranslate2", f"{one}{several}", converted) for one in types)
     if huggingface and find_spec("transformers") is not None:
         from loadtests.engine.huggingface_engine import can_build
 

@@ -51,12 +51,12 @@ class Measured:
         return sum(a == b for a, b in pairs) / len(pairs)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row for each of our precisions and each kind of rival: its best median against ours, round by round."""
-        for name, own in self.specs.items():
-            if own.kind != OURS:
-                continue
+        """A row for each of our precisions and each kind of rival: its best median against our best, round by round."""
+        ours = [name for name, spec in self.specs.items() if spec.kind == OURS]
+        for precision in dict.fromkeys(_type(self.specs[name]) for name in ours):
+            name = best({one: self.times[one] for one in ours if _type(self.specs[one]) == precision})
             for kind in dict.fromkeys(spec.kind for spec in self.specs.values()):
-                rivals = [rival for rival, spec in self.specs.items() if _compete(own.variant, kind, spec)]
+                rivals = [rival for rival, spec in self.specs.items() if _compete(precision, kind, spec)]
                 if kind != OURS and rivals:
                     yield self._row(name, rivals)
 
@@ -69,7 +69,8 @@ class Measured:
         tokens = {one: sum(map(len, self.outputs[one])) / len(self.case.batches) for one in (name, rival)}
         return {
             "model": self.case.model,
-            "precision": self.specs[name].variant,
+            "engine": name,
+            "precision": _type(self.specs[name]),
             "sentences": self.case.sentences,
             "batch": self.case.batch,
             "beam": self.case.search.beam,
@@ -120,5 +121,9 @@ def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search)
 
 
 def _compete(precision: str, kind: str, rival: EngineSpec) -> bool:
-    variant = rival.variant.partition("*")[0]
-    return rival.kind == kind and (precision not in _FULL_PRECISION or variant in _FULL_PRECISION[precision])
+    return rival.kind == kind and (precision not in _FULL_PRECISION or _type(rival) in _FULL_PRECISION[precision])
+
+
+def _type(spec: EngineSpec) -> str:
+    """Precision or compute type, without how many batches or workers there are."""
+    return spec.variant.partition("*")[0]
