@@ -51,7 +51,9 @@ def edits(
     biases[:, :, :time] = np.where(produced, np.float32(0), np.float32(-np.inf))[:, None]
     tokens[:, :, :time] = np.where(produced[:, None], history, pad_id)
     factors[:, :, :time] = np.where(produced, penalties[:, None], np.float32(1))[:, None]
-    banned = _completes_repeated_ngram(history, lengths, ngram_sizes) & produced[:, None]
+    banned = np.zeros(0, dtype=bool)
+    if ngram_sizes.any():
+        banned = _completes_repeated_ngram(history, lengths, ngram_sizes) & produced[:, None]
     if banned.any():
         # A token that occurs twice in the history has two entries; both must say the same.
         alike = tokens[:, :, :time, None] == tokens[:, :, None, :time]

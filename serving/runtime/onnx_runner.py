@@ -178,7 +178,7 @@ class OnnxGrid:
         return spec.shape({Axis.BEAM: self._beam, **self._windows})
 
     def _set_window(self, axis: Axis, needed: int) -> None:
-        """Gives tensors with ``axis`` a bucket that fits: a larger one at once, a smaller one if it saves a quarter."""
+        """Gives tensors with ``axis`` a bucket that fits: a larger one at once, a smaller one if it saves half."""
         wanted = fitting(self._windows[axis], needed)
         if wanted != self._windows[axis]:
             self._resize(axis, wanted)

@@ -6,8 +6,8 @@ SMALLEST_WINDOW = 8  # positions
 
 
 def bucket(size: int) -> int:
-    """The smallest bucket that holds ``size`` positions: multiples of 8, from 64 on about an eighth apart."""
-    step = max(SMALLEST_WINDOW, 1 << (size - 1).bit_length() >> 3)
+    """The smallest bucket that holds ``size`` positions: multiples of 8, from 32 on about a quarter apart."""
+    step = max(SMALLEST_WINDOW, 1 << (size - 1).bit_length() >> 2)
     return -(-size // step) * step
 
 
@@ -17,9 +17,12 @@ def power_of_two(size: int) -> int:
 
 
 def fitting(current: int, needed: int) -> int:
-    """The window for ``needed`` positions: a larger one at once, a smaller one only if it saves a quarter."""
+    """The window for ``needed`` positions: a larger one at once, a smaller one only if it saves half.
+
+    Each change copies the buffers; what is too large costs only attention to positions that are masked.
+    """
     wanted = bucket(needed)
-    return current if current * 3 < wanted * 4 < current * 4 else wanted
+    return wanted if wanted > current or wanted * 2 <= current else current
 
 
 def doubling(current: int, needed: int) -> int:

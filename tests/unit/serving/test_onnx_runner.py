@@ -78,8 +78,8 @@ def test_a_file_that_is_no_graph(bundle: Bundle) -> None:
         OnnxRunner.open(broken, device="cpu")
 
 
-def test_buckets_are_an_eighth_apart() -> None:
-    assert [bucket(size) for size in (1, 8, 9, 33, 64, 65, 129)] == [8, 8, 16, 40, 64, 80, 160]
+def test_buckets_are_a_quarter_apart() -> None:
+    assert [bucket(size) for size in (1, 8, 9, 33, 64, 65, 129)] == [8, 8, 16, 48, 64, 96, 192]
 
 
 def test_a_host_buffer_zeroes_what_it_is_not_given() -> None:
