@@ -9,6 +9,7 @@
 #   make gpu-check  parity, steadiness and speed on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
 #   make image-test       build the images a CPU server needs, run them strictly, start the compose file
+#   make scale-test       replicas behind HAProxy and a balancing client: restarts, kill -9, a second core; Ray
 #   make monitoring-test  a real Prometheus on a real server: dashboard and alerts
 #   make check   what CI runs: lint, types, import rules, proto lint, tests
 
@@ -122,6 +123,22 @@ prometheus:
 
 monitoring-test: $(DEVELOPMENT) prometheus
 	$(RUN) python -m pytest tests/deploy/test_monitoring.py tests/deploy/test_prometheus.py
+
+# --- several replicas ----------------------------------------------------------------------------------------------
+
+SCALE_OUT ?= runs/scale
+
+# Two replicas on a core each, in network namespaces where the machine allows it; bulk translation on two Ray workers;
+# training on two nodes. Installs HAProxy where there is none and root may install.
+.PHONY: scale-test haproxy
+scale-test: $(DEVELOPMENT) haproxy
+	@$(RUN) python -m loadtests.scale --models $(MODELS) --output $(SCALE_OUT)
+	@$(PIP) install --quiet -c constraints.txt -e '.[ray]'
+	SCALE_TEST=1 $(RUN) python -m pytest tests/scale
+
+haproxy:
+	@PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || apt-get install --yes -qq haproxy >/dev/null || { \
+		echo "HAProxy is missing and could not be installed: install it (Debian: apt-get install haproxy)" >&2; exit 1; }
 
 # --- checks --------------------------------------------------------------------------------------------------------
 

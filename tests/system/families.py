@@ -107,7 +107,7 @@ SHORT = Task(longest=4)
 SHORT_COPY = Task(longest=4, turned=False)
 FAMILIES = {
     "elman": Family("multi30k-en-de-elman", WIDE, steps=1500, task=SHORT, learning_rate=3e-3),
-    "cho": Family("multi30k-en-de-cho", WIDE, steps=900, task=SHORT, learning_rate=1e-2),
+    "cho": Family("multi30k-en-de-cho", WIDE, steps=1400, task=SHORT, learning_rate=1e-2),
     "sutskever": Family("multi30k-en-de-sutskever", WIDE, steps=900, task=SHORT_COPY, learning_rate=1e-2),
     "bahdanau": Family("multi30k-en-de-bahdanau", RNN),
     "luong-dot": Family("multi30k-en-de-luong-dot", RNN),
@@ -115,8 +115,8 @@ FAMILIES = {
     "luong-concat": Family("multi30k-en-de-luong-concat", RNN),
     "luong-local": Family("multi30k-en-de-luong-local", {**RNN, "window": 2}, steps=900),
     "transformer-pre-norm": Family("multi30k-en-de", TRANSFORMER),
-    "transformer-post-norm": Family("transformer-base", TRANSFORMER),
-    "transformer-deep-encoder": Family("en-fr", {**TRANSFORMER, "encoder_layers": 4, "decoder_layers": 1}),
+    "transformer-post-norm": Family("transformer-base", TRANSFORMER, steps=1000),
+    "transformer-deep-encoder": Family("en-fr", {**TRANSFORMER, "encoder_layers": 4, "decoder_layers": 1}, steps=900),
     "transformer-modern": Family("multi30k-en-de-modern", TRANSFORMER),
     "transformer-from-mlm": Family("multi30k-en-de", TRANSFORMER, start=Family("mlm-en-fr", MASKED_LM, steps=200)),
     "decoder-only-prefix": Family("multi30k-en-de-decoder-only", DECODER_ONLY),
