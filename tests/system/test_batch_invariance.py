@@ -61,7 +61,10 @@ def jobs_and_others(count: int) -> tuple[list[tuple[str, int]], list[str]]:
     return jobs, sources[count:]
 
 
-@pytest.mark.parametrize("precision", shipped().manifest.precisions)
+ON_THE_CPU = [name for name, precision in shipped().manifest.precisions.items() if "cpu" in precision.devices]
+
+
+@pytest.mark.parametrize("precision", ON_THE_CPU)
 def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: str) -> None:
     jobs, others = jobs_and_others(SENTENCES)
     bundle = shipped()
