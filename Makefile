@@ -5,6 +5,7 @@
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make test    all tests
+#   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
 #   make gpu-check  parity, steadiness and speed on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
 #   make image-test       build the images a CPU server needs, run them strictly, start the compose file
@@ -32,6 +33,7 @@ PYTEST_ARGS ?=
 LOAD_ARGS ?=
 GPU_SITE ?=
 GPU_ARGS ?=
+FAMILIES ?=
 
 # pip is run without XDG_CACHE_HOME, so that it finds the user's download cache.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -164,6 +166,11 @@ test: $(DEVELOPMENT)
 format: $(DEVELOPMENT)
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+# FAMILIES="cho bahdanau" builds some only. tests/system/test_families.py runs the same.
+.PHONY: families
+families: $(DEVELOPMENT)
+	@$(RUN) python -m tests.system.families $(FAMILIES)
 
 # --- generated code ------------------------------------------------------------------------------------------------
 
