@@ -28,7 +28,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TranslationClient
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TranslationClient]:
     log = tmp_path_factory.mktemp("ours") / "log"
-    with dragoman(MODELS, log) as service, TranslationClient(service.address) as client:
+    with dragoman(MODELS, log, ["--precision", "fp32"]) as service, TranslationClient(service.address) as client:
         yield client
 
 
