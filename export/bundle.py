@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
@@ -15,8 +15,9 @@ from torch import nn
 from export.alignment import best_alignment_head
 from export.calibration import Inputs, calibrate
 from export.errors import ExportError
-from export.graphs import ExportedModel, export_graphs
-from export.precisions import DEFAULT_PRECISIONS, PrecisionName, declared, precision_graphs
+from export.graphs import export_graphs
+from export.precisions import DEFAULT_PRECISIONS, SHORTLISTED, PrecisionName, declared, precision_graphs
+from export.shortlist import SHORTLIST_FILE
 from export.verify import MAX_BLEU_LOSS, Evidence, Translations, translate_evidence, translate_in_torch, verify
 from export.weights import int8_weights, round_weights, store_shared
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
@@ -26,10 +27,12 @@ from serving.bundle.manifest import (
     DecodingDefaults,
     Limits,
     Manifest,
+    Precision,
     SpecialIds,
     Tokenizer,
     Verification,
 )
+from serving.bundle.shortlist import Shortlist
 from serving.runtime.onnx_runner import OnnxRunner
 from training.checkpoint import LoadedCheckpoint
 from training.data.tokenizer import load_tokenizer
@@ -50,7 +53,8 @@ class BundleOptions:
         precisions: What the bundle can be served in.
         max_source_tokens: Longest source; longer ones are the caller's to split.
         max_target_tokens: Longest target.
-        max_bleu_loss: BLEU that int8 and fp16 may lose; infinite accepts any.
+        max_bleu_loss: BLEU that int8, fp16 and a shortlist may lose; infinite accepts any.
+        shortlist: If given, fp32 and int8 are there once more, as fp32-shortlist and int8-shortlist.
     """
 
     name: str
@@ -60,6 +64,7 @@ class BundleOptions:
     max_source_tokens: int = 128
     max_target_tokens: int = 256
     max_bleu_loss: float = MAX_BLEU_LOSS
+    shortlist: Shortlist | None = None
 
 
 def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOptions, evidence: Evidence) -> Path:
@@ -82,13 +87,23 @@ def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOption
     int8 = int8_weights(checkpoint.model)
     if options.weights == "int8":
         round_weights(checkpoint.model, int8)
-    exported = export_graphs(checkpoint.model, alignment=(int(alignment["layer"]), int(alignment["head"])))
+    head = int(alignment["layer"]), int(alignment["head"])
+    exports = [(export_graphs(checkpoint.model, alignment=head), options.precisions)]
+    if options.shortlist is not None:
+        restricted = [SHORTLISTED[name] for name in options.precisions if name in SHORTLISTED]
+        exports.append((export_graphs(checkpoint.model, alignment=head, shortlist=True), restricted))
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{options.version}."))
     try:
         stored = int8 if options.weights == "int8" else {}
-        _write_files(checkpoint, precision_graphs(exported, options.precisions, stored, int8, inputs), work)
-        draft = _manifest(checkpoint, exported, options, alignment, work)
+        graphs: dict[str, ir.Model] = {}
+        for exported, names in exports:
+            graphs |= precision_graphs(exported, names, stored, int8, inputs)
+        _write_files(checkpoint, graphs, options.shortlist, work)
+        precisions: dict[str, Precision] = {
+            name: declared(exported, name) for exported, names in exports for name in names
+        }
+        draft = _manifest(checkpoint, precisions, options, alignment, work)
         _write_manifest(draft, work)
         records = _verify(work, checkpoint, evidence, original, options.max_bleu_loss)
         _write_manifest(_with_records(draft, records), work)
@@ -156,13 +171,17 @@ def _alignment(checkpoint: LoadedCheckpoint, sources: list[list[int]], targets: 
     return {"layer": layer, "head": head, "copy_accuracy": round(accuracy, 4)}
 
 
-def _write_files(checkpoint: LoadedCheckpoint, graphs: dict[str, ir.Model], work: Path) -> None:
+def _write_files(
+    checkpoint: LoadedCheckpoint, graphs: dict[str, ir.Model], shortlist: Shortlist | None, work: Path
+) -> None:
     store_shared(list(graphs.values()), work)
     for file, graph in graphs.items():
         ir.save(graph, work / file)
     tokenizer = _tokenizer(checkpoint)
     (work / tokenizer.source).write_bytes(checkpoint.source_tokenizer_bytes)
     (work / tokenizer.target).write_bytes(checkpoint.target_tokenizer_bytes)
+    if shortlist is not None:
+        shortlist.save(work / SHORTLIST_FILE)
 
 
 def _tokenizer(checkpoint: LoadedCheckpoint) -> Tokenizer:
@@ -178,7 +197,7 @@ def _tokenizer(checkpoint: LoadedCheckpoint) -> Tokenizer:
 
 def _manifest(
     checkpoint: LoadedCheckpoint,
-    exported: ExportedModel,
+    precisions: Mapping[str, Precision],
     options: BundleOptions,
     alignment: dict[str, float],
     work: Path,
@@ -210,7 +229,7 @@ def _manifest(
         reverse_source=config.data.reverse_source,
         tokenizer=_tokenizer(checkpoint),
         defaults=DecodingDefaults(),
-        precisions={name: declared(exported, name) for name in options.precisions},
+        precisions=dict(precisions),
         files={path.name: sha256(path) for path in sorted(work.iterdir())},
     )
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from export.bundle import BundleOptions, verify_bundle, write_bundle
 from export.errors import ExportError, VerificationError
+from export.lexicon import LexiconSizes, build_shortlist
 from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.verify import MAX_BLEU_LOSS, Evidence
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import Verification
+from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
 from training import checkpoint as checkpoints
 from training.data.corpora import read_corpora
@@ -31,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if not asked.verify and not asked.name:
         parser.error("--name is required: the bundle is written to OUT_DIR/NAME/VERSION")
+    if (asked.shortlist_source is None) != (asked.shortlist_target is None):
+        parser.error("--shortlist-source and --shortlist-target are two sides of one text: give both, or neither")
     try:
         records = _verify(asked) if asked.verify else _export(asked)
     except VerificationError as error:
@@ -86,10 +90,44 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=MAX_BLEU_LOSS,
         metavar="POINTS",
-        help=f"BLEU that int8 and fp16 may lose against PyTorch (default: {MAX_BLEU_LOSS}); inf accepts any loss",
+        help="BLEU that int8, fp16 and a shortlist may lose against PyTorch "
+        f"(default: {MAX_BLEU_LOSS}); inf accepts any loss",
     )
     parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
+    _add_shortlist_options(parser)
     return parser
+
+
+def _add_shortlist_options(parser: argparse.ArgumentParser) -> None:
+    sizes, group = LexiconSizes(), parser.add_argument_group("vocabulary shortlist")
+    group.add_argument(
+        "--shortlist",
+        action="store_true",
+        help="add fp32-shortlist and int8-shortlist to the bundle, which score only the target tokens that a lexicon "
+        "gives for a source: faster, at a cost in BLEU that is recorded",
+    )
+    group.add_argument(
+        "--shortlist-source",
+        type=Path,
+        metavar="FILE",
+        help="source side of the text that the lexicon is learnt from, plain or .gz (default: the training text)",
+    )
+    group.add_argument("--shortlist-target", type=Path, metavar="FILE", help="its translations, line by line")
+    group.add_argument("--shortlist-pairs", type=int, default=100_000, metavar="N", help="of it (default: 100000)")
+    group.add_argument(
+        "--shortlist-always",
+        type=int,
+        default=sizes.always,
+        metavar="N",
+        help=f"frequent target tokens that every sentence may use (default: {sizes.always})",
+    )
+    group.add_argument(
+        "--shortlist-best",
+        type=int,
+        default=sizes.best,
+        metavar="N",
+        help=f"translations of each source token (default: {sizes.best})",
+    )
 
 
 def _precisions(text: str) -> tuple[PrecisionName, ...]:
@@ -109,12 +147,32 @@ def _export(asked: argparse.Namespace) -> dict[str, Verification]:
         max_source_tokens=asked.max_source_tokens,
         max_target_tokens=asked.max_target_tokens,
         max_bleu_loss=asked.max_bleu_loss,
+        shortlist=_shortlist(asked, checkpoint) if asked.shortlist else None,
     )
     evidence = _evidence(asked, checkpoint, options.max_source_tokens, options.max_target_tokens)
     target = write_bundle(checkpoint, asked.second, options, evidence)
     print(f"dragoman-export: wrote {target}", file=sys.stderr)
     precisions = load_bundle(target).manifest.precisions
     return {name: precision.verification for name, precision in precisions.items()}
+
+
+def _shortlist(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint) -> Shortlist:
+    """Learns the lexicon from the first pairs of the text given, or else of the training text."""
+    if asked.shortlist_source is not None:
+        pairs = CorpusFiles(source=asked.shortlist_source, target=asked.shortlist_target).pairs()
+    else:
+        data = checkpoint.config.data
+        pairs = data.mixture().seen(read_corpora(data.train))
+    first = list(islice(pairs, asked.shortlist_pairs))
+    sources, targets = (
+        load_tokenizer(held).encode(texts)
+        for held, texts in (
+            (checkpoint.source_tokenizer_bytes, [pair.source for pair in first]),
+            (checkpoint.target_tokenizer_bytes, [pair.target for pair in first]),
+        )
+    )
+    sizes = LexiconSizes(asked.shortlist_always, asked.shortlist_best)
+    return build_shortlist(sources, targets, checkpoint.vocabulary, sizes)
 
 
 def _verify(asked: argparse.Namespace) -> dict[str, Verification]:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import onnx_ir as ir
 import torch
@@ -18,6 +18,7 @@ from export.fusion import fuse_products
 from export.parameters import name_parameters
 from export.rnn import RnnDecoder, RnnEncoder
 from export.selection import StepInputs, best_candidates
+from export.shortlist import SHORTLIST_INPUT, ShortlistDecoder, ShortlistEncoder, projection_of
 from export.transformer import TransformerDecoder, TransformerEncoder
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
@@ -36,6 +37,7 @@ _EXAMPLE = {
     Axis.ENTRY: 7,
     Axis.EDIT: 2,
     Axis.CANDIDATE: 8,
+    Axis.SHORTLIST: 11,
 }
 
 SOURCE_LENGTHS = TensorSpec(name="source_lengths", dtype="int64", axes=(Axis.SLOT,))
@@ -112,30 +114,47 @@ def family_modules(
     raise ExportError(f"{type(model).__name__} has no graphs: add its encoder and decoder to export/graphs.py")
 
 
-def export_graphs(model: TranslationModel[Any], *, alignment: tuple[int, int] = (-1, 0)) -> ExportedModel:
+def export_graphs(
+    model: TranslationModel[Any], *, alignment: tuple[int, int] = (-1, 0), shortlist: bool = False
+) -> ExportedModel:
     """Exports both graphs of a model, and checks that names, types and axes are the declared ones.
 
     Args:
         model: In eval mode.
         alignment: Decoder layer and head whose attention is the word alignment; models of one attention ignore it.
+        shortlist: Each sentence has its own vocabulary: see ``export.shortlist``.
 
     Raises:
         ExportError: The family is unknown, or a graph is not what was declared; names every difference.
     """
     encoder, decoder = family_modules(model, alignment)
-    memory, state = decoder.memory, decoder.state
-    encoder_graph = _export(encoder, (), _ENCODER_INPUTS, encoder.outputs)
-    past = [spec.model_copy(update={"name": spec.past}) for spec in state]
-    present = [spec.model_copy(update={"name": spec.present}) for spec in state]
-    whole = _DecoderGraph(decoder, model.vocabulary.suppressed)
-    inputs = (*_STEP_INPUTS, SOURCE_LENGTHS, *memory, *past)
-    decoder_graph = _export(whole, (len(_STEP_INPUTS), 1, len(memory), len(past)), inputs, (*_STEP_OUTPUTS, *present))
-    for graph in (encoder_graph, decoder_graph):
+    suppressed = model.vocabulary.suppressed
+    if shortlist:
+        with projection_of(model) as projection:
+            own = ShortlistEncoder(encoder, projection), ShortlistDecoder(decoder, projection, suppressed)
+            exported = _export_both(*own, (*_ENCODER_INPUTS, SHORTLIST_INPUT))
+    else:
+        exported = _export_both(encoder, _DecoderGraph(decoder, suppressed), _ENCODER_INPUTS)
+    for graph in (exported.encoder.model, exported.decoder.model):
         name_parameters(graph.graph, model)
         fuse_products(graph)
+    return exported
+
+
+def _export_both(
+    encoder: TransformerEncoder | DecoderOnlyPrefix | RnnEncoder | ShortlistEncoder,
+    decoder: _DecoderGraph | ShortlistDecoder,
+    encoder_inputs: tuple[TensorSpec, ...],
+) -> ExportedModel:
+    memory, state = decoder.memory, decoder.state
+    encoder_graph = _export(encoder, (), encoder_inputs, encoder.outputs)
+    past = [spec.model_copy(update={"name": spec.past}) for spec in state]
+    present = [spec.model_copy(update={"name": spec.present}) for spec in state]
+    inputs = (*_STEP_INPUTS, SOURCE_LENGTHS, *memory, *past)
+    decoder_graph = _export(decoder, (len(_STEP_INPUTS), 1, len(memory), len(past)), inputs, (*_STEP_OUTPUTS, *present))
     carried = {spec.name for spec in (*memory, *past, *present)}
     return ExportedModel(
-        ExportedGraph(encoder_graph, _ENCODER_INPUTS, encoder.outputs),
+        ExportedGraph(encoder_graph, encoder_inputs, encoder.outputs),
         ExportedGraph(
             decoder_graph,
             tuple(
@@ -156,6 +175,14 @@ class _DecoderGraph(nn.Module):
         self.decoder = decoder
         self.suppressed: Tensor
         self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
+
+    @property
+    def memory(self) -> tuple[TensorSpec, ...]:
+        return cast("tuple[TensorSpec, ...]", self.decoder.memory)
+
+    @property
+    def state(self) -> tuple[StateSpec, ...]:
+        return cast("tuple[StateSpec, ...]", self.decoder.state)
 
     def forward(
         self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]

@@ -11,17 +11,24 @@ from export.calibration import Inputs
 from export.graphs import ExportedModel
 from export.half import make_half
 from export.quantization import quantize
+from export.shortlist import SHORTLIST_FILE, quantize_shortlist, quantized_specs
 from export.weights import Int8Weights, store_int8
 from serving.bundle.manifest import Axis, Graph, Precision, TensorSpec, Verification
 
-PrecisionName = Literal["fp32", "int8", "fp16"]
-PRECISIONS: tuple[PrecisionName, ...] = get_args(PrecisionName)
+ShortlistName = Literal["fp32-shortlist", "int8-shortlist"]
+WholeName = Literal["fp32", "int8", "fp16"]
+PrecisionName = Literal[WholeName, ShortlistName]
+PRECISIONS: tuple[WholeName, ...] = get_args(WholeName)
+SHORTLISTED: dict[PrecisionName, ShortlistName] = {"fp32": "fp32-shortlist", "int8": "int8-shortlist"}
 DEFAULT_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "int8")  # fp16 has not run on a GPU yet
 _DEVICES: dict[PrecisionName, tuple[Literal["cpu", "cuda"], ...]] = {
     "fp32": ("cpu", "cuda"),
     "int8": ("cpu",),
     "fp16": ("cuda",),
+    "fp32-shortlist": ("cpu",),
+    "int8-shortlist": ("cpu",),
 }
+_INT8 = ("int8", "int8-shortlist")
 Spec = TypeVar("Spec", bound=TensorSpec)
 _NOTHING_YET = Verification(
     created="", versions={}, shapes_checked=0, max_abs_log_prob_difference=0, sentences=0,
@@ -36,7 +43,7 @@ def precision_graphs(
 
     Args:
         exported: What each is made of; left as it is.
-        precisions: Which to make.
+        precisions: Which to make: those with a shortlist, if the model was exported for one, else the others.
         stored: The matrices that fp32 graphs hold as int8 too: all or none.
         int8: The matrices of int8 products.
         inputs: What those are multiplied with.
@@ -47,13 +54,16 @@ def precision_graphs(
     carried = _half_values(exported)
     graphs: dict[str, ir.Model] = {}
     for precision in precisions:
-        for part, source in (("encoder", exported.encoder), ("decoder", exported.decoder)):
-            graph = graphs[_file(part, precision)] = source.model.clone()
-            if precision == "int8":
+        encoder, decoder = exported.encoder.model.clone(), exported.decoder.model.clone()
+        if precision == "int8-shortlist":
+            quantize_shortlist(encoder, decoder, int8, inputs)
+        for part, graph in (("encoder", encoder), ("decoder", decoder)):
+            if precision in _INT8:
                 quantize(graph, int8, inputs)
             if precision == "fp16":
                 make_half(graph, carried)
-            store_int8(graph, int8 if precision == "int8" else stored)
+            store_int8(graph, int8 if precision in _INT8 else stored)
+            graphs[_file(part, precision)] = graph
     return graphs
 
 
@@ -61,13 +71,17 @@ def declared(exported: ExportedModel, precision: PrecisionName) -> Precision:
     """What the manifest says of a precision before it is verified."""
     encoder, decoder = exported.encoder, exported.decoder
     half = _half_values(exported) if precision == "fp16" else set()
+    outputs, memory = _halved(encoder.outputs, half), _halved(exported.memory, half)
+    if precision == "int8-shortlist":
+        outputs, memory = quantized_specs(outputs), quantized_specs(memory)
     return Precision(
         devices=_DEVICES[precision],
-        encoder=Graph(file=_file("encoder", precision), inputs=encoder.inputs, outputs=_halved(encoder.outputs, half)),
+        encoder=Graph(file=_file("encoder", precision), inputs=encoder.inputs, outputs=outputs),
         decoder=Graph(file=_file("decoder", precision), inputs=decoder.inputs, outputs=decoder.outputs),
-        memory=_halved(exported.memory, half),
+        memory=memory,
         state=_halved(exported.state, half),
         verification=_NOTHING_YET,
+        shortlist=SHORTLIST_FILE if precision in SHORTLISTED.values() else None,
     )
 
 

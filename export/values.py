@@ -41,7 +41,8 @@ SHAPES = (
 def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES) -> float:
     """The largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
 
-    Compares the candidates' scores and the targets' log-probabilities of every beam at every step.
+    Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
+    have a shortlist, PyTorch's logits of all other tokens are -inf.
     """
     return max(_difference(model, runner, shape, np.random.default_rng(number)) for number, shape in enumerate(shapes))
 
@@ -54,6 +55,7 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
         for length in shape.sources
     ]
     states = [_state(model, source, beam) for source in sources]
+    barred = [_barred(runner, source, vocabulary.target_size) for source in sources]
     grid = runner.grid(beam, slots)
     early = -(-slots // 2)  # the others join one step later
     grid.admit(sources[:early])
@@ -79,6 +81,7 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
         answer = grid.step(plan)
         for slot in range(busy):
             logits, states[slot] = model.decode_step(torch.from_numpy(plan.tokens[slot]), states[slot])
+            logits = logits.masked_fill(barred[slot], -torch.inf)
             worst = max(worst, _slot_difference(logits, plan, answer, slot, vocabulary.suppressed))
         tokens[:busy] = plan.targets
     return worst
@@ -87,6 +90,14 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
 def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int) -> Any:
     rows = torch.from_numpy(source)[None].expand(beam, -1)
     return model.encode(rows, torch.full((beam,), source.size))
+
+
+def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
+    """Which tokens the shortlist of a source lacks. Shape (vocab,), bool."""
+    barred = torch.full((vocabulary_size,), runner.shortlist is not None)
+    if runner.shortlist is not None:
+        barred[runner.shortlist.candidates(source)] = False
+    return barred
 
 
 def _slot_difference(
@@ -103,5 +114,6 @@ def _slot_difference(
     # Each candidate must also have the score of its own token and parent.
     own = total[answer.parents[slot], answer.tokens[slot]]
     scores = answer.scores[slot][alive]
-    found = (answer.target_log_probs[slot] - targets, scores - expected[alive], scores - own[alive])
-    return float(max(np.abs(differences).max() for differences in found))
+    unlike = targets != answer.target_log_probs[slot]  # where both are -inf their difference is none
+    found = ((answer.target_log_probs[slot] - targets)[unlike], scores - expected[alive], scores - own[alive])
+    return float(max(np.abs(differences).max(initial=0) for differences in found))

@@ -155,7 +155,7 @@ def require_equal(record: Verification) -> None:
 
 
 def require_close(record: Verification, max_bleu_loss: float, precision: str = "int8") -> None:
-    """What an export that rounds, int8 or fp16, must reach.
+    """What an export that rounds, int8 or fp16, or has a shortlist must reach.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -165,6 +165,10 @@ def require_close(record: Verification, max_bleu_loss: float, precision: str = "
         reasons.append(f"{precision}: a log-probability differs by {difference}")
     elif precision == "fp16" and np.isfinite(max_bleu_loss) and difference > MAX_HALF_DIFFERENCE:
         reasons.append(f"fp16: a log-probability differs by {difference:.1e}, at most {MAX_HALF_DIFFERENCE} may")
+    elif precision == "fp32-shortlist" and difference > MAX_LOG_PROB_DIFFERENCE:
+        reasons.append(
+            f"{precision}: a log-probability differs by {difference:.1e}, at most {MAX_LOG_PROB_DIFFERENCE:.0e} may"
+        )
     if record.reference_bleu is not None and record.export_bleu is not None:
         if record.reference_bleu - record.export_bleu > max_bleu_loss:
             reasons.append(

@@ -48,7 +48,7 @@ class ServerConfig(BaseModel):
     default_model: str = Field(
         default="", description="model of requests that name none; needed only with several models"
     )
-    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+    precision: Literal["auto", "fp32", "fp16", "int8", "fp32-shortlist", "int8-shortlist"] = Field(
         default="auto", description="which graphs of each bundle to run; auto takes its fastest for the device"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes cuda where it really works")

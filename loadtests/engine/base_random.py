@@ -15,6 +15,7 @@ import torch
 from export.bundle import BundleOptions, write_bundle
 from export.precisions import DEFAULT_PRECISIONS, PrecisionName
 from export.verify import Evidence
+from serving.bundle.shortlist import Shortlist
 from training.checkpoint import LoadedCheckpoint
 from training.config import DataConfig, TrainingConfig
 from training.data.words import PATTERN, SPECIAL
@@ -26,6 +27,8 @@ _VOCABULARY = 32_000
 _SETTINGS = TransformerSettings(  # Vaswani et al. (2017), table 3, base
     dim=512, heads=8, feedforward_dim=2048, encoder_layers=6, decoder_layers=6, norm="post", tie="all"
 )
+_ALWAYS, _BEST = 300, 30  # tokens of the shortlist: for every sentence, and for each source token
+_END = Vocabulary(0, 0).eos
 _SENTENCES, _TOKENS = 32, 24  # that int8 is calibrated on
 _ROOT = Path(__file__).parents[2]
 _SOURCES = ("export", "training/models", "serving/bundle", "loadtests/engine/base_random.py")  # decide on the bundle
@@ -47,7 +50,7 @@ def random_bundle(
     vocabulary_size: int,
     precisions: Sequence[PrecisionName] = DEFAULT_PRECISIONS,
 ) -> Path:
-    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights."""
+    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights and a random lexicon."""
     options = BundleOptions(
         name=name,
         version=1,
@@ -55,12 +58,20 @@ def random_bundle(
         max_source_tokens=250,
         max_target_tokens=250,
         max_bleu_loss=math.inf,
+        shortlist=_random_shortlist(vocabulary_size),
     )
     words, generator = _words(vocabulary_size), np.random.default_rng(0)
     rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
     # What random weights say is not worth translating at length.
     evidence = Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
     return write_bundle(_checkpoint(settings, vocabulary_size), root, options, evidence)
+
+
+def _random_shortlist(vocabulary_size: int) -> Shortlist:
+    """About 1,000 target tokens for a sentence of 24: as many as real lexicons give."""
+    first, generator = len(SPECIAL), np.random.default_rng(1)
+    always = np.array([_END, *range(first, min(_ALWAYS, vocabulary_size))], dtype=np.int32)
+    return Shortlist(always, generator.integers(first, vocabulary_size, (vocabulary_size, _BEST), dtype=np.int32))
 
 
 def _checkpoint(settings: TransformerSettings, vocabulary_size: int) -> LoadedCheckpoint:

@@ -24,6 +24,7 @@ from loadtests.engine.corpus import Corpus, bleu, read_corpus, token_ids
 from loadtests.engine.ctranslate2_model import ConversionError, convert
 from loadtests.engine.measuring import Contestant, measure, tuned
 from loadtests.engine.report import cases_table, engines_table, machine, plot_ratios, versions, write_json
+from loadtests.engine.searches import SHORTLIST
 from loadtests.engine.worker import EngineSpec, Worker
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.errors import StartupError
@@ -37,6 +38,7 @@ class Setting:
 
     threads: int
     rounds: int
+    shortlist: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if not asked.quick and not (asked.bundle and asked.data):
         parser.error("--bundle and --data are needed, or --quick")
-    setting = Setting(asked.threads, asked.rounds)
+    setting = Setting(asked.threads, asked.rounds, asked.shortlist)
     try:
         found = [compare_random(setting, quick=asked.quick)]
         if not asked.quick:
@@ -72,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only Transformer-base with random weights, batch 1 and 32, beam 1 and 4; needs no bundle and no data",
     )
+    parser.add_argument(
+        "--shortlist",
+        action="store_true",
+        help="the precisions with a shortlist only, beside CTranslate2 with the same lexicon",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="PNG")
     parser.add_argument("--threads", type=int, default=2, help="of every engine (default: 2)")
@@ -86,7 +93,7 @@ def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
     """Transformer-base with random weights; returns a row for each case and precision, and one for each engine."""
     bundle = load_bundle(base_random())
     manifest = bundle.manifest
-    with _workers(bundle, setting.threads, huggingface=not quick) as workers:
+    with _workers(bundle, setting, huggingface=not quick) as workers:
         cases = list(random_cases(manifest, QUICK_BATCHES if quick else BATCHES))
         return _measured(cases, workers, setting), _engines(manifest.name, workers)
 
@@ -96,9 +103,9 @@ def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Ro
     manifest = bundle.manifest
     corpus = read_corpus(data, manifest.source_language, manifest.target_language)
     sources = token_ids(bundle, corpus.sources)
-    with _workers(bundle, setting.threads, huggingface=True) as workers:
+    with _workers(bundle, setting, huggingface=True) as workers:
         rows = _measured(list(real_cases(manifest, sources)), workers, setting)
-        with _workers(bundle, setting.threads, batches_at_a_time=setting.threads) as more:
+        with _workers(bundle, setting, batches_at_a_time=setting.threads) as more:
             rows += _corpus(bundle, corpus, corpus_case(manifest, sources), {**workers, **more}, setting)
         return rows, _engines(manifest.name, workers)
 
@@ -122,29 +129,34 @@ def _measured(cases: Sequence[Case], workers: Mapping[str, Worker], setting: Set
 
 @contextmanager
 def _workers(
-    bundle: Bundle, threads: int, *, batches_at_a_time: int = 1, huggingface: bool = False
+    bundle: Bundle, setting: Setting, *, batches_at_a_time: int = 1, huggingface: bool = False
 ) -> Iterator[dict[str, Worker]]:
     """Engines on a bundle, by their names, each with so many batches or workers that share the threads."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        specs = list(_specs(bundle, Path(folder), batches_at_a_time, huggingface))
-        yield {str(spec): stack.enter_context(Worker(spec, threads)) for spec in specs}
+        specs = list(_specs(bundle, Path(folder), batches_at_a_time, setting.shortlist))
+        if huggingface and not setting.shortlist:
+            specs += _huggingface(bundle)
+        yield {str(spec): stack.enter_context(Worker(spec, setting.threads)) for spec in specs}
 
 
-def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int, huggingface: bool) -> Iterator[EngineSpec]:
+def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int, shortlist: bool) -> Iterator[EngineSpec]:
     converted = folder / "ctranslate2"
     convert(bundle.directory, converted)
     # A model saved in float32 keeps what int8 leaves alone in float32: int8_float32 is the same again.
-    types = sorted(ctranslate2.get_supported_compute_types("cpu") - {"int8_float32"})
-    several = f"*{batches_at_a_time}" if batches_at_a_time > 1 else ""
+    supported = sorted(ctranslate2.get_supported_compute_types("cpu") - {"int8_float32"})
+    ending = (SHORTLIST if shortlist else "", f"*{batches_at_a_time}" if batches_at_a_time > 1 else "")
     for name, precision in bundle.manifest.precisions.items():
-        if "cpu" in precision.devices:
-            yield EngineSpec("dragoman", f"{name}{several}", bundle.directory.resolve())
-    yield from (EngineSpec("ctranslate2", f"{one}{several}", converted) for one in types)
-    if huggingface and find_spec("transformers") is not None:
-        from loadtests.engine.huggingface_engine import can_build
+        if "cpu" in precision.devices and (precision.shortlist is not None) == shortlist:
+            yield EngineSpec("dragoman", f"{name}{ending[1]}", bundle.directory.resolve())
+    yield from (EngineSpec("ctranslate2", f"{one}{''.join(ending)}", converted) for one in supported)
 
-        if can_build(bundle):
-            yield EngineSpec("huggingface", "float32", bundle.directory.resolve())
+
+def _huggingface(bundle: Bundle) -> list[EngineSpec]:
+    if find_spec("transformers") is None:
+        return []
+    from loadtests.engine.huggingface_engine import can_build
+
+    return [EngineSpec("huggingface", "float32", bundle.directory.resolve())] if can_build(bundle) else []
 
 
 def _engines(model: str, workers: Mapping[str, Worker]) -> Rows:

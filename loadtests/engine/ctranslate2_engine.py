@@ -7,15 +7,21 @@ from pathlib import Path
 
 from ctranslate2 import Translator
 
-from loadtests.engine.searches import Ids, Search
+from loadtests.engine.searches import SHORTLIST, Ids, Search
 
 
 class CTranslate2Engine:
     """A converted bundle (see ``ctranslate2_model.py``), on its compute types."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a model; ``variant`` is a compute type; ``TYPE*N`` runs N batches at a time that share the threads."""
+        """Opens a model.
+
+        ``variant`` is a compute type. ``TYPE*N`` runs N batches at a time that share the threads; ``TYPE-shortlist``
+        uses the bundle's shortlist.
+        """
         compute_type, _, workers = variant.partition("*")
+        self._shortlist = compute_type.endswith(SHORTLIST)
+        compute_type = compute_type.removesuffix(SHORTLIST)
         inter = int(workers or 1)
         self._translator = Translator(
             str(path), compute_type=compute_type, inter_threads=inter, intra_threads=threads // inter
@@ -29,6 +35,7 @@ class CTranslate2Engine:
             max_decoding_length=search.max_length,
             min_decoding_length=search.min_length,
             max_input_length=0,
+            use_vmap=self._shortlist,
             suppress_sequences=[[str(number)] for number in search.suppressed] or None,
             **options,
         )

@@ -12,6 +12,7 @@ from ctranslate2.specs.common_spec import Activation
 
 from loadtests.engine.bundle_weights import Weights, read_weights
 from serving.bundle.bundle import load_bundle
+from serving.bundle.shortlist import Shortlist
 
 _ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
 # What a model may not have to be converted; the value is what it has otherwise.
@@ -47,6 +48,20 @@ def convert(bundle: Path, out: Path) -> None:
     spec.validate()
     out.mkdir(parents=True)
     spec.save(str(out))
+    lexicons = {precision.shortlist for precision in manifest.precisions.values()} - {None}
+    for lexicon in lexicons:
+        write_vocabulary_map(Shortlist.load(loaded.path(str(lexicon))), out / "vmap.txt")
+
+
+def write_vocabulary_map(shortlist: Shortlist, path: Path) -> None:
+    """Writes a lexicon as CTranslate2 reads it: a source token, a tab, target tokens; the empty source is always there.
+
+    It is used where ``translate_batch`` is told ``use_vmap``, for all sentences of a batch together.
+    """
+    rows = (f"{token}\t{' '.join(map(str, sorted(set(row))))}\n" for token, row in enumerate(shortlist.best.tolist()))
+    with path.open("w", encoding="utf-8") as file:
+        file.write(f"\t{' '.join(map(str, shortlist.always.tolist()))}\n")
+        file.writelines(rows)
 
 
 def _tokens(embeddings: Any) -> list[str]:

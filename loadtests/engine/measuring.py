@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from loadtests.engine.cases import Case
-from loadtests.engine.searches import Ids, Search
+from loadtests.engine.searches import SHORTLIST, Ids, Search
 from loadtests.engine.timing import alternate, best, ratio, spread
 from loadtests.engine.worker import EngineSpec, Worker
 
@@ -121,7 +121,11 @@ def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search)
 
 
 def _compete(precision: str, kind: str, rival: EngineSpec) -> bool:
-    return rival.kind == kind and (precision not in _FULL_PRECISION or _type(rival) in _FULL_PRECISION[precision])
+    variant = _type(rival)
+    if rival.kind != kind or precision.endswith(SHORTLIST) != variant.endswith(SHORTLIST):
+        return False
+    precision, variant = precision.removesuffix(SHORTLIST), variant.removesuffix(SHORTLIST)
+    return precision not in _FULL_PRECISION or variant in _FULL_PRECISION[precision]
 
 
 def _type(spec: EngineSpec) -> str:

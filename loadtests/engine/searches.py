@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 Ids = list[int]  # token ids: of a source with the end token, of a translation without
 Batches = Sequence[Sequence[Ids]]
+SHORTLIST = "-shortlist"  # after the name of a precision or compute type that uses the bundle's shortlist
 
 
 @dataclass(frozen=True)

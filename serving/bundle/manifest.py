@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 FORMAT_VERSION: Final = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Dtype = Literal["float32", "float16", "int64", "int32", "bool"]
+Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "bool"]
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
 
 
@@ -30,6 +30,7 @@ class Axis(StrEnum):
     ENTRY = "entry"  # cache entries of one sentence, shared by its hypotheses
     EDIT = "edit"  # log-prob edits of one hypothesis
     CANDIDATE = "candidate"  # best continuations of one sentence
+    SHORTLIST = "shortlist"  # target tokens that one sentence may use
 
 
 class _Strict(BaseModel):
@@ -79,7 +80,8 @@ class Graph(_Strict):
 class Verification(_Strict):
     """What `dragoman-export` measured of this precision against the PyTorch model.
 
-    ``agreement_bleu``, of precisions that round, is BLEU of beam search against PyTorch's translations as references.
+    ``max_abs_log_prob_difference`` of a precision with a shortlist is that of the tokens on it. ``agreement_bleu``, of
+    precisions that round or have a shortlist, is BLEU of beam search against PyTorch's translations as references.
     """
 
     created: str
@@ -101,6 +103,7 @@ class Precision(_Strict):
 
     ``memory`` is what the encoder computes once per source and the decoder reads at every step: each name is an encoder
     output (leading axis ``source``) and a decoder input (leading axis ``slot``). ``state`` is what the decoder updates.
+    ``shortlist`` names the lexicon out of which serving tells the encoder which target tokens each sentence may use.
     """
 
     devices: tuple[Literal["cpu", "cuda"], ...]
@@ -109,6 +112,7 @@ class Precision(_Strict):
     memory: tuple[TensorSpec, ...]
     state: tuple[StateSpec, ...]
     verification: Verification
+    shortlist: str | None = Field(default=None, exclude_if=lambda file: file is None)
 
 
 class SpecialIds(_Strict):
@@ -179,6 +183,8 @@ class Manifest(_Strict):
         named = {self.tokenizer.source, self.tokenizer.target}
         for precision in self.precisions.values():
             named |= {precision.encoder.file, precision.decoder.file}
+            if precision.shortlist is not None:
+                named.add(precision.shortlist)
         if missing := sorted(named - self.files.keys()):
             raise ValueError(f"files without a sha256 in 'files': {', '.join(missing)}; export the bundle again")
         return self

@@ -67,7 +67,7 @@ class DeviceGrid:
         """Bytes of memory and state."""
         return self._buffers.nbytes
 
-    def admit(self, sources: Sequence[Ints]) -> None:
+    def admit(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]] = ()) -> None:
         """Encodes sources as one batch and places them in the next slots, in order. Each shape (src,), int64."""
         first, count = self._busy, len(sources)
         encoded = self._encode(sources)

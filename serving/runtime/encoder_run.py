@@ -20,22 +20,27 @@ class EncoderRun:
         self._session, self._graph, self._pad = session, graph, pad_id
         self._blocks = {spec.name: np.empty(0, dtype=np.dtype(spec.dtype)) for spec in graph.outputs}
 
-    def __call__(self, sources: Sequence[Ints], lengths: Ints) -> dict[str, NDArray[np.generic]]:
+    def __call__(
+        self, sources: Sequence[Ints], lengths: Ints, shortlists: Sequence[Ints] = ()
+    ) -> dict[str, NDArray[np.generic]]:
         """Encodes sources as one batch.
 
         Args:
             sources: Token ids. Each shape (src,), int64.
             lengths: Their lengths. Shape (source,), int64.
+            shortlists: The target tokens each may use, for graphs that want them. Each shape (shortlist,), int64.
 
         Returns:
             The encoder's outputs by name, shape (source, ...); valid until the next call.
         """
-        padded = np.full((len(sources), int(lengths.max())), self._pad, dtype=np.int64)
-        for row, source in zip(padded, sources, strict=True):
-            row[: source.size] = source
+        padded = _padded(sources, self._pad)
         sizes = {Axis.SOURCE: padded.shape[0], Axis.SRC: padded.shape[1]}
-        outputs = {spec.name: self._array(spec.name, spec.shape(sizes)) for spec in self._graph.outputs}
         binding = self._session.io_binding()
+        if shortlists:
+            tokens = _padded(shortlists, -1)
+            sizes[Axis.SHORTLIST] = tokens.shape[1]
+            binding.bind_cpu_input("shortlist", tokens)
+        outputs = {spec.name: self._array(spec.name, spec.shape(sizes)) for spec in self._graph.outputs}
         binding.bind_cpu_input("source", padded)
         binding.bind_cpu_input("source_lengths", lengths)
         for name, array in outputs.items():
@@ -47,3 +52,11 @@ class EncoderRun:
         if self._blocks[name].size < prod(shape):
             self._blocks[name] = np.empty(prod(shape), dtype=self._blocks[name].dtype)
         return self._blocks[name][: prod(shape)].reshape(shape)
+
+
+def _padded(rows: Sequence[Ints], padding: int) -> Ints:
+    """Rows as one array, as wide as the longest. Shape (row, token), int64."""
+    padded = np.full((len(rows), max(row.size for row in rows)), padding, dtype=np.int64)
+    for place, row in zip(padded, rows, strict=True):
+        place[: row.size] = row
+    return padded

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.bundle.bundle import Bundle
 from serving.bundle.manifest import Axis, Manifest, Precision, StateSpec, TensorSpec
+from serving.bundle.shortlist import Shortlist
 from serving.decoding.constraints import no_edits
 from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.errors import StartupError
@@ -22,7 +23,7 @@ from serving.runtime.device_grid import DeviceGrid, DeviceModel
 from serving.runtime.encoder_run import EncoderRun
 from serving.runtime.session import PROVIDERS, open_session
 from serving.runtime.step_binding import StepBinding
-from serving.runtime.windows import SMALLEST_WINDOW, fitting
+from serving.runtime.windows import SMALLEST_SHORTLIST, SMALLEST_WINDOW, fitting
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,9 @@ class OnnxRunner:
     """A bundle's graphs of one precision, loaded on one device."""
 
     def __init__(self, manifest: Manifest, precision: str, encoder: ort.InferenceSession,
-                 decoder: ort.InferenceSession, device: str) -> None:  # fmt: skip
+                 decoder: ort.InferenceSession, device: str, shortlist: Shortlist | None = None) -> None:  # fmt: skip
         self.manifest, self.precision_name, self.precision = manifest, precision, manifest.precisions[precision]
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.shortlist = encoder, decoder, shortlist
         self._device = device
         self.device_model = DeviceModel(
             self.precision, GraphedSession(encoder), GraphedSession(decoder), SlotGraphs(device),
@@ -92,7 +93,8 @@ class OnnxRunner:
                 for graph in (chosen.encoder, chosen.decoder)
             )
             _check_declared(chosen, encoder, decoder)
-            return cls(manifest, precision, encoder, decoder, device)
+            shortlist = Shortlist.load(bundle.path(chosen.shortlist)) if chosen.shortlist else None
+            return cls(manifest, precision, encoder, decoder, device, shortlist)
 
         return with_graphs_if_they_work(load, _try_out) if device == "cuda" and cuda_graphs else load(False)
 
@@ -144,13 +146,19 @@ class OnnxGrid:
     def __init__(self, runner: OnnxRunner, beam: int, slots: int) -> None:
         self._runner, self._beam, self._slots, self._busy = runner, beam, slots, 0
         self._specs: tuple[TensorSpec, ...] = (*runner.precision.memory, *runner.precision.state)
-        self._windows = {Axis.SRC: SMALLEST_WINDOW, Axis.ENTRY: SMALLEST_WINDOW, Axis.SLOT: min(slots, _FIRST_SLOTS)}
+        self._windows = {
+            Axis.SRC: SMALLEST_WINDOW,
+            Axis.ENTRY: SMALLEST_WINDOW,
+            Axis.SHORTLIST: SMALLEST_SHORTLIST,
+            Axis.SLOT: min(slots, _FIRST_SLOTS),
+        }
         self._buffers: list[tuple[TensorSpec, SlotBuffer]] = [
             (spec, HostBuffer(self._shape(spec), np.dtype(spec.dtype))) for spec in self._specs
         ]
         cached = any(Axis.ENTRY in spec.axes for spec in self._specs)
         self._entries = CacheEntries(beam, slots) if cached else None
         self._source_lengths = np.zeros(slots, dtype=np.int64)
+        self._shortlist_sizes = np.zeros(slots, dtype=np.int64)
         pad_id = runner.manifest.special_ids.pad
         self._encode = EncoderRun(runner.encoder, runner.precision.encoder, pad_id)
         self._binding = StepBinding(runner.decoder, runner.precision, beam, slots, pad_id)
@@ -180,12 +188,17 @@ class OnnxGrid:
         if any(moved):
             self._binding.forget()
 
-    def admit(self, sources: Sequence[Ints]) -> None:
+    def admit(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]] = ()) -> None:
         """Encodes sources as one batch and places them in the next slots, in order. Each shape (src,), int64."""
         first, count = self._busy, len(sources)
         lengths = np.array([source.size for source in sources], dtype=np.int64)
-        encoded = self._encode(sources, lengths)
+        shortlists = self._shortlists(sources, prefixes)
+        encoded = self._encode(sources, lengths, shortlists)
         self._source_lengths[first : first + count] = lengths
+        if shortlists:
+            self._shortlist_sizes[first : first + count] = [shortlist.size for shortlist in shortlists]
+            widest = int(self._shortlist_sizes[: first + count].max())
+            self._set_window(Axis.SHORTLIST, max(widest, SMALLEST_SHORTLIST))
         in_flight = self._source_lengths[: first + count]
         self._set_window(Axis.SRC, int(in_flight.max()))
         if in_flight.size > self._windows[Axis.SLOT]:
@@ -195,6 +208,15 @@ class OnnxGrid:
         if self._entries is not None:
             self._entries.admit(first, count)
         self._busy += count
+
+    def _shortlists(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]]) -> list[Ints]:
+        shortlist = self._runner.shortlist
+        if shortlist is None:
+            return []
+        return [
+            shortlist.candidates(source, prefix)
+            for source, prefix in zip(sources, prefixes or [()] * len(sources), strict=True)
+        ]
 
     def _initial(self, spec: TensorSpec, encoded: dict[str, NDArray[np.generic]], count: int) -> NDArray[np.generic]:
         """What a new slot holds. Zeroed caches keep a broken predecessor (NaN) out of masked positions."""
@@ -211,7 +233,7 @@ class OnnxGrid:
         if self._entries is not None:
             cache = self._entries.advance(plan.parents)
             self._set_window(Axis.ENTRY, cache[0].shape[3])
-        windows = self._windows[Axis.ENTRY], self._windows[Axis.SRC]
+        windows = self._windows[Axis.ENTRY], self._windows[Axis.SRC], self._windows[Axis.SHORTLIST]
         return self._binding.run(plan, cache, self._source_lengths, windows, self._buffers)
 
     def keep(self, order: Ints) -> None:
@@ -219,7 +241,8 @@ class OnnxGrid:
         targets = np.flatnonzero(order != np.arange(order.size))
         if targets.size:
             sources = order[targets]
-            self._source_lengths[targets] = self._source_lengths[sources]
+            for held in (self._source_lengths, self._shortlist_sizes):
+                held[targets] = held[sources]
             for _, buffer in self._buffers:
                 buffer.move(sources, targets)
             if self._entries is not None:

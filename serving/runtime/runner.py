@@ -24,11 +24,12 @@ class Grid(Protocol):
         """Bytes held for memory and state."""
         ...
 
-    def admit(self, sources: Sequence[Ints]) -> None:
+    def admit(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]] = ()) -> None:
         """Encodes sources and places them in the next slots, in order. If it raises, the grid is as it was.
 
         Args:
             sources: Token ids with the end token, already reversed where the model wants that. Each shape (src,).
+            prefixes: Target tokens each translation will be made to begin with, if any is.
         """
         ...
 

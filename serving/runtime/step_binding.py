@@ -43,7 +43,7 @@ class StepBinding:
         plan: StepPlan,
         cache: tuple[Floats, Ints] | None,
         source_lengths: Ints,
-        windows: tuple[int, int],
+        windows: tuple[int, int, int],
         buffers: Sequence[tuple[TensorSpec, SlotBuffer]],
     ) -> Candidates:
         """Runs one step.
@@ -52,7 +52,7 @@ class StepBinding:
             plan: One row for each busy slot.
             cache: Mask (slot, 1, beam, entry) and places (slot, beam, 2) of models with a cache.
             source_lengths: Of all slots. Shape (slot,), int64.
-            windows: Sizes bound for ``entry`` and for ``src``.
+            windows: Sizes bound for ``entry``, ``src`` and ``shortlist``.
             buffers: Memory and state; the same objects whenever ``windows`` are the same.
 
         Returns:
@@ -94,7 +94,7 @@ class StepBinding:
         self._bound.clear()
 
     def _bind(self, key: tuple[int, ...], buffers: Sequence[tuple[TensorSpec, SlotBuffer]]) -> _Bound:
-        slots, entries, _, edits, candidates = key
+        slots, entries, _, _, edits, candidates = key
         sizes = {
             Axis.SLOT: slots,
             Axis.BEAM: self._beam,

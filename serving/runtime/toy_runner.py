@@ -122,7 +122,7 @@ class ToyGrid:
         """Bytes of its arrays."""
         return self._seeds.nbytes + self._states.nbytes
 
-    def admit(self, sources: Sequence[Ints]) -> None:
+    def admit(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]] = ()) -> None:
         """Places sources in the next slots.
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SMALLEST_WINDOW = 8  # positions
+SMALLEST_SHORTLIST = 256  # tokens; products of fewer columns are summed in another order, depending on their number
 
 
 def bucket(size: int) -> int:

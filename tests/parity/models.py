@@ -13,6 +13,7 @@ import torch
 from export.calibration import Inputs
 from export.graphs import export_graphs
 from export.precisions import PrecisionName, declared, precision_graphs
+from export.shortlist import SHORTLIST_FILE
 from export.weights import int8_weights, store_shared
 from serving.bundle.manifest import (
     Architecture,
@@ -21,6 +22,7 @@ from serving.bundle.manifest import (
     SpecialIds,
     Tokenizer,
 )
+from serving.bundle.shortlist import Shortlist
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import open_session
 from training.models.contract import TranslationModel, Vocabulary
@@ -112,10 +114,14 @@ def build(name: str) -> TranslationModel[Any]:
 
 
 def open_exported(
-    model: TranslationModel[Any], directory: Path, precision: PrecisionName = "fp32", inputs: Inputs | None = None
+    model: TranslationModel[Any],
+    directory: Path,
+    precision: PrecisionName = "fp32",
+    inputs: Inputs | None = None,
+    shortlist: Shortlist | None = None,
 ) -> OnnxRunner:
     """Exports a model and loads it, without the files of a bundle that a search does not need."""
-    exported = export_graphs(model)
+    exported = export_graphs(model, shortlist=shortlist is not None)
     graphs = precision_graphs(exported, [precision], {}, int8_weights(model), inputs or {})
     store_shared(list(graphs.values()), directory)
     for file, graph in graphs.items():
@@ -135,7 +141,7 @@ def open_exported(
         limits=Limits(max_source_tokens=50, max_target_tokens=50),
         tokenizer=Tokenizer(source="s", target="s"),
         precisions={precision: declared(exported, precision)},
-        files=dict.fromkeys(("s", *graphs), "0" * 64),
+        files=dict.fromkeys(("s", SHORTLIST_FILE, *graphs), "0" * 64),
     )
     encoder, decoder = (open_session(directory / file, device="cpu", threads=1) for file in graphs)
-    return OnnxRunner(manifest, precision, encoder, decoder, "cpu")
+    return OnnxRunner(manifest, precision, encoder, decoder, "cpu", shortlist)
