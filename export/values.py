@@ -115,5 +115,5 @@ def _slot_difference(
     own = total[answer.parents[slot], answer.tokens[slot]]
     scores = answer.scores[slot][alive]
     unlike = targets != answer.target_log_probs[slot]  # where both are -inf their difference is none
-    found = ((answer.target_log_probs[slot] - targets)[unlike], scores - expected[alive], scores - own[alive])
+    found = (answer.target_log_probs[slot][unlike] - targets[unlike], scores - expected[alive], scores - own[alive])
     return float(max(np.abs(differences).max(initial=0) for differences in found))
