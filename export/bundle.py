@@ -91,6 +91,8 @@ def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOption
     exports = [(export_graphs(checkpoint.model, alignment=head), options.precisions)]
     if options.shortlist is not None:
         restricted = [SHORTLISTED[name] for name in options.precisions if name in SHORTLISTED]
+        if not restricted:
+            raise ExportError(f"a shortlist needs a precision for CPUs: add one of {', '.join(SHORTLISTED)}")
         exports.append((export_graphs(checkpoint.model, alignment=head, shortlist=True), restricted))
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{options.version}."))

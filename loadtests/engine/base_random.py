@@ -39,7 +39,7 @@ def base_random(cache: Path = _ROOT / ".cache" / "engine") -> Path:
     directory = cache / _code_digest() / NAME / "1"
     if not directory.exists():
         print(f"compare: exporting {NAME}, once, to {directory}", file=sys.stderr)
-        random_bundle(directory.parents[1], NAME, _SETTINGS, _VOCABULARY)
+        random_bundle(directory.parents[1], NAME, _SETTINGS, _VOCABULARY, shortlist=True)
     return directory
 
 
@@ -49,8 +49,10 @@ def random_bundle(
     settings: TransformerSettings,
     vocabulary_size: int,
     precisions: Sequence[PrecisionName] = DEFAULT_PRECISIONS,
+    *,
+    shortlist: bool = False,
 ) -> Path:
-    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights and a random lexicon."""
+    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights and, if wanted, a random lexicon."""
     options = BundleOptions(
         name=name,
         version=1,
@@ -58,7 +60,7 @@ def random_bundle(
         max_source_tokens=250,
         max_target_tokens=250,
         max_bleu_loss=math.inf,
-        shortlist=_random_shortlist(vocabulary_size),
+        shortlist=_random_shortlist(vocabulary_size) if shortlist else None,
     )
     words, generator = _words(vocabulary_size), np.random.default_rng(0)
     rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
