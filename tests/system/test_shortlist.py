@@ -14,6 +14,11 @@ from tests.system.shipped import open_runner, translator_of
 from tests.unit.training.tiny_run import tiny_config
 from training.run import run
 
+pytestmark = [  # Lightning's own
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*litlogger.*"),
+    pytest.mark.filterwarnings("ignore:.*num_workers.*"),
+]
 SENTENCES = [f"word{number % 7} so word{number % 5}" for number in range(500)]
 LEXICON = "shortlist.npz"
 
