@@ -144,7 +144,9 @@ def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weight
     held.type = ir.TensorType(ir.DataType.UINT8)
     scales = ir.Value(name=_SCALES, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["slot", 1, "shortlist"]))
     graph.inputs.append(scales)
-    product = next(iter(held.uses())).node
+    product = next((use.node for use in held.uses() if use.node.op_type == "MatMul"), None)  # others read its shape
+    if product is None:
+        raise ExportError(f"nothing is multiplied with {_WEIGHTS}: the exporter writes products in another way now")
     zero = constant(graph, f"uint8_{_ZERO}", np.array(_ZERO, dtype=np.uint8))
     step = np.array(inputs[name].step(127), dtype=np.float32)
     scale = constant(graph, "shortlist.input_scale", step)
