@@ -17,17 +17,23 @@ class Product:
 
     Attributes:
         nodes: What computes it, in order; the first reads ``input``.
-        input: Shape (..., input).
         weights: Initializers of shape (output, input), one below the other.
         biases: Initializers of shape (output,), one after the other, or none.
         output: Shape (..., output).
     """
 
     nodes: tuple[ir.Node, ...]
-    input: ir.Value
     weights: tuple[ir.Value, ...]
     biases: tuple[ir.Value, ...]
     output: ir.Value
+
+    @property
+    def input(self) -> ir.Value:
+        """What the weights are multiplied with now: another product's output may have been replaced. Shape (..., input)."""
+        value = self.nodes[0].inputs[0]
+        if value is None:
+            raise ValueError(f"{self.nodes[0].name} has no input")
+        return value
 
     @property
     def width(self) -> int:
@@ -62,10 +68,9 @@ def _product(node: ir.Node) -> Product | None:
     if node.op_type == "Gemm":
         return _gemm(node)
     weights = _transposed(node.inputs[1]) if node.op_type == "MatMul" else ()
-    x = node.inputs[0]
-    if not weights or x is None:
+    if not weights or node.inputs[0] is None:
         return None
-    product = Product((node,), x, weights, (), node.outputs[0])
+    product = Product((node,), weights, (), node.outputs[0])
     readers = list(product.output.uses())
     if len(readers) != 1 or readers[0].node.op_type != "Add" or product.output.is_graph_output():
         return product
@@ -73,7 +78,7 @@ def _product(node: ir.Node) -> Product | None:
     biases = _parameters(add.inputs[1 - index])
     if not biases or any(len(_shape(b)) != 1 for b in biases) or sum(_shape(b)[0] for b in biases) != product.width:
         return product
-    return Product((node, add), x, weights, biases, add.outputs[0])
+    return Product((node, add), weights, biases, add.outputs[0])
 
 
 def _gemm(node: ir.Node) -> Product | None:
@@ -86,7 +91,7 @@ def _gemm(node: ir.Node) -> Product | None:
         return None
     if "transB" not in node.attributes:
         return None
-    return Product((node,), x, (weight,), () if bias is None else (bias,), node.outputs[0])
+    return Product((node,), (weight,), () if bias is None else (bias,), node.outputs[0])
 
 
 def _transposed(value: ir.Value | None) -> tuple[ir.Value, ...]:

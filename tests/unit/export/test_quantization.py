@@ -121,3 +121,13 @@ def test_matrices_that_are_not_given_stay_fp32() -> None:
     weights = {name: weight for name, weight in int8_weights(model).items() if name != "contract.weight"}
     quantize(graph, weights, histograms(model))
     assert operators(graph).count("MatMul") == 1
+
+
+def test_a_product_of_a_product_is_int8_too() -> None:
+    class Chained(Tied):
+        def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            hidden = self.contract(torch.relu(self.expand(self.embedding(tokens))))
+            return self.projection(hidden), torch.tanh(hidden)
+
+    torch.manual_seed(0)
+    assert not {"MatMul", "Gemm"} & set(operators(quantized(Chained().eval())))
