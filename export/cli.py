@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Iterator, Sequence
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 
@@ -113,7 +115,9 @@ def _add_shortlist_options(parser: argparse.ArgumentParser) -> None:
         help="source side of the text that the lexicon is learnt from, plain or .gz (default: the training text)",
     )
     group.add_argument("--shortlist-target", type=Path, metavar="FILE", help="its translations, line by line")
-    group.add_argument("--shortlist-pairs", type=int, default=100_000, metavar="N", help="of it (default: 100000)")
+    group.add_argument(
+        "--shortlist-pairs", type=int, default=100_000, metavar="N", help="how many of its pairs (default: 100000)"
+    )
     group.add_argument(
         "--shortlist-always",
         type=int,
@@ -157,20 +161,16 @@ def _export(asked: argparse.Namespace) -> dict[str, Verification]:
 
 
 def _shortlist(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint) -> Shortlist:
-    """Learns the lexicon from the first pairs of the text given, or else of the training text."""
+    """Learns the lexicon from a sample of the text given, or else of the training text, mixed as in training."""
+    data, weights = checkpoint.config.data, {}
     if asked.shortlist_source is not None:
         pairs = CorpusFiles(source=asked.shortlist_source, target=asked.shortlist_target).pairs()
     else:
-        data = checkpoint.config.data
-        pairs = data.mixture().seen(read_corpora(data.train))
-    first = list(islice(pairs, asked.shortlist_pairs))
-    sources, targets = (
-        load_tokenizer(held).encode(texts)
-        for held, texts in (
-            (checkpoint.source_tokenizer_bytes, [pair.source for pair in first]),
-            (checkpoint.target_tokenizer_bytes, [pair.target for pair in first]),
-        )
-    )
+        pairs, weights = data.mixture().seen(read_corpora(data.train)), data.weights or {}
+    draw = random.Random(0).expovariate  # the smallest are a weighted sample (Efraimidis and Spirakis 2006)
+    sample = nsmallest(asked.shortlist_pairs, pairs, key=lambda pair: draw(weights.get(pair.label, 1.0)))
+    sources = load_tokenizer(checkpoint.source_tokenizer_bytes).encode([pair.source for pair in sample])
+    targets = load_tokenizer(checkpoint.target_tokenizer_bytes).encode([pair.target for pair in sample])
     sizes = LexiconSizes(asked.shortlist_always, asked.shortlist_best)
     return build_shortlist(sources, targets, checkpoint.vocabulary, sizes)
 

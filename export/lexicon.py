@@ -17,7 +17,7 @@ from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
 
 _ITERATIONS = 5
-_MOST_TOKENS = 100  # of a sentence; longer pairs are left out
+_MOST_TOKENS = 50  # of a sentence; longer pairs say little and cost their product, so they are left out
 _BLOCK = 2000  # sentence pairs that are looked at together; bounds the memory
 
 Ints = NDArray[np.int64]
@@ -33,7 +33,7 @@ class LexiconSizes:
     """
 
     always: int = 200
-    best: int = 50
+    best: int = 20
 
 
 def build_shortlist(

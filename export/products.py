@@ -29,7 +29,7 @@ class Product:
 
     @property
     def input(self) -> ir.Value:
-        """What the weights are multiplied with now: another product's output may have been replaced. Shape (..., input)."""
+        """What the weights are multiplied with, shape (..., input); changes if what computed it is replaced."""
         value = self.nodes[0].inputs[0]
         if value is None:
             raise ValueError(f"{self.nodes[0].name} has no input")

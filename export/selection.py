@@ -29,8 +29,20 @@ class StepInputs:
     ranks: Tensor
 
 
+@dataclass(frozen=True)
+class Listed:
+    """Which tokens the logits of a slot are of, where they are not of the whole vocabulary.
+
+    ``tokens`` (slot, shortlist), int64, are ascending; ``index`` (slot, vocab + 1), int32, says where among them a
+    token is, -1 for those that are not.
+    """
+
+    tokens: Tensor
+    index: Tensor
+
+
 def best_candidates(
-    logits: Tensor, suppressed: Tensor, step: StepInputs, shortlist: Tensor | None = None
+    logits: Tensor, suppressed: Tensor, step: StepInputs, listed: Listed | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-softmax, edits, and the best continuations of each slot.
 
@@ -39,24 +51,23 @@ def best_candidates(
     nothing is written into the vocabulary, and the second selection sees beam * (a few) numbers only.
 
     Args:
-        logits: Shape (slot, beam, vocab).
+        logits: Shape (slot, beam, vocab), or (slot, beam, shortlist).
         suppressed: Token ids no hypothesis may use. Shape (suppressed,), int64.
         step: Scores, targets and edits.
-        shortlist: The tokens that the logits of a slot are of, ascending; None for the whole vocabulary. Tokens that
-            it lacks have a log-probability of -inf. Shape (slot, vocab), int64.
+        listed: The tokens of a shortlist; all others have a log-probability of -inf.
 
     Returns:
         Scores, tokens and parents, each (slot, candidate); unedited log-probabilities of the targets, (slot, beam).
     """
     log_probs = torch.log_softmax(logits.float(), dim=-1)
-    target_log_probs = _of(log_probs, step.targets.unsqueeze(-1), shortlist).squeeze(-1)
+    target_log_probs = _of(log_probs, step.targets.unsqueeze(-1), listed).squeeze(-1)
     edits, wanted = step.edit_tokens, step.ranks.shape[0]
-    edited = _of(log_probs, edits, shortlist) * step.edit_factors + step.edit_biases
+    edited = _of(log_probs, edits, listed) * step.edit_factors + step.edit_biases
     enough = wanted + edits.shape[2] + suppressed.shape[0]
     enough = torch.sym_min(enough, logits.shape[2])  # type: ignore[no-untyped-call]
     best, tokens = torch.topk(log_probs, enough, dim=-1)
-    if shortlist is not None:
-        tokens = shortlist.unsqueeze(1).expand_as(log_probs).gather(-1, tokens)
+    if listed is not None:
+        tokens = listed.tokens.unsqueeze(1).expand_as(log_probs).gather(-1, tokens)
         # A slot may have fewer tokens than candidates are wanted.
         nothing = torch.zeros_like(step.ranks).expand(*step.tokens.shape, -1)
         best, tokens = torch.cat([best, nothing - torch.inf], dim=-1), torch.cat([tokens, nothing], dim=-1)
@@ -74,12 +85,14 @@ def best_candidates(
     return scores, tokens, parents, target_log_probs
 
 
-def _of(log_probs: Tensor, tokens: Tensor, shortlist: Tensor | None) -> Tensor:
+def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:
     """The log-probabilities (slot, beam, token) of ``tokens``, of the same shape."""
-    if shortlist is None:
+    if listed is None:
         return log_probs.gather(-1, tokens)
-    found = tokens.unsqueeze(-1) == shortlist[:, None, None]
-    return log_probs.unsqueeze(-2).masked_fill(~found, -torch.inf).amax(-1)
+    index = listed.index.gather(1, tokens.flatten(1)).reshape(tokens.shape)
+    # Added, so that a NaN shows even in a token that is not on the list.
+    absent = torch.zeros_like(log_probs[..., :1]).masked_fill(index < 0, -torch.inf)
+    return log_probs.gather(-1, index.clamp(min=0).long()) + absent
 
 
 def _among(tokens: Tensor, barred: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from export.calibration import Inputs
 from export.errors import ExportError
 from export.parameters import constant, take_over
-from export.selection import StepInputs, best_candidates
+from export.selection import Listed, StepInputs, best_candidates
 from export.weights import Int8Weights, int8_constants
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
@@ -57,8 +57,16 @@ class ShortlistEncoder(nn.Module):
 
     def forward(self, source: Tensor, lengths: Tensor, shortlist: Tensor) -> tuple[Tensor, ...]:
         """Source (source, src), lengths (source,) and tokens (source, shortlist), -1 after the last, to ``outputs``."""
-        tokens = shortlist.clamp(min=0)
-        layer = [tokens, shortlist.unsqueeze(1) >= 0, F.embedding(tokens, self.projection.weight).transpose(1, 2)]
+        tokens, vocabulary = shortlist.clamp(min=0), self.projection.out_features
+        index = torch.full((shortlist.shape[0], vocabulary + 1), -1, dtype=torch.int32)
+        ranks = torch.arange(shortlist.shape[1], dtype=torch.int32).expand_as(shortlist)
+        index = index.scatter(1, torch.where(shortlist < 0, vocabulary, shortlist), ranks)
+        layer = [
+            tokens,
+            index,
+            shortlist.unsqueeze(1) >= 0,
+            F.embedding(tokens, self.projection.weight).transpose(1, 2),
+        ]
         if self.projection.bias is not None:
             layer.append(self.projection.bias[tokens].unsqueeze(1))
         return *self.encoder(source, lengths), *layer
@@ -89,20 +97,21 @@ class ShortlistDecoder(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Candidates, the targets' log-probabilities, alignment, and the next state."""
         inputs, family = StepInputs(*step), len(memory) - len(self.layer)
-        tokens, real, weights, *biases = memory[family:]
+        tokens, index, real, weights, *biases = memory[family:]
         hidden, alignment, present = self.decoder(inputs, lengths[0], memory[:family], past)
         logits = hidden @ weights
         for bias in biases:
             logits = logits + bias
         logits = logits.masked_fill(~real, -torch.inf)
-        return *best_candidates(logits, self.suppressed, inputs, tokens), alignment, *present
+        return *best_candidates(logits, self.suppressed, inputs, Listed(tokens, index)), alignment, *present
 
 
 def layer_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
-    """A slot's share of the output layer: its tokens, which of them are real, and their weights and biases."""
+    """A slot's share of the output layer. The index has one place more, for padding."""
     one = (Axis.SLOT, 1, Axis.SHORTLIST)
     specs = (
         TensorSpec(name="shortlist_tokens", dtype="int64", axes=(Axis.SLOT, Axis.SHORTLIST)),
+        TensorSpec(name="shortlist_index", dtype="int32", axes=(Axis.SLOT, projection.out_features + 1)),
         TensorSpec(name="shortlist_real", dtype="bool", axes=one),
         TensorSpec(name=_WEIGHTS, dtype="float32", axes=(Axis.SLOT, projection.in_features, Axis.SHORTLIST)),
     )

@@ -60,5 +60,5 @@ def test_a_lexicon_survives_its_file(tmp_path: Path) -> None:
 
 
 def test_nothing_to_learn_from_is_an_error() -> None:
-    with pytest.raises(ExportError, match="no pairs of 1 to 100 tokens"):
+    with pytest.raises(ExportError, match="no pairs of 1 to 50 tokens"):
         build_shortlist([[]], [[DAS]], APART, LexiconSizes())
