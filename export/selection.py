@@ -67,7 +67,7 @@ def best_candidates(
     enough = torch.sym_min(enough, logits.shape[2])  # type: ignore[no-untyped-call]
     best, tokens = torch.topk(log_probs, enough, dim=-1)
     if listed is not None:
-        tokens = listed.tokens.unsqueeze(1).expand_as(log_probs).gather(-1, tokens)
+        tokens = listed.tokens.gather(1, tokens.flatten(1)).reshape(tokens.shape)
         # A slot may have fewer tokens than candidates are wanted.
         nothing = torch.zeros_like(step.ranks).expand(*step.tokens.shape, -1)
         best, tokens = torch.cat([best, nothing - torch.inf], dim=-1), torch.cat([tokens, nothing], dim=-1)

@@ -562,7 +562,7 @@ class Model(_message.Message):
     target_language: _builtins.str
     """BCP-47 tag of the language it translates into."""
     precision: _builtins.str
-    """Numeric precision of the graphs in use: fp32, fp16 or int8."""
+    """Numeric precision of the graphs in use: fp32, fp16 or int8, or fp32-shortlist or int8-shortlist."""
     device: _builtins.str
     """Where it really runs: cpu or cuda."""
     @_builtins.property

@@ -9,8 +9,9 @@ import pytest
 
 from export import cli
 from serving.bundle.bundle import load_bundle
-from serving.engine.translation import TranslationOptions, TranslationRequest
-from tests.system.shipped import open_runner, translator_of
+from serving.client import Options, TranslationClient
+from tests.system.served import server
+from tests.system.shipped import open_runner
 from tests.unit.training.tiny_run import tiny_config
 from training.run import run
 
@@ -25,54 +26,57 @@ LEXICON = "shortlist.npz"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of few steps, exported as plain/1 and short/1."""
+    """A checkpoint of few steps, exported to plain/tiny/1 and, with a shortlist, to short/tiny/1."""
     folder = tmp_path_factory.mktemp("shortlist")
     run(tiny_config(folder))
     (folder / "test.en").write_text("\n".join(SENTENCES) + "\n", encoding="utf-8")
-    shared = ("--sentences", "test.en", "--max-target-tokens", "8", "--max-bleu-loss", "inf")
+    shared = ("--sentences", str(folder / "test.en"), "--max-target-tokens", "8", "--max-bleu-loss", "inf")
     lists = ("--shortlist", "--shortlist-always", "8", "--shortlist-best", "4")
-    for name, more in (("plain", ()), ("short", lists)):
-        options = [str(folder / word) if word == "test.en" else word for word in (*shared, *more)]
-        assert cli.main([str(folder / "run" / "last.ckpt"), str(folder / "models"), "--name", name, *options]) == 0
-    return folder / "models"
+    for root, more in (("plain", ()), ("short", lists)):
+        options = ["--name", "tiny", *shared, *more]
+        assert cli.main([str(folder / "run" / "last.ckpt"), str(folder / root), *options]) == 0
+    return folder
 
 
 def test_every_precision_of_the_cpu_is_there_with_a_shortlist_and_verified(models: Path) -> None:
-    precisions = load_bundle(models / "short" / "1").manifest.precisions
+    precisions = load_bundle(models / "short" / "tiny" / "1").manifest.precisions
     assert sorted(precisions) == ["fp32", "fp32-shortlist", "int8", "int8-shortlist"]
     assert precisions["fp32-shortlist"].verification.max_abs_log_prob_difference < 1e-4
     assert precisions["int8-shortlist"].verification.agreement_bleu is not None
 
 
 def test_weights_are_stored_once(models: Path) -> None:
-    plain, short = ((models / name / "1" / "weights.bin").stat().st_size for name in ("plain", "short"))
+    plain, short = ((models / root / "tiny" / "1" / "weights.bin").stat().st_size for root in ("plain", "short"))
     assert short == plain
 
 
 def test_a_bundle_without_one_knows_nothing_of_it(models: Path) -> None:
-    folder = models / "plain" / "1"
+    folder = models / "plain" / "tiny" / "1"
     assert "shortlist" not in (folder / "manifest.json").read_text(encoding="utf-8")
     assert not (folder / LEXICON).exists()
-    hashes = [json.loads((models / name / "1" / "manifest.json").read_bytes())["files"] for name in ("plain", "short")]
+    hashes = [
+        json.loads((models / root / "tiny" / "1" / "manifest.json").read_bytes())["files"]
+        for root in ("plain", "short")
+    ]
     assert all(hashes[1][file] == sha for file, sha in hashes[0].items())
 
 
 @pytest.mark.parametrize("precision", ["fp32-shortlist", "int8-shortlist"])
-def test_it_is_served_and_says_nothing_else(models: Path, precision: str) -> None:
-    bundle = load_bundle(models / "short" / "1")
-    runner = open_runner(bundle, precision)
-    assert runner.shortlist is not None
-    with translator_of(bundle, runner) as translator:
+def test_it_is_served_by_its_name(models: Path, precision: str) -> None:
+    verified = load_bundle(models / "short" / "tiny" / "1").manifest.precisions[precision].verification
+    with server(models / "short", "--precision", precision) as at, TranslationClient(at.grpc) as client:
+        model = client.get_model()
+        assert model.precision == precision
+        assert model.verification.max_abs_log_prob_difference == pytest.approx(verified.max_abs_log_prob_difference)
         for beam in (1, 4):
-            options = TranslationOptions(beam_size=beam, prefixes=("zz", ""))
-            texts = ("word1 so", "word2 and word3")
-            first, second = translator.translate_blocking(TranslationRequest(texts, options)).translations
+            options = Options(beam_size=beam, target_prefixes=("zz", ""))
+            first, second = client.translate(["word1 so", "word2 and word3"], options).translations
             assert first.hypotheses[0].text.startswith("zz")
-            assert second.hypotheses[0].tokens
+            assert second.hypotheses[0].score < 0
 
 
 def test_a_shortlist_is_not_what_auto_takes(models: Path) -> None:
-    assert open_runner(load_bundle(models / "short" / "1"), "auto").precision_name == "int8"
+    assert open_runner(load_bundle(models / "short" / "tiny" / "1"), "auto").precision_name == "int8"
 
 
 def test_one_side_of_the_text_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:

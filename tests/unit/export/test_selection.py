@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.selection import StepInputs, best_candidates
+from export.selection import Listed, StepInputs, best_candidates
 
 SLOTS, BEAM, VOCABULARY = 3, 2, 9
 SUPPRESSED = (0, 2)
@@ -60,3 +60,41 @@ def test_candidates_are_the_best_of_beam_times_vocabulary(edits: int, candidates
         own = total[parents[slot].numpy(), tokens[slot].numpy()]
         np.testing.assert_allclose(own[alive], expected[alive], rtol=1e-5)
         assert not set(tokens[slot].numpy()[alive]) & set(SUPPRESSED)
+
+
+def listed(*rows: list[int]) -> Listed:
+    """A shortlist for each slot, padded with token 0."""
+    tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+    index = torch.full((len(rows), VOCABULARY + 1), -1, dtype=torch.int32)
+    for slot, row in enumerate(rows):
+        tokens[slot, : len(row)] = torch.tensor(row)
+        index[slot, row] = torch.arange(len(row), dtype=torch.int32)
+    return Listed(tokens, index)
+
+
+@pytest.mark.parametrize(("edits", "candidates"), [(0, 4), (3, 4), (5, 9)])
+def test_of_a_shortlist_they_are_those_of_the_vocabulary_without_all_other_tokens(edits: int, candidates: int) -> None:
+    rows = [3, 4, 8], [1, 3, 5, 6, 7], [0, 2, 4]
+    inputs, suppressed = step(edits=edits, candidates=candidates), torch.tensor(SUPPRESSED)
+    whole = torch.full((SLOTS, BEAM, VOCABULARY), -torch.inf)
+    own = torch.full((SLOTS, BEAM, max(map(len, rows))), -torch.inf)
+    for slot, row in enumerate(rows):
+        own[slot, :, : len(row)] = torch.randn(BEAM, len(row), generator=torch.Generator().manual_seed(slot)) * 3
+        whole[slot, :, row] = own[slot, :, : len(row)]
+    expected = best_candidates(whole, suppressed, inputs)
+    found = best_candidates(own, suppressed, inputs, listed(*rows))
+    alive = torch.isfinite(expected[0])
+    assert not alive.all()
+    for one, other in zip(expected[:3], found[:3], strict=True):
+        torch.testing.assert_close(one[alive], other[alive])
+    assert (found[0][~alive] == -torch.inf).all()
+    torch.testing.assert_close(found[3], expected[3])
+
+
+def test_a_nan_shows_in_a_target_that_is_not_on_the_shortlist() -> None:
+    inputs = step(edits=0, candidates=4)
+    assert not (inputs.targets == 0).any()
+    targets = best_candidates(
+        torch.full((SLOTS, BEAM, 1), torch.nan), torch.tensor(SUPPRESSED), inputs, listed([0], [0], [0])
+    )
+    assert targets[3].isnan().all()
