@@ -95,7 +95,17 @@ class ShortlistDecoder(nn.Module):
     def forward(
         self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Candidates, the targets' log-probabilities, alignment, and the next state."""
+        """Run one step.
+
+        Args:
+            step: The fields of ``StepInputs``, in their order.
+            lengths: Of the sources, shape (slot,), int64, alone in a list.
+            memory: As ``memory`` says, shape (slot, ...) each.
+            past: As ``state`` says, shape (slot, ...) each.
+
+        Returns:
+            Candidates, the targets' log-probabilities, alignment, and the next state, as the manifest declares them.
+        """
         inputs, family = StepInputs(*step), len(memory) - len(self.layer)
         tokens, index, real, weights, *biases = memory[family:]
         hidden, alignment, present = self.decoder(inputs, lengths[0], memory[:family], past)

@@ -29,6 +29,7 @@ from loadtests.engine.worker import EngineSpec, Worker
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.errors import StartupError
 
+_SHARED_OUT = 32  # sentences of a batch
 _FEWEST_EQUAL = 0.97  # of real sentences, where both engines compute in float32; less is a wrong conversion
 
 
@@ -93,9 +94,12 @@ def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
     """Transformer-base with random weights; returns a row for each case and precision, and one for each engine."""
     bundle = load_bundle(base_random())
     manifest = bundle.manifest
-    with _workers(bundle, setting, huggingface=not quick) as workers:
+    with (
+        _workers(bundle, setting, huggingface=not quick) as workers,
+        _workers(bundle, setting, batches_at_a_time=setting.threads) as more,
+    ):
         cases = list(random_cases(manifest, QUICK_BATCHES if quick else BATCHES))
-        return _measured(cases, workers, setting), _engines(manifest.name, workers)
+        return _measured(cases, workers, more, setting), _engines(manifest.name, workers)
 
 
 def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Rows]:
@@ -103,10 +107,12 @@ def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Ro
     manifest = bundle.manifest
     corpus = read_corpus(data, manifest.source_language, manifest.target_language)
     sources = token_ids(bundle, corpus.sources)
-    with _workers(bundle, setting, huggingface=True) as workers:
-        rows = _measured(list(real_cases(manifest, sources)), workers, setting)
-        with _workers(bundle, setting, batches_at_a_time=setting.threads) as more:
-            rows += _corpus(bundle, corpus, corpus_case(manifest, sources), {**workers, **more}, setting)
+    with (
+        _workers(bundle, setting, huggingface=True) as workers,
+        _workers(bundle, setting, batches_at_a_time=setting.threads) as more,
+    ):
+        rows = _measured(list(real_cases(manifest, sources)), workers, more, setting)
+        rows += _corpus(bundle, corpus, corpus_case(manifest, sources), {**workers, **more}, setting)
         return rows, _engines(manifest.name, workers)
 
 
@@ -118,10 +124,16 @@ def _corpus(bundle: Bundle, corpus: Corpus, case: Case, workers: Mapping[str, Wo
     return [{**row, "bleu": scores[row["engine"]], "rival_bleu": scores[row["rival"]]} for row in measured.rows()]
 
 
-def _measured(cases: Sequence[Case], workers: Mapping[str, Worker], setting: Setting) -> Rows:
-    contestants = {name: Contestant(worker, {}) for name, worker in workers.items()}
+def _measured(
+    cases: Sequence[Case], workers: Mapping[str, Worker], more: Mapping[str, Worker], setting: Setting
+) -> Rows:
+    """Measures cases; ``more``, which share batches out, compete where a batch is large enough for that."""
     rows: Rows = []
     for case in cases:
+        contestants = {name: Contestant(worker, {}) for name, worker in workers.items()}
+        if case.batch >= _SHARED_OUT:
+            share = {"max_batch_size": -(-case.batch // setting.threads)}
+            contestants |= {name: Contestant(worker, share) for name, worker in more.items() if name not in workers}
         rows += measure(case, contestants, setting.rounds).rows()
         print(f"compare: {case.model}, {case.sentences}, batch {case.batch}, beam {case.search.beam}", file=sys.stderr)
     return rows
