@@ -132,9 +132,11 @@ SCALE_OUT ?= runs/scale
 # training on two nodes. Installs HAProxy where there is none and root may install.
 .PHONY: scale-test haproxy
 scale-test: $(DEVELOPMENT) haproxy
-	@$(RUN) python -m loadtests.scale --models $(MODELS) --output $(SCALE_OUT)
 	@$(PIP) install --quiet -c constraints.txt -e '.[ray]'
-	SCALE_TEST=1 $(RUN) python -m pytest tests/scale
+	@failed=0; \
+	$(RUN) python -m loadtests.scale --models $(MODELS) --output $(SCALE_OUT) || failed=1; \
+	SCALE_TEST=1 $(RUN) python -m pytest tests/scale || failed=1; \
+	exit $$failed
 
 haproxy:
 	@PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || apt-get install --yes -qq haproxy >/dev/null || { \
