@@ -55,7 +55,7 @@ class ServerConfig(BaseModel):
     workers: int = Field(
         default=1,
         ge=1,
-        description="decoder steps that run at the same time; more give throughput on a CPU, and slower single answers",
+        description="threads that encode and step; more give throughput on a CPU, and slower single answers",
     )
     threads: int = Field(
         default=0,
@@ -64,7 +64,7 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of gRPC")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="hypotheses in flight of each beam size")
+    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="hypotheses of each worker and beam size")
     max_running_tokens: int = Field(
         default=EngineLimits.running_tokens, ge=1, description="source and target tokens in flight, over all beams"
     )

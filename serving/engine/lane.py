@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.engine.compaction import compaction
 from serving.engine.observer import EngineObserver
-from serving.engine.scheduler import Batch
 from serving.engine.submission import Job
 from serving.errors import DragomanError, EngineFailure
 from serving.runtime.runner import Runner
@@ -24,25 +23,8 @@ Clock = Callable[[], float]
 Ended = list[tuple[Job, "list[Hypothesis] | DragomanError"]]
 
 
-@dataclass(frozen=True)
-class LaneTurn:
-    """What came of a lane's turn.
-
-    Attributes:
-        ended: Sentences that ended, with their hypotheses or an error of their own.
-        refused: Sentences that could not be encoded, and why.
-        stepped: Whether a step was made.
-        broken: Why the step failed; the lane's state cannot be trusted any more.
-    """
-
-    ended: Ended = field(default_factory=list)
-    refused: Sequence[tuple[Sequence[Job], Exception]] = ()
-    stepped: bool = False
-    broken: Exception | None = None
-
-
 class Lane:
-    """All sentences in flight with one beam size; slot i belongs to ``jobs[i]``. Used by one thread at a time."""
+    """All sentences in flight with one beam size; slot i belongs to ``jobs[i]``. Used by its worker's thread only."""
 
     def __init__(
         self,
@@ -73,23 +55,10 @@ class Lane:
         self._observer = observer
         self._clock = clock
 
-    def turn(self, batches: Sequence[Batch[Job]]) -> LaneTurn:
-        """Admits batches, then steps if there is anything to step. Raises nothing."""
-        refused: list[tuple[Sequence[Job], Exception]] = []
-        for batch in batches:
-            started = self._clock()
-            try:
-                self.admit(batch.keys)
-            except Exception as error:
-                refused.append((batch.keys, error))
-            else:
-                self._observer.encoded(self._clock() - started, len(batch.keys), batch.tokens, batch.padding)
-        if not self.jobs:
-            return LaneTurn(refused=refused)
-        try:
-            return LaneTurn(self.step(), refused, stepped=True)
-        except Exception as error:
-            return LaneTurn(refused=refused, broken=error)
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for memory and state."""
+        return self._grid.nbytes
 
     def admit(self, jobs: Sequence[Job]) -> None:
         """Encodes sentences together and gives them the next slots. If the encoder fails, the lane is as it was."""

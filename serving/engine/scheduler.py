@@ -8,9 +8,11 @@ The order of work, within and across beam sizes:
 3. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
    side, and the last to end is not the one that takes longest.
 
-Sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the running
-token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so small
-sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never.
+A worker's sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the
+running token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so
+small sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never.
+
+A worker takes no more than its even share of what waits and runs, so that no other one is left idle.
 
 Due times, lanes and expiries are heaps with lazy deletion: every operation is O(log n) amortised.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -41,11 +43,11 @@ class EngineLimits:
         queue_sentences: Sentences waiting at most.
         queue_tokens: Source tokens waiting at most.
         running_tokens: Source and target tokens the sentences in slots may come to hold, over all their beams.
-        rows: Hypotheses of one beam size; its lanes have rows // beam size slots, at least one.
+        rows: Hypotheses of a lane; it has rows // beam size slots, at least one.
         encode_tokens: Source tokens encoded between two decoder steps, so that running sentences are not held up.
         patience_seconds: See the order of work above.
-        idle_lanes: Beam sizes without work whose grids are kept for the next sentence.
-        workers: Lanes that work at the same time, and lanes of each beam size.
+        idle_lanes: Beam sizes without work whose grids each worker keeps for the next sentence.
+        workers: Threads that encode and step at the same time, each with a lane for every beam size it is given.
     """
 
     queue_sentences: int = 4096
@@ -125,8 +127,9 @@ class Scheduler(Generic[Key]):
         self._expiries: list[tuple[float, int]] = []
         self._heap_entries = 0
         self._last_rank: Rank | None = None
-        self._running: dict[Key, Demand] = {}
-        self._used_slots: dict[int, int] = {}
+        self._running: dict[Key, tuple[Demand, int]] = {}  # and its worker
+        self._used_slots: Counter[tuple[int, int]] = Counter()  # by worker and beam size
+        self._shares = [0] * limits.workers  # running sentences of each
         self._throughput = Throughput()
         self.queue_tokens = 0
         self.running_tokens = 0
@@ -149,7 +152,7 @@ class Scheduler(Generic[Key]):
     @property
     def running_rows(self) -> int:
         """Hypotheses running: the sum of beam sizes."""
-        return sum(beam * slots for beam, slots in self._used_slots.items())
+        return sum(beam * slots for (_, beam), slots in self._used_slots.items())
 
     def oldest_age(self, now: float) -> float:
         """Seconds the longest waiting sentence has waited; 0 for an empty queue."""
@@ -190,23 +193,22 @@ class Scheduler(Generic[Key]):
         self._dequeue(self._number[key])
         return True
 
-    def take(self, now: float) -> Turn[Key]:
-        """Removes from the queue what has expired and what begins now; the latter counts as running."""
+    def ready(self, worker: int = 0) -> bool:
+        """Whether :meth:`take` would let something begin."""
+        return self._next(worker, set()) is not None
+
+    def take(self, now: float, worker: int = 0) -> Turn[Key]:
+        """Removes from the queue what has expired and what begins now on a worker; the latter counts as running."""
         expired = self._expire(now)
         chosen: dict[int, list[_Waiting[Key]]] = {}
         source_tokens = 0
         full: set[int] = set()
-        while (entry := self._head(full)) is not None:
+        while (entry := self._next(worker, full)) is not None:
             demand = entry.demand
-            if self._used_slots.get(demand.beam, 0) >= self._limits.slots(demand.beam):
-                full.add(demand.beam)
-                continue
-            if self._running and self.running_tokens + demand.state_tokens > self._limits.running_tokens:
-                break
             if source_tokens and source_tokens + demand.source_tokens > self._limits.encode_tokens:
                 break
             self._dequeue(entry.rank[2])
-            self._run(entry)
+            self._run(entry, worker)
             source_tokens += demand.source_tokens
             chosen.setdefault(demand.beam, []).append(entry)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
@@ -218,9 +220,10 @@ class Scheduler(Generic[Key]):
         Raises:
             KeyError: It was not running.
         """
-        demand = self._running.pop(key)
+        demand, worker = self._running.pop(key)
         self.running_tokens -= demand.state_tokens
-        self._used_slots[demand.beam] -= 1
+        self._used_slots[worker, demand.beam] -= 1
+        self._shares[worker] -= 1
 
     def _rank(self, number: int, demand: Demand, now: float) -> Rank:
         deadline = math.inf if demand.deadline is None else demand.deadline
@@ -270,6 +273,19 @@ class Scheduler(Generic[Key]):
                 self._dequeue(number)
         return expired
 
+    def _next(self, worker: int, full: set[int]) -> _Waiting[Key] | None:
+        """What a worker may begin now; adds beam sizes whose lanes are full to ``full``."""
+        limits = self._limits
+        if self._shares[worker] * limits.workers >= len(self._waiting) + len(self._running):
+            return None
+        while (entry := self._head(full)) is not None:
+            demand = entry.demand
+            if self._used_slots[worker, demand.beam] < limits.slots(demand.beam):
+                fits = self.running_tokens + demand.state_tokens <= limits.running_tokens
+                return entry if fits or not self._running else None
+            full.add(demand.beam)
+        return None
+
     def _head(self, full: set[int]) -> _Waiting[Key] | None:
         """The first sentence of all lanes but the full ones."""
         best: Rank | None = None
@@ -281,10 +297,12 @@ class Scheduler(Generic[Key]):
                 best = heap[0]
         return None if best is None else self._waiting[best[2]]
 
-    def _run(self, entry: _Waiting[Key]) -> None:
-        self._running[entry.key] = entry.demand
-        self.running_tokens += entry.demand.state_tokens
-        self._used_slots[entry.demand.beam] = self._used_slots.get(entry.demand.beam, 0) + 1
+    def _run(self, entry: _Waiting[Key], worker: int) -> None:
+        demand = entry.demand
+        self._running[entry.key] = demand, worker
+        self.running_tokens += demand.state_tokens
+        self._used_slots[worker, demand.beam] += 1
+        self._shares[worker] += 1
 
 
 def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[Batch[Key]]:

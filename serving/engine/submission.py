@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class Submission:
     jobs: tuple[Job, ...] = ()
     cancelled: bool = False
     _decoded: dict[int, Decoded] = field(default_factory=dict)
+    _settling: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, sentences: Sequence[Sentence], now: float, on_cancel: Callable[[Submission], None]) -> Submission:
@@ -99,13 +101,14 @@ class Submission:
             self.on_cancel(self)
 
     def settle(self, index: int, outcome: Decoded | DragomanError) -> None:
-        """Records how one sentence ended; from one thread only."""
-        if self.future.done():
-            return
-        if isinstance(outcome, DragomanError):
+        """Records how one sentence ended; from any thread, once for each."""
+        with self._settling:
+            if self.future.done():
+                return
+            if not isinstance(outcome, DragomanError):
+                self._decoded[index] = outcome
+                if len(self._decoded) == len(self.jobs):
+                    self.future.set_result(tuple(self._decoded[i] for i in range(len(self.jobs))))
+                return
             self.future.set_exception(outcome)
-            self.on_cancel(self)
-            return
-        self._decoded[index] = outcome
-        if len(self._decoded) == len(self.jobs):
-            self.future.set_result(tuple(self._decoded[i] for i in range(len(self.jobs))))
+        self.on_cancel(self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from weakref import WeakSet
 
 import numpy as np
 import onnxruntime as ort
@@ -43,7 +42,6 @@ class OnnxRunner:
             self.precision, GraphedSession(encoder), GraphedSession(decoder), SlotGraphs(device),
             manifest.special_ids.pad,
         )  # fmt: skip
-        self._grids: WeakSet[OnnxGrid | DeviceGrid] = WeakSet()
 
     @classmethod
     def open(
@@ -105,14 +103,7 @@ class OnnxRunner:
 
     def grid(self, beam: int, slots: int) -> OnnxGrid | DeviceGrid:
         """Makes an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
-        on_host = self._device == "cpu"
-        grid = OnnxGrid(self, beam, slots) if on_host else DeviceGrid(self.device_model, beam, slots)
-        self._grids.add(grid)
-        return grid
-
-    def state_bytes(self) -> int:
-        """Bytes held for memory and state by all grids."""
-        return sum(grid.nbytes for grid in self._grids)
+        return OnnxGrid(self, beam, slots) if self._device == "cpu" else DeviceGrid(self.device_model, beam, slots)
 
 
 def _try_out(runner: OnnxRunner) -> None:

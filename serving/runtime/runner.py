@@ -19,6 +19,11 @@ class Grid(Protocol):
         """Hypotheses a slot."""
         ...
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for memory and state."""
+        ...
+
     def admit(self, sources: Sequence[Ints]) -> None:
         """Encodes sources and places them in the next slots, in order. If it raises, the grid is as it was.
 
@@ -55,8 +60,4 @@ class Runner(Protocol):
 
     def grid(self, beam: int, slots: int) -> Grid:
         """Makes an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
-        ...
-
-    def state_bytes(self) -> int:
-        """Bytes held for memory and state by all grids."""
         ...

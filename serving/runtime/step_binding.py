@@ -5,6 +5,7 @@ Between steps of the same sizes only the plan's numbers are copied, into arrays 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from serving.decoding.step import Candidates, Floats, Ints, StepPlan
 from serving.runtime.buffers import SlotBuffer
 from serving.runtime.cache_entries import HIDDEN
 
-_MOST_BINDINGS = 512  # sizes that come back are few; forgetting the rest bounds the memory
+_MOST_BINDINGS = 256  # of 23 KB each; sizes that come back are few, and forgetting the rest bounds the memory
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class StepBinding:
         self._session, self._precision, self._pad = session, precision, pad_id
         self._beam, self._slots = beam, slots
         self._arrays: dict[tuple[str, tuple[int, ...]], NDArray[Any]] = {}
-        self._bound: dict[tuple[int, ...], _Bound] = {}
+        self._bound: OrderedDict[tuple[int, ...], _Bound] = OrderedDict()  # least recently used first
 
     def run(
         self,
@@ -61,6 +62,7 @@ class StepBinding:
         padded_edits = 1 << (edits - 1).bit_length() if edits else 1  # ONNX Runtime reduces nothing over no elements
         key = (slots, *windows, padded_edits, plan.candidates)
         bound = self._bound.get(key) or self._bind(key, buffers)
+        self._bound.move_to_end(key)
         values: dict[str, tuple[NDArray[np.generic], float]] = {
             "tokens": (plan.tokens, 0),
             "parents": (plan.parents, 0),
@@ -115,7 +117,7 @@ class StepBinding:
             else:
                 buffer.bind(binding, slots, spec.name, None)
         if len(self._bound) >= _MOST_BINDINGS:
-            self._bound.clear()
+            self._bound.popitem(last=False)
         self._bound[key] = _Bound(binding, inputs, outputs)
         return self._bound[key]
 

@@ -9,7 +9,6 @@ be a leak. The history is a recurrent state, moved by the plan's parents.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,7 +84,6 @@ class ToyRunner:
         self.before_encode = before_encode
         self.before_step = before_step
         self.counts = ToyCounts()
-        self._grids: weakref.WeakSet[ToyGrid] = weakref.WeakSet()
 
     @property
     def precision_name(self) -> str:
@@ -99,13 +97,7 @@ class ToyRunner:
 
     def grid(self, beam: int, slots: int) -> ToyGrid:
         """Makes an empty grid."""
-        grid = ToyGrid(self, beam, slots)
-        self._grids.add(grid)
-        return grid
-
-    def state_bytes(self) -> int:
-        """Bytes of all grids that are still referenced."""
-        return sum(grid.state_bytes for grid in self._grids)
+        return ToyGrid(self, beam, slots)
 
 
 class ToyGrid:
@@ -126,7 +118,7 @@ class ToyGrid:
         return self._beam
 
     @property
-    def state_bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes of its arrays."""
         return self._seeds.nbytes + self._states.nbytes
 

@@ -1,7 +1,7 @@
 """An answer does not depend on who shares the batch: on the shipped model, with a leak that must be found.
 
-Each of 500 real sentences is translated alone; then all of them again, in random order, arriving at random times, with
-beams of 1, 2 and 4 in flight together and other sentences among them.
+Each of 1,000 real sentences is translated alone; then all again, in random order, arriving at random times, with beams
+of 1, 2 and 4 in flight together and 800 other sentences among them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from serving.decoding.step import Candidates, StepPlan
 from serving.engine.translation import TranslationOptions, TranslationRequest
 from serving.engine.translator import Translator
 from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
-from tests.system.shipped import open_runner, shipped, tatoeba_test, translator_of
+from tests.system.shipped import corpora, open_runner, read_lines, shipped, tatoeba_test, translator_of
 
 Answer = tuple[str, float]
-SENTENCES = 500
 
 
 def request(text: str, beam: int) -> TranslationRequest:
@@ -55,10 +54,10 @@ def differences(first: Sequence[Answer], second: Sequence[Answer]) -> int:
     return sum(a != b for a, b in zip(first, second, strict=True))
 
 
-def jobs_and_others(count: int) -> tuple[list[tuple[str, int]], list[str]]:
-    sources, _ = tatoeba_test()
-    jobs = [(text, (1, 2, 4)[number % 3]) for number, text in enumerate(sources[:count])]
-    return jobs, sources[count:]
+def jobs_and_others() -> tuple[list[tuple[str, int]], list[str]]:
+    captions = read_lines(corpora() / "multi30k" / "test_2016_flickr.en.gz")
+    jobs = [(text, (1, 2, 4)[number % 3]) for number, text in enumerate(captions)]
+    return jobs, tatoeba_test()[0]
 
 
 ON_THE_CPU = [name for name, precision in shipped().manifest.precisions.items() if "cpu" in precision.devices]
@@ -66,12 +65,12 @@ ON_THE_CPU = [name for name, precision in shipped().manifest.precisions.items() 
 
 @pytest.mark.parametrize("precision", ON_THE_CPU)
 def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: str) -> None:
-    jobs, others = jobs_and_others(SENTENCES)
+    jobs, others = jobs_and_others()
     bundle = shipped()
     with translator_of(bundle, open_runner(bundle, precision)) as translator:
         by_itself = alone(translator, jobs)
         together = asyncio.run(in_company(translator, jobs, others))
-    assert len(together) == SENTENCES
+    assert len(by_itself) == len(together) == 1000
     assert differences(by_itself, together) == 0
 
 
@@ -87,9 +86,9 @@ class _LeakyGrid(OnnxGrid):
 def test_the_test_finds_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: with co-tenants made to leak, the comparison above must fail."""
     monkeypatch.setattr(OnnxRunner, "grid", lambda self, beam, slots: _LeakyGrid(self, beam, slots))
-    jobs, others = jobs_and_others(60)
+    jobs, others = jobs_and_others()
     bundle = shipped()
     with translator_of(bundle, open_runner(bundle)) as translator:
-        by_itself = alone(translator, jobs)
-        together = asyncio.run(in_company(translator, jobs, others[:60]))
+        by_itself = alone(translator, jobs[:60])
+        together = asyncio.run(in_company(translator, jobs[:60], others[:60]))
     assert differences(by_itself, together) > 0

@@ -11,7 +11,8 @@ import pytest
 from serving.decoding.hypothesis import FinishReason
 from serving.decoding.options import Sampling
 from serving.engine.observer import DropReason, Outcome, RejectReason
-from serving.engine.submission import Decoded, Sentence
+from serving.engine.scheduler import Scheduler, Turn
+from serving.engine.submission import Decoded, Job, Sentence
 from serving.errors import Cancelled, DeadlineExceeded, Overloaded
 from tests.unit.serving.toy_engine import (
     EOS,
@@ -285,22 +286,48 @@ def test_idle_lanes_are_given_up_but_for_a_few() -> None:
 
 
 def test_workers_share_the_sentences_of_a_beam_size_evenly() -> None:
-    with toy_engine(rows=16, workers=2) as toy:
-        decode_all(toy, [sentence(5, beam=2) for _ in range(8)])
+    gate = Gate()
+    with toy_engine(gate=gate, rows=16, workers=2) as toy:
+        toy.engine.submit([sentence(5, beam=2) for _ in range(8)])
+        for _ in range(2):
+            gate.reached()
+        assert toy.engine.snapshot().running_slots == 8
+        gate.open()
+        assert toy.engine.join(PATIENCE)
         assert toy.engine.snapshot().lanes == 2
-    assert set(toy.steps) == {(4, 2)}
+    assert toy.steps[:2] == [(4, 2), (4, 2)]
+
+
+def test_a_slow_worker_holds_up_its_own_sentences_only() -> None:
+    held, slow = threading.Event(), list[int]()
+
+    def first_thread_waits() -> None:
+        slow.extend([] if slow else [threading.get_ident()])
+        if threading.get_ident() == slow[0]:
+            assert held.wait(PATIENCE)
+
+    with toy_engine(workers=2) as toy:
+        toy.runner.before_step = first_thread_waits
+        waiting = toy.engine.submit([sentence(5, 6, 7)])
+        while not slow:
+            pass
+        assert tokens_of(toy.engine.submit([sentence(8)]).future) == [(8,)]
+        assert not waiting.future.done()
+        held.set()
+        assert tokens_of(waiting.future) == [(5, 6, 7)]
 
 
 def test_an_idle_engine_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = 0
+    take = Scheduler.take
 
-    def counted() -> int:
+    def counted(self: Scheduler[Job], now: float, worker: int = 0) -> Turn[Job]:
         nonlocal rounds
         rounds += 1
-        return 0
+        return take(self, now, worker)
 
+    monkeypatch.setattr(Scheduler, "take", counted)
     with toy_engine() as toy:
-        monkeypatch.setattr(toy.runner, "state_bytes", counted)
         for _ in range(3):
             toy.engine.submit([sentence(5, 6)]).future.result(PATIENCE)
             for _ in range(1000):

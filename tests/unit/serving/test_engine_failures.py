@@ -157,9 +157,10 @@ def test_stopping_ends_everything_with_an_answer() -> None:
         assert toy.engine.snapshot().queue_depth == toy.engine.snapshot().running_slots == 0
 
 
-def test_a_dead_thread_leaves_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dead_thread_leaves_nobody_waiting(workers: int, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
-    with toy_engine(gate=gate, rows=1) as toy:
+    with toy_engine(gate=gate, rows=1, workers=workers) as toy:
         submissions = [toy.engine.submit([sentence(5)]), toy.engine.submit([sentence(6)])]
         gate.reached()
         gate.fail(SystemExit(1))

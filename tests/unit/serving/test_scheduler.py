@@ -32,8 +32,8 @@ def demand(
     return Demand(beam, source_tokens, state, priority, deadline)
 
 
-def begun(scheduler: Scheduler[str], now: float = 0.0) -> list[str]:
-    return [key for batch in scheduler.take(now).batches for key in batch.keys]
+def begun(scheduler: Scheduler[str], now: float = 0.0, worker: int = 0) -> list[str]:
+    return [key for batch in scheduler.take(now, worker).batches for key in batch.keys]
 
 
 class Policy(RuleBasedStateMachine):
@@ -203,6 +203,34 @@ def test_a_full_lane_lets_other_lanes_pass() -> None:
     scheduler.offer([(key, demand(beam=2)) for key in ("first", "second")], 0)
     scheduler.offer([("greedy", demand(beam=1))], 0)
     assert begun(scheduler) == ["first", "greedy"]
+
+
+def test_workers_take_even_shares() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(workers=2))
+    scheduler.offer([(key, demand()) for key in "abcd"], 0)
+    assert begun(scheduler, worker=0) == ["a", "b"]
+    assert not scheduler.ready(0)
+    assert scheduler.ready(1)
+    assert begun(scheduler, worker=1) == ["c", "d"]
+    scheduler.release("a")
+    scheduler.offer([("e", demand())], 0)
+    assert not scheduler.ready(1)
+    assert begun(scheduler, worker=0) == ["e"]
+
+
+def test_each_worker_has_lanes_of_its_own_and_all_share_the_token_budget() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(workers=2, rows=1, running_tokens=30))
+    scheduler.offer([(key, demand(state=10)) for key in "abc"], 0)
+    assert begun(scheduler, worker=0) == ["a"]
+    assert begun(scheduler, worker=1) == ["b"]
+    assert begun(scheduler, worker=0) == []
+    scheduler.offer([("large", demand(beam=2, state=20))], 0)
+    scheduler.release("b")
+    assert begun(scheduler, worker=1) == ["c"]
+    assert not scheduler.ready(1)
+    assert begun(scheduler, worker=1) == []
+    scheduler.release("a")
+    assert begun(scheduler, worker=0) == ["large"]
 
 
 def test_a_beam_wider_than_the_grid_has_one_slot() -> None:

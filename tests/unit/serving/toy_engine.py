@@ -48,6 +48,8 @@ class Gate:
         self._arrived.release()
         if not self._open and not self._permits.acquire(timeout=PATIENCE):
             raise TimeoutError("nobody let the step through")
+        if self._open:
+            self._permits.release()  # there may be other workers at the gate
         error, self._error = self._error, None
         if error:
             raise error
