@@ -116,7 +116,9 @@ image:
 image-test: $(DEVELOPMENT) prometheus
 	@ENGINE=$$(deploy/docker/engine --install); export ENGINE; \
 	for image in $(TESTED_IMAGES); do TAG=test deploy/docker/build $$image; done; \
-	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_compose.py
+	TAG=test BASE=debian:bookworm-slim deploy/docker/build training --build-arg EXTRAS=cpu,train,export; \
+	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_training_image.py \
+		tests/deploy/test_compose.py
 
 prometheus:
 	@deploy/monitoring/install
@@ -132,9 +134,11 @@ SCALE_OUT ?= runs/scale
 # training on two nodes. Installs HAProxy where there is none and root may install.
 .PHONY: scale-test haproxy
 scale-test: $(DEVELOPMENT) haproxy
-	@$(RUN) python -m loadtests.scale --models $(MODELS) --output $(SCALE_OUT)
 	@$(PIP) install --quiet -c constraints.txt -e '.[ray]'
-	SCALE_TEST=1 $(RUN) python -m pytest tests/scale
+	@failed=0; \
+	$(RUN) python -m loadtests.scale --models $(MODELS) --output $(SCALE_OUT) || failed=1; \
+	SCALE_TEST=1 $(RUN) python -m pytest tests/scale || failed=1; \
+	exit $$failed
 
 haproxy:
 	@PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || apt-get install --yes -qq haproxy >/dev/null || { \

@@ -31,7 +31,7 @@ from serving.client import AsyncTranslationClient
 RATE = 120.0  # calls a second, of one sentence each
 CALLS = 10_000  # in each rolling restart
 MIN_RATIO = 1.9  # of two replicas on a core each to one
-_ROUNDS = 5
+_ROUNDS = 3
 _REQUEST_SENTENCES = 32  # of one call when throughput is measured, so that the load generator has little to do
 
 

@@ -26,7 +26,7 @@ PRE_STOP_SECONDS = 10.0
 
 _SETTLE_SECONDS = 3.0
 _WARM_SECONDS = 2.0
-_WINDOW_SECONDS = 6.0
+_WINDOW_SECONDS = 8.0
 
 
 @asynccontextmanager
@@ -102,21 +102,23 @@ async def second_core(
     down for a while, or one of its cores, spoils no more than that round.
     """
     singles, pairs = list[float](), list[float]()
-    own, machine, started = psutil.Process(), psutil.cpu_times(), time.perf_counter()
-    ours = _seconds(own, *(replica.usage() for replica in replicas))
+    generator, servers = psutil.Process(), [replica.usage() for replica in replicas]
+    machine, started = psutil.cpu_times(), time.perf_counter()
+    generated, served = _seconds(generator), _seconds(*servers)
     for _ in range(rounds):
         first = await _throughput(alone[0], replicas[:1], texts)
         pairs.append(await _throughput(both, replicas, texts))
         singles.append((first + await _throughput(alone[1], replicas[1:], texts)) / 2)
     passed = time.perf_counter() - started
-    ours = _seconds(own, *(replica.usage() for replica in replicas)) - ours
+    generated, served = _seconds(generator) - generated, _seconds(*servers) - served
     ratios = [pair / single for single, pair in zip(singles, pairs, strict=True)]
     return {
         "one_replica_sentences_per_second": _rounded(singles),
         "two_replicas_sentences_per_second": _rounded(pairs),
         "ratios": _rounded(ratios),
         "median_ratio": round(statistics.median(ratios), 3),
-        "cores_used_by_others": round((_busy(machine, psutil.cpu_times()) - ours) / passed, 3),
+        "cores_used_by_the_load_generator": round(generated / passed, 3),
+        "cores_used_by_others": round((_busy(machine, psutil.cpu_times()) - generated - served) / passed, 3),
     }
 
 

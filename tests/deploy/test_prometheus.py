@@ -128,3 +128,12 @@ def test_every_rule_is_evaluated_and_none_fires_on_a_server_that_is_well(prometh
     for rule in rules:
         if rule["type"] == "recording":
             assert prometheus.series(Query("", rule["name"], is_instant=True)), rule["name"]
+
+
+def test_the_autoscaler_reads_numbers(prometheus: Prometheus) -> None:
+    (scaled,) = (ROOT / "deploy" / "kubernetes").rglob("scaled-object.yaml")
+    for trigger in yaml.safe_load(scaled.read_text())["spec"]["triggers"]:
+        query = trigger["metadata"]["query"].replace('namespace="dragoman"', 'job="dragoman"')  # a cluster's label
+        found = prometheus.series(Query("", query, is_instant=True))
+        assert len(found) == 1, trigger["name"]
+        assert all(value > 0 for values in found.values() for value in values), trigger["name"]

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
-from tests.kubernetes.rendered import ALL, MANIFESTS, Object, one, render
+from tests.kubernetes.rendered import ALL, MANIFESTS, SERVING, Object, one, render
 
 KUBERNETES = "1.37"
 SCHEMAS = {
@@ -38,6 +40,14 @@ def test_nothing_is_left_out_of_the_tests() -> None:
         if "kind: Component" not in path.read_text() and path.parent.name != "base"
     }
     assert kustomizations == set(ALL)
+    overlays = [MANIFESTS / folder / "kustomization.yaml" for folder in SERVING]
+    used = {
+        Path(each).name for overlay in overlays for each in yaml.safe_load(overlay.read_text()).get("components", ())
+    }
+    assert used == {path.name for path in (MANIFESTS / "components").iterdir()}
+    for kustomization in MANIFESTS.rglob("kustomization.yaml"):
+        files = {path.name for path in kustomization.parent.glob("*.yaml")} - {kustomization.name}
+        assert {file for file in files if file not in kustomization.read_text()} == set()
     rendered = {entry["kind"] for folder in ALL for entry in render(folder)}
     assert set(SCHEMAS) <= rendered
 

@@ -12,7 +12,7 @@ from serving.api import loading, server
 from serving.api.metrics import Metrics, ModelMetrics
 from serving.config import ServerConfig, load_config, split_address
 from serving.engine.observer import Outcome
-from tests.kubernetes.rendered import ROOT, SERVING, Object, arguments, containers, environment, one, pods, render
+from tests.kubernetes.rendered import ALL, ROOT, SERVING, Object, arguments, containers, environment, one, pods, render
 
 
 def configuration(objects: list[Object]) -> ServerConfig:
@@ -64,6 +64,50 @@ def test_an_update_takes_no_pod_before_there_is_another(folder: str) -> None:
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert spec["minReadySeconds"] >= 10
     assert one(objects, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("folder", ALL)
+def test_what_a_pod_mounts_is_there(folder: str) -> None:
+    objects = render(folder)
+    claims = {entry["metadata"]["name"] for entry in objects if entry["kind"] == "PersistentVolumeClaim"}
+    volumes = pods(objects)[0]["spec"]["volumes"]
+    used = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
+    assert used == claims
+    mounted = {mount["name"] for container in containers(objects) for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in volumes}
+
+
+@pytest.mark.parametrize("folder", SERVING)
+def test_who_is_let_in_finds_a_port(folder: str) -> None:
+    objects = render(folder)
+    policy = one(objects, "NetworkPolicy")["spec"]
+    ports = {port["name"] for port in pods(objects)[0]["spec"]["containers"][0]["ports"]}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == ports
+    callers, monitoring = (rule["from"][0] for rule in policy["ingress"])
+    assert callers["podSelector"]["matchLabels"] == {"dragoman-client": "true"}
+    assert monitoring["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+    assert policy["egress"] == []
+
+
+def test_a_pod_on_a_gpu_has_one_and_takes_its_model_from_an_image() -> None:
+    objects = render("overlays/gpu")
+    spec = pods(objects)[0]["spec"]
+    resources = spec["containers"][0]["resources"]
+    assert resources["requests"] == resources["limits"]  # of the highest class, never evicted for another
+    assert resources["limits"]["nvidia.com/gpu"] == "1"
+    assert "nvidia.com/gpu" in {toleration["key"] for toleration in spec["tolerations"]}
+    (models,) = (volume for volume in spec["volumes"] if volume["name"] == "models")
+    assert "/models:" in models["image"]["reference"]
+    assert spec["containers"][0]["image"].rpartition("/")[2].startswith("serving-gpu:")
+
+
+def test_development_is_one_small_pod_without_operators() -> None:
+    objects = render("overlays/dev")
+    assert one(objects, "Deployment")["spec"]["replicas"] == 1
+    assert not {"ScaledObject", "ServiceMonitor"} & {entry["kind"] for entry in objects}
+    assert pods(objects)[0]["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+    assert one(objects, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert configuration(objects).log_level == "debug"
 
 
 def check_model(objects: list[Object], models: Path) -> subprocess.CompletedProcess[str]:
