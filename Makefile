@@ -116,9 +116,7 @@ image:
 image-test: $(DEVELOPMENT) prometheus
 	@ENGINE=$$(deploy/docker/engine --install); export ENGINE; \
 	for image in $(TESTED_IMAGES); do TAG=test deploy/docker/build $$image; done; \
-	TAG=test BASE=debian:bookworm-slim deploy/docker/build training --build-arg EXTRAS=cpu,train,export; \
-	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_training_image.py \
-		tests/deploy/test_compose.py
+	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_compose.py
 
 prometheus:
 	@deploy/monitoring/install

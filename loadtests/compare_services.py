@@ -1,7 +1,7 @@
 """``make load-peer``: this server and CTranslate2 behind the same API, with the same weights, threads and load.
 
-Poisson arrivals of sentences of mixed length, beam 4; one service after the other, each alone on the machine; both
-curves in one picture.
+Poisson arrivals of sentences of mixed length, beam 4; the services take turns, rate by rate, and one of them is idle
+while the other is called; both curves in one picture.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from loadtests.commands import finish, parser, traffic_options
 from loadtests.curve import knee, sustained
-from loadtests.measurement import Measured, measure
+from loadtests.measurement import Measured, measure_in_turn
 from loadtests.plots import plot_services
 from loadtests.services import ctranslate2, dragoman
 
-_SHARES = (0.3, 0.5, 0.65, 0.75, 0.85, 0.9, 0.95, 1.0)  # of each service's own capacity
+_SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)  # of what each service gave callers without pauses
 _LIMITS = (0.25, 0.5, 1.0, 2.0)  # seconds; curves are compared at each of them
 _BEAM = 4
 
@@ -27,26 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser("compare_services", "This server and CTranslate2 behind the same API, under the same load.")
     options.add_argument("--step-seconds", type=float, default=18.0, help="how long each rate lasts")
+    options.add_argument("--capacity-seconds", type=float, default=12.0, help="how long each closed loop lasts")
     options.add_argument(
         "--server-option", action="append", default=[], help="of this server, such as --precision=int8"
     )
     options.add_argument("--peer-option", action="append", default=[], help="of the peer, such as --max-batch=64")
     asked = options.parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
-    measured: dict[str, Measured] = {}
-    for name, start, extra in (
-        ("dragoman", dragoman, asked.server_option),
-        ("ctranslate2", ctranslate2, asked.peer_option),
+    with (
+        dragoman(asked.models, asked.out / "dragoman-server.log", asked.server_option) as ours,
+        ctranslate2(asked.models, asked.out / "ctranslate2-server.log", asked.peer_option) as theirs,
     ):
-        with start(asked.models, asked.out / f"{name}-server.log", extra) as service:
-            measured[name] = measure(
-                service,
-                asked.out / name,
-                shares=_SHARES,
-                step_seconds=asked.step_seconds,
-                capacity_seconds=12.0,
-                options=traffic_options(asked) | {"beams": _BEAM},
-            )
+        measured = measure_in_turn(
+            {"dragoman": ours, "ctranslate2": theirs},
+            asked.out,
+            shares=_SHARES,
+            step_seconds=asked.step_seconds,
+            capacity_seconds=asked.capacity_seconds,
+            options=traffic_options(asked) | {"beams": _BEAM},
+        )
     picture = asked.out / "curves.png"
     curves = {name: one.curve for name, one in measured.items()}
     plot_services(picture, curves, _LIMITS, f"Poisson arrivals, mixed lengths, beam {_BEAM}")

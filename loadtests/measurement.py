@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from loadtests.calls import OK, Call
+from loadtests.calls import OK, Call, summary
 from loadtests.curve import Point, points
-from loadtests.locust_run import run_locust
+from loadtests.locust_run import Run, run_locust
 from loadtests.services import Service
 
 
@@ -55,6 +56,43 @@ def measure(
     seconds = step_seconds * len(shares)
     run = run_locust("open_loop", service, out, {**options, "arrivals": "step", "rates": rates, "seconds": seconds})
     return Measured(limit, points(run.calls, len(shares), seconds, settle=step_seconds / 8), run.calls, run.figures)
+
+
+def measure_in_turn(
+    services: Mapping[str, Service],
+    out: Path,
+    *,
+    shares: Sequence[float],
+    step_seconds: float,
+    capacity_seconds: float,
+    options: Mapping[str, object],
+) -> dict[str, Measured]:
+    """As :func:`measure` for services that are compared: each share of all of them before the next share.
+
+    A machine that is slow for a while, as virtual ones are, is then slow for all. Who waits for its turn is idle.
+    """
+    limits = {
+        name: capacity(service, out / f"{name}-capacity", seconds=capacity_seconds, options=options)
+        for name, service in services.items()
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in services}
+    for share in shares:
+        for name, service in services.items():
+            arrivals = {"arrivals": "poisson", "rate": f"{limits[name] * share:.4g}", "seconds": step_seconds}
+            prefix = out / f"{name}-{share:.0%}".replace("%", "")
+            runs[name].append(run_locust("open_loop", service, prefix, {**options, **arrivals}))
+    return {name: _joined(limits[name], parts, step_seconds) for name, parts in runs.items()}
+
+
+def _joined(limit: float, runs: Sequence[Run], seconds: float) -> Measured:
+    curve = [point for run in runs for point in points(run.calls, 1, seconds, settle=seconds / 8)]
+    calls = [call._replace(due=call.due + number * seconds) for number, run in enumerate(runs) for call in run.calls]
+    scheduled = sum(run.figures["calls"] for run in runs)
+    cores = {
+        who: {"cores": round(fmean(run.figures[who]["cores"] for run in runs), 3)}
+        for who in ("generator", "server", "others")
+    }
+    return Measured(limit, curve, calls, summary(calls, scheduled=scheduled) | cores)
 
 
 def capacity(service: Service, out: Path, *, users: int = 64, seconds: float, options: Mapping[str, object]) -> float:

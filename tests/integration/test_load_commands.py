@@ -1,4 +1,4 @@
-"""`make load` in small, on the shipped model."""
+"""`make load` and `make load-peer` in small, on the shipped model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import load
+from loadtests import compare_services, load
 from loadtests.calls import read_calls
 
 ROOT = Path(__file__).parents[2]
@@ -51,3 +51,21 @@ def test_load_refuses_thresholds_it_cannot_read_before_it_loads_anything(tmp_pat
     with pytest.raises(SystemExit, match="2"):
         load.main(["--out", str(tmp_path / "out"), "--thresholds", str(tmp_path / "absent.yaml")])
     assert not (tmp_path / "out").exists()
+
+
+def test_services_take_turns_and_are_compared_at_equal_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare_services, "_SHARES", (0.1, 0.2))
+    thresholds = tmp_path / "thresholds.yaml"
+    thresholds.write_text("ratio.p99_2000_ms: {at_least: 1000000}\n")
+    options = ["--models", ROOT / "models", "--out", tmp_path, "--thresholds", thresholds]
+    options += ["--step-seconds", 1, "--capacity-seconds", 2, "--server-option=--precision=fp32"]
+    assert compare_services.main(list(map(str, options))) == 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [broken.split()[0] for broken in summary["broken_thresholds"]] == ["ratio.p99_2000_ms"]
+    for name in ("dragoman", "ctranslate2"):
+        service = summary[name]
+        assert len(service["points"]) == 2
+        assert set(service["run"]["outcomes"]) == {"OK"}
+        assert service["run"]["calls"] >= sum(point["calls"] for point in service["points"]) > 0
+        assert service["points"][0]["offered"] < service["points"][1]["offered"]
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
