@@ -30,6 +30,7 @@ FEW = Shortlist(
     np.array([VOCABULARY.eos, 7, 8, 9], dtype=np.int32),
     RNG.integers(4, VOCABULARY.target_size, size=(VOCABULARY.source_size, 2), dtype=np.int32),
 )
+MOST = Shortlist(np.array([VOCABULARY.eos, *range(4, 30)], dtype=np.int32), FEW.best)
 
 
 class Exported:
@@ -93,6 +94,18 @@ def test_the_whole_vocabulary_gives_the_hypotheses_of_the_other_graphs(
         assert [h.tokens for h in one.hypotheses] == [h.tokens for h in other.hypotheses]
         for a, b in zip(one.hypotheses, other.hypotheses, strict=True):
             np.testing.assert_allclose(a.log_probs, b.log_probs, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "shortlisted"), list(SHORTLISTED.items()))
+def test_greedy_search_that_needs_no_other_token_finds_the_same(
+    exported: Exported, precision: PrecisionName, shortlisted: PrecisionName
+) -> None:
+    found = [one.hypotheses[0].tokens for one in translated(exported.runner(shortlisted, MOST), SOURCES)]
+    expected = [one.hypotheses[0].tokens for one in translated(exported.runner(precision), SOURCES)]
+    listed = [set(MOST.candidates(np.array([*ids, VOCABULARY.eos])).tolist()) for ids in SOURCES]
+    same = [one == other for one, other, own in zip(found, expected, listed, strict=True) if own.issuperset(other)]
+    assert 0 < len(same) < len(SOURCES)
+    assert all(same)
 
 
 @pytest.mark.parametrize("precision", ["fp32-shortlist", "int8-shortlist"])
