@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "scaling.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    draw(figures, arguments.output / "scaling.svg")
+    draw(figures, arguments.output / "scaling.png")
     print(json.dumps(figures, indent=1))
     for problem in (problems := failures(figures)):
         print(f"scale: {problem}", file=sys.stderr)

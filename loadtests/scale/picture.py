@@ -11,7 +11,7 @@ _LOAD = ("rolling_restart_client", "rolling_restart_haproxy", "sudden_death_clie
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """Writes throughput of one and two replicas, and latency under restarts and deaths, as SVG."""
+    """Writes throughput of one and two replicas, and latency under restarts and deaths, as PNG."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     throughput, latency = figure.subplots(1, 2)
     core = figures["second_core"]
