@@ -53,7 +53,7 @@ class HostBuffer:
     """A buffer in main memory. Shapes that come back cost no allocation: smaller ones are views of the largest."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
-        self._block = np.zeros(prod(shape), dtype=dtype)
+        self._block = _zeros(prod(shape), dtype)
         self._array = self._block.reshape(shape)
 
     @property
@@ -72,7 +72,7 @@ class HostBuffer:
         elsewhere = prod(shape) > self._block.size
         held = self._array[keep] if elsewhere else self._array[keep].copy()
         if elsewhere:
-            self._block = np.zeros(prod(shape), dtype=self._block.dtype)
+            self._block = _zeros(prod(shape), self._block.dtype)
         self._array = self._block[: prod(shape)].reshape(shape)
         self._array[:slots] = 0
         self._array[keep] = held
@@ -95,3 +95,10 @@ class HostBuffer:
     def move(self, sources: Ints, targets: Ints) -> None:
         """See :class:`SlotBuffer`."""
         self._array[targets] = self._array[sources]
+
+
+def _zeros(size: int, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Zeros that are written: pages that the system would hand out later do not let memory grow for hours."""
+    block = np.empty(size, dtype=dtype)
+    block.fill(0)
+    return block

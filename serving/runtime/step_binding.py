@@ -19,7 +19,7 @@ from serving.decoding.step import Candidates, Floats, Ints, StepPlan
 from serving.runtime.buffers import SlotBuffer
 from serving.runtime.cache_entries import HIDDEN
 
-_MOST_BINDINGS = 256  # of 23 KB each; sizes that come back are few, and forgetting the rest bounds the memory
+_MOST_BINDINGS = 32  # of 23 KB each; sizes that come back are few, and forgetting the rest bounds the memory
 
 
 @dataclass(frozen=True)
