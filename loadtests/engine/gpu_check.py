@@ -2,8 +2,8 @@
 
     python -m loadtests.engine.gpu_check --bundle models/en-fr/2
 
-Parity (fp32 on the GPU against the CPU, fp16 against fp32), batch invariance, memory over 10,000 mixed requests, and a
-table of times. Writes JSON and Markdown; ends with 1 if a limit is broken. ``--device cpu`` rehearses it without a GPU.
+Parity (fp32 on the GPU against the CPU, fp16 against fp32), batch invariance, memory over 10,000 mixed requests, and
+tables of times. Writes JSON and Markdown; ends with 1 if a limit is broken. ``--device cpu`` rehearses it without one.
 """
 
 from __future__ import annotations
@@ -11,28 +11,25 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import statistics
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadtests.engine.corpus import Corpus, bleu, read_corpus, token_ids
-from loadtests.engine.gpu_model import GpuModel, card, used_bytes
+from loadtests.engine.gpu_model import BEAMS, GpuModel, card, used_bytes
+from loadtests.engine.gpu_times import bulk_times, forced_times, open_rival
 from loadtests.engine.searches import Ids, Search
 from loadtests.sentences import sentences
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.decoding.hypothesis import Hypothesis
 from serving.errors import StartupError
 
-BATCHES, BEAMS = (1, 8, 32, 64), (1, 4)
+PARTS = ("parity", "invariance", "memory", "times", "bulk")
 MAX_DIFFERENCE = {"fp32": 1e-3, "fp16": 0.1}  # nats, of tokens that both chose
 MIN_EQUAL = {"fp32": 0.98, "fp16": 0.9}  # sentences with the same tokens
 MIN_INVARIANT = {"fp32": 0.98, "fp16": 0.95}  # sentences with the same tokens alone and in company
@@ -84,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, help="corpora, or two files up to their languages (default: bundled lines)"
     )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: everything)"
+    )
     parser.add_argument("--sentences", type=int, default=1000, help="of the text, for parity (default: 1000)")
     parser.add_argument("--requests", type=int, default=10_000, help="mixed ones, for memory (default: 10000)")
     parser.add_argument("--repeats", type=int, default=9, help="of each time in the table (default: 9)")
@@ -112,17 +112,20 @@ def check(asked: argparse.Namespace, bundle: Bundle, corpus: Corpus) -> Findings
     precisions = [name for name in ("fp32", "fp16") if name in bundle.manifest.precisions]
     findings.require("fp16" in precisions, "the bundle has no fp16: export it with --precisions fp32,int8,fp16")
     sources = token_ids(bundle, corpus.sources)
-    findings.figures["recorded"] = {}
-    parity(asked, bundle, corpus, sources, precisions, findings)
+    if "parity" in asked.parts:
+        parity(asked, bundle, corpus, sources, precisions, findings)
     for precision in precisions:
         with _open(asked, precision) as model:
-            findings.figures["recorded"][precision] = model.records
+            findings.figures.setdefault("recorded", {})[precision] = model.records
             findings.require(
                 model.records or asked.device != "cuda", f"{precision}: decoder steps are not recorded as CUDA graphs"
             )
-            invariance(asked, model, sources, findings, precision)
-            memory(asked, model, sources, findings, precision)
-    findings.figures["times"] = times(asked, bundle, sources, precisions)
+            if "invariance" in asked.parts:
+                invariance(asked, model, sources, findings, precision)
+            if "memory" in asked.parts:
+                memory(asked, model, sources, findings, precision)
+    if {"times", "bulk"} & set(asked.parts):
+        times(asked, bundle, sources, precisions, findings)
     return findings
 
 
@@ -233,64 +236,22 @@ def memory(asked: argparse.Namespace, model: GpuModel, sources: list[Ids], findi
 
 
 def times(
-    asked: argparse.Namespace, bundle: Bundle, sources: list[Ids], precisions: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Whole translations of batches, encoder included; every sentence is as long as the longest may be."""
-    rows: list[dict[str, Any]] = []
-    length = asked.max_length // 2
-    batches = {size: [sources[number % len(sources)] for number in range(size)] for size in BATCHES}
-    rival = _rival_times(asked, bundle, batches, length)
-    for precision in precisions:
-        for graphs in (True, False) if asked.device == "cuda" else (False,):
-            with _open(asked, precision, cuda_graphs=graphs) as model:
-                for size, batch in batches.items():
-                    for beam in BEAMS:
-                        searches = [Search(beam, length, length)] * size
-                        seconds = _median(lambda m=model, b=batch, s=searches: m.translate(b, s), asked.repeats)  # type: ignore[misc]
-                        row = {"precision": precision, "cuda_graphs": model.records, "batch": size, "beam": beam}
-                        row |= {"ms": seconds * 1e3, "tokens_per_second": size * length / seconds}
-                        if (size, beam) in rival:
-                            row["ratio"] = rival[size, beam] / seconds
-                        rows.append(row)
-    return rows
-
-
-def _rival_times(
-    asked: argparse.Namespace, bundle: Bundle, batches: Mapping[int, list[Ids]], length: int
-) -> dict[tuple[int, int], float]:
-    """CTranslate2 in float16 on the same weights, where it is installed and can use the card; else nothing."""
-    if asked.device != "cuda" or find_spec("ctranslate2") is None or find_spec("onnx") is None:
-        return {}
-    from ctranslate2 import Translator, get_cuda_device_count
-
-    from loadtests.engine.ctranslate2_model import convert
-
-    if not get_cuda_device_count():
-        return {}
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        convert(bundle.directory, Path(folder) / "model")
-        translator = Translator(str(Path(folder) / "model"), device="cuda", compute_type="float16")
-        for size, batch in batches.items():
-            texts = [[str(number) for number in source] for source in batch]
-            for beam in BEAMS:
-
-                def run(texts: list[list[str]] = texts, beam: int = beam) -> object:
-                    limits = {"max_decoding_length": length, "min_decoding_length": length}
-                    return translator.translate_batch(texts, beam_size=beam, max_input_length=0, **limits)
-
-                found[size, beam] = _median(run, asked.repeats)
-    return found
-
-
-def _median(run: Callable[[], object], repeats: int) -> float:
-    run()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    asked: argparse.Namespace, bundle: Bundle, sources: list[Ids], precisions: Sequence[str], findings: Findings
+) -> None:
+    """Whole translations, encoder included, in turns with CTranslate2 in float16 where that is installed."""
+    kinds = [kind for kind in ("times", "bulk") if kind in asked.parts]
+    findings.figures |= {kind: [] for kind in kinds}
+    with open_rival(bundle, asked.device) as rival:
+        for precision in precisions:
+            for graphs in (True, False) if asked.device == "cuda" else (False,):
+                with _open(asked, precision, cuda_graphs=graphs) as model:
+                    what = {"precision": precision, "cuda_graphs": model.records}
+                    if "times" in kinds:
+                        rows = forced_times(model, rival, sources, asked.max_length // 2, asked.repeats)
+                        findings.figures["times"] += [what | row for row in rows]
+                    if "bulk" in kinds:
+                        rows = bulk_times(model, rival, sources, asked.max_length, asked.repeats)
+                        findings.figures["bulk"] += [what | row for row in rows]
 
 
 def _versions() -> dict[str, str]:
@@ -310,13 +271,15 @@ def markdown(findings: Findings) -> str:
     lines += [f"Bundle {figures['bundle']}, {figures['sentences']} sentences. Recorded: {figures['recorded']}.", ""]
     lines += [f"* BROKEN: {sentence}" for sentence in findings.broken] or ["All limits hold."]
     for title in ("parity", "invariance", "memory"):
-        lines += ["", f"## {title.capitalize()}", ""]
-        rows = figures[title]
-        columns = list(next(iter(rows.values())))
-        lines += _table(["", *columns], [[name, *(_shown(row[c]) for c in columns)] for name, row in rows.items()])
-    columns = ["precision", "cuda_graphs", "batch", "beam", "ms", "tokens_per_second", "ratio"]
-    lines += ["", "## Times", "", "Median of whole translations; ratio: time of CTranslate2 float16 over ours.", ""]
-    lines += _table(columns, [[_shown(row.get(c)) for c in columns] for row in figures["times"]])
+        if rows := figures.get(title):
+            columns = list(next(iter(rows.values())))
+            lines += ["", f"## {title.capitalize()}", ""]
+            lines += _table(["", *columns], [[name, *(_shown(row[c]) for c in columns)] for name, row in rows.items()])
+    for title, note in (("times", "Batches of one length."), ("bulk", "All sentences at once.")):
+        if measured := figures.get(title):
+            columns = list(dict.fromkeys(column for row in measured for column in row))
+            lines += ["", f"## {title.capitalize()}", "", f"{note} Medians; ratio: CTranslate2's time over ours.", ""]
+            lines += _table(columns, [[_shown(row.get(c)) for c in columns] for row in measured])
     return "\n".join(lines) + "\n"
 
 

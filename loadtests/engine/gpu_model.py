@@ -20,6 +20,7 @@ from serving.errors import StartupError
 from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.onnx_runner import OnnxRunner
 
+BEAMS = (1, 4)
 _STATUS = Path("/proc/self/status")
 
 

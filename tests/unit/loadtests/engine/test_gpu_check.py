@@ -40,6 +40,7 @@ def test_a_rehearsal_measures_everything_and_holds_all_limits(half_bundle: Path,
     assert found["invariance"]["fp16"]["sentences"] == 4
     assert found["memory"]["fp32"]["requests"] == 40
     assert {(row["batch"], row["beam"]) for row in found["times"]} == {(n, b) for n in (1, 8, 32, 64) for b in (1, 4)}
+    assert {row["beam"] for row in found["bulk"]} == {1, 4}
     assert "All limits hold." in (tmp_path / "out" / "gpu-check.md").read_text(encoding="utf-8")
 
 
