@@ -74,6 +74,10 @@ class TranslationTask(lightning.LightningModule):
             self.average = WeightAverage(self.model, self.config.optimizer.average_decay)
             self._hidden = self.model.hidden
 
+    def on_fit_start(self) -> None:
+        """Take the average along: Lightning has moved the model to its device."""
+        self.average.follow(self.model)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam, and the schedule of `training.schedule` at every step."""
         settings = self.config.optimizer
@@ -117,9 +121,10 @@ class TranslationTask(lightning.LightningModule):
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Smoothed loss and plain negative log-likelihood, shape (), summed over real target tokens, in nats."""
         hidden = self._hidden(batch.source, batch.lengths, batch.target_in)
-        # Padding is dropped before the vocabulary projection, the most expensive product of the step.
-        logits = self.model.project_vocab(hidden[batch.mask])
-        gold = batch.target_out[batch.mask]
+        # Padding is dropped before the vocabulary projection, the most expensive product of the step. By indices rather
+        # than a mask: a GPU would have to say how many tokens a mask leaves before the next operator can be called.
+        logits = self.model.project_vocab(hidden.flatten(0, 1).index_select(0, batch.real))
+        gold = batch.target_out.flatten().index_select(0, batch.real)
         loss, likelihood = smoothed_cross_entropy(logits, gold, self.config.optimizer.label_smoothing)
         return loss, likelihood
 
@@ -166,7 +171,7 @@ class TranslationTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log the negative log-likelihood per token."""
         loss = self._losses(batch)[1] / batch.normaliser
-        self.log("valid/loss", loss, batch_size=int(batch.mask.sum()), sync_dist=True)
+        self.log("valid/loss", loss, batch_size=len(batch.real), sync_dist=True)
 
     def translation_scores(self) -> dict[str, float]:
         """Translate the dev set greedily: BLEU and chrF."""

@@ -1,7 +1,8 @@
 """Label-smoothed cross-entropy (Szegedy et al. 2016, section 7), computed in one pass over the logits.
 
 With a large vocabulary the logits are by far the largest tensor of a step. The stock operators copy them to float32
-and walk over them many times; here a cache-sized chunk at a time is read once and overwritten by its own gradient.
+and walk over them many times; here a chunk at a time is read once and overwritten by its own gradient: one that fits a
+CPU's cache, or on a GPU one that is large enough to be worth calling a dozen kernels.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 1 << 20
+CHUNK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         tokens, vocab = logits.shape
-        rows = max(1, CHUNK_ELEMENTS // vocab)
+        rows = max(1, CHUNK_ELEMENTS.get(logits.device.type, 1 << 26) // vocab)
         wants_gradient = ctx.needs_input_grad[0]
         losses = logits.new_empty(tokens, dtype=torch.float32)
         likelihoods = torch.empty_like(losses)

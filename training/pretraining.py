@@ -39,7 +39,8 @@ def mask_tokens(batch: Batch, vocabulary: Vocabulary) -> Batch:
     random = torch.randint(vocabulary.eos + 1, vocabulary.source_size, source.shape).to(source.device)
     shown = source.masked_fill(chosen & (draws[1] < HIDDEN), vocabulary.decoder_start)
     replaced = chosen & (draws[1] >= HIDDEN) & (draws[1] < HIDDEN + REPLACED)
-    return batch._replace(source=torch.where(replaced, random, shown), target_out=source, mask=chosen)
+    real = chosen.flatten().nonzero()[:, 0]
+    return batch._replace(source=torch.where(replaced, random, shown), target_out=source, real=real)
 
 
 class MaskedLanguageTask(TranslationTask):

@@ -21,6 +21,11 @@ class WeightAverage:
         self._live: list[Tensor] = [p for _, p in model.named_parameters()]
         self._average = [p.detach().clone() for p in self._live]
 
+    def follow(self, model: nn.Module) -> None:
+        """Go to the device that the model has been moved to, with or without new parameters in place of the old."""
+        self._live = [p for _, p in model.named_parameters()]
+        self._average = [average.to(live.device) for average, live in zip(self._average, self._live, strict=True)]
+
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the model's weights."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training.data.sampler import Position, TokenBatchSampler
 from training.data.subwords import Subwords
-from training.data.token_store import TokenStore
+from training.data.token_store import Rows, TokenStore
 from training.models.contract import Vocabulary
 
 
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
         lengths: Shape (row,), int64: source tokens, eos included.
         target_in: Shape (row, tgt), int64: decoder_start, pieces, padding.
         target_out: Shape (row, tgt), int64: pieces, eos, padding.
-        mask: Shape (row, tgt), bool: True at real target tokens.
+        real: Shape (token,), int64: where in `target_out`, its rows end to end, the real target tokens are.
         normaliser: What the summed loss is divided by: the mean number of target tokens of the step's batches.
         place: Which batch this is; decides what is drawn at random for it.
         after: The position to resume from once this batch has been trained on.
@@ -35,23 +35,49 @@ class Batch(NamedTuple):
     lengths: Tensor
     target_in: Tensor
     target_out: Tensor
-    mask: Tensor
+    real: Tensor
     normaliser: float
     place: Position = Position()
     after: Position = Position()
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """Copy to a device."""
-        names = ("source", "lengths", "target_in", "target_out", "mask")
-        return self._replace(**{n: getattr(self, n).to(device, non_blocking=non_blocking) for n in names})
+    @property
+    def mask(self) -> Tensor:
+        """Shape (row, tgt), bool: True at real target tokens."""
+        flat = torch.zeros(self.target_out.numel(), dtype=torch.bool, device=self.real.device)
+        return flat.index_fill(0, self.real, True).view_as(self.target_out)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Copy to a device; to a GPU from pinned memory, without waiting until it has done what it was told before."""
+        source, lengths, target_in, target_out, real = (_moved(tensor, torch.device(device)) for tensor in self[:5])
+        return self._replace(source=source, lengths=lengths, target_in=target_in, target_out=target_out, real=real)
 
 
-def pad_rows(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
-    """Stack rows of different lengths; returns shape (row, longest), int64."""
-    out = np.full((len(rows), max(map(len, rows))), pad, dtype=np.int64)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return torch.from_numpy(out)
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _padded(rows: Rows, pad: int, *, first: int | None = None, last: int | None = None) -> NDArray[np.int64]:
+    """Stack rows of different lengths, each after `first` and before `last`; returns shape (row, longest)."""
+    start = 0 if first is None else 1
+    width = start + int(rows.lengths.max()) + (0 if last is None else 1)
+    out = np.full((len(rows.lengths), width), pad, dtype=np.int64)
+    if first is not None:
+        out[:, 0] = first
+    if last is not None:
+        out[np.arange(len(out)), start + rows.lengths] = last
+    out[:, start:][np.arange(width - start) < rows.lengths[:, None]] = rows.tokens
+    return out
+
+
+def _source(rows: Rows, vocabulary: Vocabulary, *, reverse: bool) -> tuple[Tensor, Tensor]:
+    if reverse:  # all tokens turned round are the rows turned round, the last one first
+        turned = _padded(Rows(rows.tokens[::-1], rows.lengths[::-1]), vocabulary.pad, last=vocabulary.eos)
+        ids = turned[::-1].copy()
+    else:
+        ids = _padded(rows, vocabulary.pad, last=vocabulary.eos)
+    return torch.from_numpy(ids), torch.from_numpy(rows.lengths + 1)
 
 
 def make_source(rows: Sequence[Sequence[int]], vocabulary: Vocabulary, *, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -65,8 +91,7 @@ def make_source(rows: Sequence[Sequence[int]], vocabulary: Vocabulary, *, revers
     Returns:
         Ids of shape (row, src), and lengths of shape (row,), both int64.
     """
-    ended = [[*(reversed(row) if reverse else row), vocabulary.eos] for row in rows]
-    return pad_rows(ended, vocabulary.pad), torch.tensor([len(row) for row in ended])
+    return _source(Rows.of(rows), vocabulary, reverse=reverse)
 
 
 def make_batch(
@@ -77,12 +102,16 @@ def make_batch(
     reverse: bool = False,
 ) -> Batch:
     """Pad pairs of piece ids, given without special tokens, to a batch that is a step of its own."""
-    source, lengths = make_source(sources, vocabulary, reverse=reverse)
-    target_in = pad_rows([[vocabulary.decoder_start, *row] for row in targets], vocabulary.pad)
-    target_out = pad_rows([[*row, vocabulary.eos] for row in targets], vocabulary.pad)
-    sizes = torch.tensor([len(row) + 1 for row in targets])
-    mask = torch.arange(target_out.shape[1])[None, :] < sizes[:, None]
-    return Batch(source, lengths, target_in, target_out, mask, float(sizes.sum()))
+    return _batch(Rows.of(sources), Rows.of(targets), vocabulary, reverse=reverse)
+
+
+def _batch(sources: Rows, targets: Rows, vocabulary: Vocabulary, *, reverse: bool) -> Batch:
+    source, lengths = _source(sources, vocabulary, reverse=reverse)
+    target_in = _padded(targets, vocabulary.pad, first=vocabulary.decoder_start)
+    target_out = _padded(targets, vocabulary.pad, last=vocabulary.eos)
+    real = np.flatnonzero(np.arange(target_out.shape[1]) <= targets.lengths[:, None])
+    before, after, places = (torch.from_numpy(each) for each in (target_in, target_out, real))
+    return Batch(source, lengths, before, after, places, float(len(real)))
 
 
 @dataclass(frozen=True)
@@ -165,10 +194,10 @@ class BatchStream:
                 # Whoever stops within a step repeats it whole; all processes resume at the same place.
                 after = step[-1][1] if number + self.share.processes >= size else before
                 sources, targets = (self._rows(side, rows, place) for side in ("source", "target"))
-                batch = make_batch(sources, targets, self.vocabulary, reverse=self.reverse)
+                batch = _batch(sources, targets, self.vocabulary, reverse=self.reverse)
                 yield batch._replace(normaliser=normaliser, place=place, after=after)
             before, step = step[-1][1], []
 
-    def _rows(self, side: str, rows: NDArray[Any], place: Position) -> list[list[int]]:
-        stored = [self.store.row(side, i).tolist() for i in rows]
-        return stored if self.resegmentation is None else self.resegmentation(side, stored, place)
+    def _rows(self, side: str, rows: NDArray[Any], place: Position) -> Rows:
+        stored = self.store.rows(side, rows)
+        return stored if self.resegmentation is None else Rows.of(self.resegmentation(side, stored.apart(), place))

@@ -44,15 +44,15 @@ class BatchSettings:
             raise DataError(f"batch.tokens is {self.tokens} and batch.window {self.window}; both must be 1 or more.")
 
 
-def _cuts(widths: list[int], budget: int) -> list[int]:
+def _cuts(widths: NDArray[np.int64], budget: int) -> list[int]:
     """Where batches end if each takes as many rows as rows x widest allows."""
-    cuts, start, widest = [], 0, 0
-    for end, width in enumerate(widths):
-        widest = max(widest, width)
-        if end > start and widest * (end + 1 - start) > budget:
-            cuts.append(end)
-            start, widest = end, width
-    return [*cuts, len(widths)]
+    cuts, start = list[int](), 0
+    while start < len(widths):
+        most = max(1, budget // int(widths[start]))
+        widest = np.maximum.accumulate(widths[start : start + most])
+        start += max(1, int(np.searchsorted(widest * np.arange(1, len(widest) + 1), budget, side="right")))
+        cuts.append(start)
+    return cuts
 
 
 def cut_batches(rows: NDArray[Any], widths: NDArray[Any], budget: int) -> list[NDArray[Any]]:
@@ -68,13 +68,12 @@ def cut_batches(rows: NDArray[Any], widths: NDArray[Any], budget: int) -> list[N
     Returns:
         The batches, each of shape (row,).
     """
-    lengths = widths.tolist()
-    cuts = _cuts(lengths, budget)
+    cuts = _cuts(widths, budget)
     # The smallest budget that needs no more batches, by bisection: it shares out what the last batch lacks.
     low, high = 1, budget
     while low < high:
         middle = (low + high) // 2
-        tighter = _cuts(lengths, middle)
+        tighter = _cuts(widths, middle)
         if len(tighter) > len(cuts):
             low = middle + 1
         else:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,30 @@ class EncodedPair:
     source: list[int]
     target: list[int]
     label: int
+
+
+class Rows(NamedTuple):
+    """Token ids of some rows, end to end: a batch is made of them without a loop over its rows.
+
+    Attributes:
+        tokens: Shape (token,), any integers.
+        lengths: Tokens of each row, shape (row,), int64.
+    """
+
+    tokens: NDArray[Any]
+    lengths: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Self:
+        """Put rows end to end."""
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        return cls(np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths)
+
+    def apart(self) -> list[list[int]]:
+        """Take the rows apart."""
+        ends = self.lengths.cumsum().tolist()
+        tokens: list[int] = self.tokens.tolist()
+        return [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -60,10 +85,12 @@ class TokenStore:
         offsets = self.offsets[side]
         return np.asarray(offsets[1:][rows] - offsets[:-1][rows])
 
-    def row(self, side: str, index: int) -> NDArray[Any]:
-        """Token ids of one row, shape (token,)."""
-        start, end = self.offsets[side][index : index + 2]
-        return self.tokens[side][start:end]
+    def rows(self, side: str, indices: NDArray[Any]) -> Rows:
+        """Token ids of some rows; `indices` has shape (row,)."""
+        starts, lengths = np.asarray(self.offsets[side][indices]), self.lengths(side, indices)
+        before = lengths.cumsum() - lengths
+        places = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+        return Rows(np.asarray(self.tokens[side][places]), lengths)
 
     def counts(self, side: str, vocab_size: int) -> NDArray[np.int64]:
         """How often each token occurs, shape (vocab,), int64; reads the side once, a piece at a time."""

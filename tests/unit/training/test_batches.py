@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.unit.training.text import store_of
 from training.data.batches import Batch, BatchStream, Share, make_batch
-from training.data.sampler import BatchSettings, Position, TokenBatchSampler, cut_batches
+from training.data.sampler import BatchSettings, Position, TokenBatchSampler, _cuts, cut_batches
 from training.errors import DataError
 from training.models.contract import Vocabulary
 
@@ -50,6 +50,16 @@ def test_no_fewer_batches_would_do_and_none_is_over_budget(widths: list[int], bu
         if end == len(widths) or widths[end] * (end + 1 - start) > budget:
             greedy, start = greedy + 1, end
     assert len(batches) == greedy
+
+
+@given(widths=st.lists(st.integers(1, 40), min_size=1, max_size=80), budget=st.integers(1, 200))
+@settings(max_examples=200, deadline=None)
+def test_a_batch_ends_where_the_next_row_would_exceed_the_budget(widths: list[int], budget: int) -> None:
+    expected, start = list[int](), 0
+    for end in range(1, len(widths)):
+        if max(widths[start : end + 1]) * (end + 1 - start) > budget:
+            expected, start = [*expected, end], end
+    assert _cuts(np.array(widths), budget) == [*expected, len(widths)]
 
 
 def test_a_pair_longer_than_the_budget_is_a_batch_of_its_own() -> None:
@@ -128,7 +138,19 @@ def test_batch_layout(vocabulary: Vocabulary) -> None:
     assert batch.target_out.tolist() == [[8, 3, 0], [9, 10, 3]]
     assert batch.mask.tolist() == [[True, True, False], [True, True, True]]
     assert batch.normaliser == 5.0
+    assert batch.real.tolist() == [0, 1, 3, 4, 5]
+    assert make_batch([[7], [5, 6]], [[8], [9]], vocabulary, reverse=True).source.tolist() == [[7, 3, 0], [6, 5, 3]]
     assert make_batch([[5, 6]], [[8]], vocabulary, reverse=True).source.tolist() == [[6, 5, 3]]
+
+
+def test_batches_of_the_stream_are_made_of_the_rows_of_the_store(tmp_path: Path, vocabulary: Vocabulary) -> None:
+    s = sampler(tmp_path, [0] * 90, [1.0])
+    for (rows, _), batch in zip(s.batches(Position()), BatchStream(s.store, s, vocabulary, Position()), strict=False):
+        sources, targets = (s.store.rows(side, rows).apart() for side in ("source", "target"))
+        expected = make_batch(sources, targets, vocabulary)
+        assert all(torch.equal(found, wanted) for found, wanted in zip(batch[:5], expected[:5], strict=True))
+        if batch.after.epoch:
+            break
 
 
 CAPPED = """

@@ -79,6 +79,17 @@ def test_bytes_survive_packing() -> None:
     assert unpack_bytes(pack_bytes(data)) == data
 
 
+def test_the_average_follows_the_model_to_its_device() -> None:
+    settings = TransformerSettings(dim=8, heads=2, encoder_layers=1, tie="none")
+    model = build_model(settings, Vocabulary(9, 9, shared=False))
+    average = WeightAverage(model, decay=0.5)
+    average.follow(model.to("meta"))
+    average.update()
+    found = average.state_dict()
+    del found["updates"]
+    assert {torch.as_tensor(value).device.type for value in found.values()} == {"meta"}
+
+
 def test_average_follows_the_weights_and_swaps_back() -> None:
     seed_everything(0, verbose=False)
     model = build_model(TransformerSettings(dim=8, heads=2, encoder_layers=1), Vocabulary(9, 9))

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -152,10 +153,10 @@ def test_store_gives_back_what_was_written(
     store = open_store(directory)
     assert len(store) == len(pairs)
     assert store.removed == {"long": 2}
-    for i, pair in enumerate(encoded):
-        assert store.row("source", i).tolist() == pair.source
-        assert store.row("target", i).tolist() == pair.target
-        assert store.labels[i] == pair.label
+    order = np.arange(len(pairs))[::-1]
+    assert store.rows("source", order).apart() == [pair.source for pair in reversed(encoded)]
+    assert store.rows("target", order).apart() == [pair.target for pair in reversed(encoded)]
+    assert store.labels.tolist() == [pair.label for pair in encoded]
     assert store.lengths("source").tolist() == [len(p.source) for p in encoded]
 
 
@@ -173,7 +174,7 @@ def test_corpus_is_prepared_once_for_the_same_inputs(tmp_path: Path) -> None:
     config = corpus_settings(write_corpus(tmp_path, pairs))
     first = prepare_corpus(config, cache)
     assert first.copies == {"even": 1.0, "odd": 0.5}
-    assert first.target.decode([first.store.row("target", 7).tolist()]) == [pairs[7].target]
+    assert first.target.decode(first.store.rows("target", np.array([7])).apart()) == [pairs[7].target]
     assert first.store.label_names[first.store.labels[7]] == "odd"
     built = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     again = prepare_corpus(config, cache)

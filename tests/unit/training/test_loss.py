@@ -7,7 +7,7 @@ from training import loss
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_equals_pytorchs_label_smoothing(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", 35)  # several chunks, the last one short
+    monkeypatch.setitem(loss.CHUNK_ELEMENTS, "cpu", 35)  # several chunks, the last one short
     torch.manual_seed(0)
     logits, targets = torch.randn(17, 11, dtype=torch.float64).float(), torch.randint(11, (17,))
     expected_in = logits.clone().requires_grad_()
