@@ -8,6 +8,9 @@ their statistics in float32, which costs no Cast.
 Weights stay on disk as they are, shared with the other precisions, and are cast while a graph is loaded; the known
 converters (``onnxruntime.transformers.float16``) would write them a second time.
 
+Cache entries are written element by element: CUDA's ScatterND copies each with a single thread, which took three
+quarters of a step of 256 hypotheses (docs/adr/0011).
+
 Half ends at 65504. No finite input gives NaN, for overflow is clipped before it meets another one: where residual sums
 are normalised or added to, and around activations.
 """
@@ -43,6 +46,30 @@ def make_half(model: ir.Model, carried: Collection[str]) -> None:
     """
     _clip_overflow(model.graph)
     _Halving(model.graph, carried).run()
+    _write_by_element(model.graph)
+
+
+def _write_by_element(graph: ir.Graph) -> None:
+    """ScatterND of rows (slot, beam, dim) at places (slot, beam, 2) becomes ScatterElements along the entries."""
+    indices: dict[int, ir.Value] = {}
+    for node in [node for node in graph if node.op_type == "ScatterND"]:
+        buffer, places, update = node.inputs
+        old = node.outputs[0]
+        dim = int(old.shape[2]) if old.shape is not None else 0  # type: ignore[arg-type]
+        if dim not in indices:
+            entry = ir.node("Gather", [places, constant(graph, "entry_axis", np.array([1]))], attributes={"axis": 2})
+            zeros = constant(graph, f"entry_zeros_{dim}", np.zeros(dim, dtype=np.int64))
+            index = ir.node("Add", [entry.outputs[0], zeros])  # (slot, beam, dim)
+            graph.insert_before(node, [entry, index])
+            indices[dim] = index.outputs[0]
+        write = ir.node("ScatterElements", [buffer, indices[dim], update], attributes={"axis": 1})
+        graph.insert_before(node, write)
+        written = write.outputs[0]
+        _take_uses(old, written)
+        for number in [number for number, output in enumerate(graph.outputs) if output is old]:
+            graph.outputs[number] = written
+        graph.remove(node, safe=True)
+        written.name = old.name
 
 
 def _clip_overflow(graph: ir.Graph) -> None:

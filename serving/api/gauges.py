@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from serving.api.admission import Admission, Phase
 from serving.api.models import ModelRegistry
 from serving.engine.observer import EngineSnapshot
+from serving.runtime.session import PROVIDERS
+from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 
 _OF_ENGINES: tuple[tuple[str, str, Callable[[EngineSnapshot], float]], ...] = (
     ("dragoman_queue_depth", "Sentences waiting for a slot.", lambda s: s.queue_depth),
@@ -22,7 +24,6 @@ _OF_ENGINES: tuple[tuple[str, str, Callable[[EngineSnapshot], float]], ...] = (
     ("dragoman_lanes", "Grids that exist, one for each beam size in use.", lambda s: s.lanes),
     ("dragoman_kv_bytes", "Bytes held for memory and state of sentences.", lambda s: s.state_bytes),
 )
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class ServerCollector(Collector):
@@ -63,15 +64,12 @@ class ServerCollector(Collector):
         labels = ["version", "onnxruntime", "execution_provider"]
         info = GaugeMetricFamily("dragoman_build_info", "What really runs.", labels=labels)
         for device in sorted({model.device for model in self._models.models()}):
-            runtime = _version("onnxruntime", "onnxruntime-gpu")
-            info.add_metric([_version("dragoman"), runtime, _PROVIDERS.get(device, device)], 1)
+            info.add_metric([_own_version(), ONNX_RUNTIME_VERSION, PROVIDERS.get(device, device)], 1)
         return info
 
 
-def _version(*distributions: str) -> str:
-    for name in distributions:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "absent"
+def _own_version() -> str:
+    try:
+        return version("dragoman")
+    except PackageNotFoundError:
+        return "absent"

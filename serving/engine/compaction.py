@@ -15,7 +15,8 @@ def compaction(busy: int, freed: Ints) -> Ints:
         freed: Distinct slots to free. Shape (freed slot,), int64.
 
     Returns:
-        ``order``: afterwards slot i holds what slot ``order[i]`` held; ``order[i] >= i``. Shape (kept slot,), int64.
+        ``order``: afterwards slot i holds what slot ``order[i]`` held; it is i or lies behind all kept.
+        Shape (kept slot,), int64.
     """
     occupied = np.ones(busy, dtype=bool)
     occupied[freed] = False

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from serving.decoding.step import Ints
 from serving.runtime.device_memory import DeviceBlock, View
 from serving.runtime.session import open_session
-from serving.runtime.slot_graphs import fill_graph, fit_graph, move_graph
+from serving.runtime.slot_graphs import fill_graph, fit_graph, keep_graph
 
 
 class SlotGraphs:
@@ -30,9 +29,9 @@ class SlotGraphs:
         """See :func:`serving.runtime.slot_graphs.fit_graph`."""
         return self._session("fit", specs, lambda dtypes: fit_graph(dtypes, [len(spec.axes) for spec in specs]))
 
-    def move(self, specs: Sequence[TensorSpec]) -> ort.InferenceSession:
-        """See :func:`serving.runtime.slot_graphs.move_graph`."""
-        return self._session("move", specs, lambda dtypes: move_graph(dtypes))
+    def keep(self, specs: Sequence[TensorSpec]) -> ort.InferenceSession:
+        """See :func:`serving.runtime.slot_graphs.keep_graph`."""
+        return self._session("keep", specs, lambda dtypes: keep_graph(dtypes))
 
     def _session(
         self, kind: str, specs: Sequence[TensorSpec], build: Callable[[list[str]], bytes]
@@ -111,17 +110,20 @@ class DeviceBuffers:
             target.bind_output(binding, f"y{number}")
         self._graphs.fill(states).run_with_iobinding(binding)
 
-    def move(self, sources: Ints, targets: Ints) -> None:
-        """Copies slots ``sources`` over slots ``targets``. Shapes (move,), int64."""
-        session = self._graphs.move(self._specs)
+    def keep(self, order: Ints) -> None:
+        """Slot i gets what slot ``order[i]`` held, which is i or none of those kept. Shape (kept slot,), int64."""
+        moved = np.flatnonzero(order != np.arange(order.size))
+        if not moved.size:
+            return
+        first, end = int(moved[0]), int(moved[-1]) + 1
+        session = self._graphs.keep(self._specs)
         binding = session.io_binding()
         for number, spec in enumerate(self._specs):
-            whole = self._blocks[spec.name].view(self._shapes[spec.name])
-            whole.bind_input(binding, f"x{number}")
-            whole.bind_output(binding, f"y{number}")
-        held = _bind_integers(binding, self._graphs.device, {"sources": sources, "targets": targets[:, None]})
+            self._blocks[spec.name].view(self._shapes[spec.name]).bind_input(binding, f"x{number}")
+            self._range(spec, first, end - first).bind_output(binding, f"y{number}")
+        index = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(order[first:end]), self._graphs.device, 0)
+        binding.bind_ortvalue_input("order", index)
         session.run_with_iobinding(binding)
-        del held
 
     def bind(self, binding: ort.IOBinding, slots: int) -> None:
         """Binds the first ``slots`` slots; state as input and, updated in place, as output."""
@@ -160,11 +162,3 @@ class DeviceBuffers:
 
 def _first(view: View, count: int) -> View:
     return View(view.device, view.dtype, (count, *view.shape[1:]), view.address)
-
-
-def _bind_integers(binding: ort.IOBinding, device: str, arrays: Mapping[str, NDArray[np.int64]]) -> list[ort.OrtValue]:
-    """Binds small inputs that live on the device; the caller keeps them until the run is done."""
-    values = {name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(a), device, 0) for name, a in arrays.items()}
-    for name, value in values.items():
-        binding.bind_ortvalue_input(name, value)
-    return list(values.values())

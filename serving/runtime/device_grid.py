@@ -94,7 +94,7 @@ class DeviceGrid:
         if targets.size:
             sources = order[targets]
             self._source_lengths[targets] = self._source_lengths[sources]
-            self._buffers.move(sources, targets)
+            self._buffers.keep(order)
             if self._entries is not None:
                 self._entries.keep(order)
         self._busy = int(order.size)

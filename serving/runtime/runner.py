@@ -41,7 +41,8 @@ class Grid(Protocol):
         """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held.
 
         Args:
-            order: Distinct slot numbers, ``order[i] >= i``, so that every move goes down. Shape (kept slot,), int64.
+            order: Distinct slot numbers: slot i stays, or takes the place of one behind those kept, so that no move
+                overwrites what another one reads. Shape (kept slot,), int64.
         """
         ...
 

@@ -30,6 +30,7 @@ _DISABLED_ON_CUDA = {
     *_DISABLED,  # here the fused kernel sums half numbers in half
     "MatmulTransposeFusion",  # 1.31.1 fuses a Cast between the two into a node that no kernel is found for
 }
+_ERRORS = 3  # least severity that ONNX Runtime logs; below that, its ScatterND warns of each new buffer
 _NOT_RECORDABLE = "cannot use the graph capture feature"  # of ONNX Runtime's error
 
 
@@ -49,7 +50,8 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
         raise StartupError(f"device is {device!r}: use one of {', '.join(PROVIDERS)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = _ERRORS
+    ort.set_default_logger_severity(_ERRORS)
     # Threads that go on spinning for the next run take the cores from what runs in between: the other session, the
     # search. Bulk translation takes half the time without (docs/adr/0007).
     options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -34,13 +34,14 @@ def fit_graph(dtypes: Sequence[str], ranks: Sequence[int]) -> bytes:
     return _model(dtypes, nodes, [f"{name}{i}" for i in range(len(ranks)) for name in ("ends", "pads")], starts)
 
 
-def move_graph(dtypes: Sequence[str]) -> bytes:
-    """Slots ``sources`` (move,) of x{i} over its slots ``targets`` (move, 1); x and y are to lie in one place."""
-    nodes = []
-    for i in range(len(dtypes)):
-        nodes.append(_node("Gather", (f"x{i}", "sources"), f"moved{i}"))
-        nodes.append(_node("ScatterND", (f"x{i}", "targets", f"moved{i}"), f"y{i}"))
-    return _model(dtypes, nodes, ["sources", "targets"])
+def keep_graph(dtypes: Sequence[str]) -> bytes:
+    """y{i} = slots ``order`` (kept slot,) of x{i}.
+
+    x and y may lie in one place if no slot is read that another one is written to. (CUDA's ScatterND, which would write
+    only what moves, copies each slot with a single thread.)
+    """
+    nodes = [_node("Gather", (f"x{i}", "order"), f"y{i}") for i in range(len(dtypes))]
+    return _model(dtypes, nodes, ["order"])
 
 
 def _model(

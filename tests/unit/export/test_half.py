@@ -42,7 +42,7 @@ def inputs(graph: ir.Graph, operator: str) -> set[ir.DataType | None]:
 
 def test_products_attention_and_norms_are_half_and_the_search_is_not(graphs: ExportedModel) -> None:
     graph = decoder(graphs)
-    for operator in ("MatMul", "Attention", "LayerNormalization", "ScatterND"):
+    for operator in ("MatMul", "Attention", "LayerNormalization", "ScatterElements"):
         assert inputs(graph, operator) == {ir.DataType.FLOAT16}, operator
     for operator in ("LogSoftmax", "TopK"):
         assert inputs(graph, operator) == {ir.DataType.FLOAT}, operator
