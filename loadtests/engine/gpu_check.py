@@ -1,6 +1,6 @@
 """``make gpu-check``: is the engine right on this GPU, steady, and how fast?
 
-    python -m loadtests.engine.gpu_check --bundle models/en-fr/2
+    python -m loadtests.engine.gpu_check --bundle models/en-fr/3
 
 Parity (fp32 on the GPU against the CPU, fp16 against fp32), batch invariance, memory over 10,000 mixed requests, and
 tables of times. Writes JSON and Markdown; ends with 1 if a limit is broken. ``--device cpu`` rehearses it without one.
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gpu-check", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--bundle", type=Path, default=Path("models/en-fr/2"), help="with fp32 and, to compare, fp16")
+    parser.add_argument("--bundle", type=Path, default=Path("models/en-fr/3"), help="with fp32 and, to compare, fp16")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument(
         "--data", type=Path, help="corpora, or two files up to their languages (default: bundled lines)"

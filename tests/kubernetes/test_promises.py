@@ -133,7 +133,7 @@ def test_the_init_container_takes_the_shipped_model(folder: str) -> None:
 )
 def test_the_init_container_refuses_a_changed_model(tmp_path: Path, file: str, message: str) -> None:
     shutil.copytree(ROOT / "models", tmp_path / "models")
-    changed = tmp_path / "models" / "en-fr" / "2" / file
+    changed = tmp_path / "models" / "en-fr" / "3" / file
     content = bytearray(changed.read_bytes())
     content[-1] ^= 1 if file != "manifest.json" else 0
     changed.write_bytes(bytes(content) + (b"\n" if file == "manifest.json" else b""))
@@ -144,7 +144,7 @@ def test_the_init_container_refuses_a_changed_model(tmp_path: Path, file: str, m
 
 def test_the_autoscaler_asks_for_metrics_that_exist() -> None:
     metrics = Metrics(server.SERVICE)
-    ModelMetrics(metrics, "en-fr/2").finished(Outcome.OK, None, 0)
+    ModelMetrics(metrics, "en-fr/3").finished(Outcome.OK, None, 0)
     known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
     asked = set()
     for trigger in one(render("overlays/cpu"), "ScaledObject")["spec"]["triggers"]:

@@ -44,7 +44,7 @@ def expected(corpus: Path) -> bytes:
     options = TranslationOptions(beam_size=1, long_input=LongInputPolicy.SPLIT)
     blocks, _ = index(corpus, 1000)
     job.open({})
-    translator = BlockTranslator(job, WorkerSettings(ROOT / "models" / "en-fr" / "2", "auto", "cpu", 1, options))
+    translator = BlockTranslator(job, WorkerSettings(ROOT / "models" / "en-fr" / "3", "auto", "cpu", 1, options))
     try:
         for block in blocks:
             translator(vars(block))

@@ -17,7 +17,7 @@ from serving.engine.translator import Translator
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.runner import Runner
 
-BUNDLE = Path(__file__).parents[2] / "models" / "en-fr" / "2"
+BUNDLE = Path(__file__).parents[2] / "models" / "en-fr" / "3"
 
 
 def corpora() -> Path:

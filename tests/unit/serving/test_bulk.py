@@ -83,7 +83,7 @@ def test_a_worker_translates_each_line_by_itself(tmp_path: Path) -> None:
     (block,), _ = index(work.source, 10)
     work.open({})
     options = TranslationOptions(beam_size=2, long_input=LongInputPolicy.REJECT)
-    worker = BlockTranslator(work, WorkerSettings(MODELS / "en-fr" / "2", "fp32", "cpu", 1, options))
+    worker = BlockTranslator(work, WorkerSettings(MODELS / "en-fr" / "3", "fp32", "cpu", 1, options))
     try:
         assert worker(vars(block)) == vars(block)
         written = work.parts.joinpath("00000000.txt").stat().st_mtime_ns
