@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 
 import grpc
+import onnxruntime
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -281,6 +282,7 @@ async def test_every_metric_is_exposed_with_its_labels(toy: Toy) -> None:
         assert min(counts) > 0, f"{name} is never observed"
     (info,) = families["dragoman_build_info"].samples
     assert info.labels["execution_provider"] == "CPUExecutionProvider"
+    assert info.labels["onnxruntime"] == onnxruntime.__version__
     assert families["dragoman_kv_bytes"].samples[0].value > 0
 
 
