@@ -79,7 +79,7 @@ def _rows(case: Case, workers: Mapping[str, Worker], rounds: int) -> Iterator[di
 
 
 def _plot(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    figure = Figure(figsize=(10.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(10.0, 4.8), layout="constrained")
     figure.suptitle(title)
     tokens, sentences = figure.subplots(1, 2)
     for precision, beam in dict.fromkeys((row["precision"], row["beam"]) for row in rows):
@@ -93,7 +93,7 @@ def _plot(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     sentences.set(xlabel="source and target tokens", ylabel="ms a sentence", xlim=(0, None), ylim=(0, None))
     for axes in (tokens, sentences):
         axes.grid(alpha=0.3)
-        axes.legend()
+    figure.legend(*tokens.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

@@ -31,6 +31,6 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     for percentile, colour in (("max", "0.85"), ("p99", "0.6"), ("p50", "C0")):
         values = [part["latency_ms"][percentile] for _, part in parts]
         latency.barh(labels, values, color=colour, label=percentile)
-    latency.set(title="Latency under restarts and kill -9, retries included", xlabel="milliseconds", xscale="log")
+    latency.set(title="Latency of calls, retries included", xlabel="milliseconds", xscale="log")
     latency.legend()
     figure.savefig(path, metadata={"Date": None})
