@@ -106,7 +106,7 @@ gpu-check:
 # --- containers and monitoring -------------------------------------------------------------------------------------
 
 IMAGE ?= serving-cpu
-TESTED_IMAGES := serving-cpu serving-cpu-baked models load
+TESTED_IMAGES := serving-cpu serving-cpu-baked serving-gpu models load training
 
 .PHONY: image image-test prometheus monitoring-test
 image:
@@ -116,7 +116,7 @@ image:
 image-test: $(DEVELOPMENT) prometheus
 	@ENGINE=$$(deploy/docker/engine --install); export ENGINE; \
 	for image in $(TESTED_IMAGES); do TAG=test deploy/docker/build $$image; done; \
-	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_compose.py
+	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_gpu_and_training_images.py tests/deploy/test_compose.py
 
 prometheus:
 	@deploy/monitoring/install
