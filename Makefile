@@ -8,7 +8,7 @@
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
 #   make gpu-check  parity, steadiness and speed on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
-#   make image-test       build the images a CPU server needs, run them strictly, start the compose file
+#   make image-test       build every image, run them strictly, start the compose file
 #   make scale-test       replicas behind HAProxy and a balancing client: restarts, kill -9, a second core; Ray
 #   make monitoring-test  a real Prometheus on a real server: dashboard and alerts
 #   make check   what CI runs: lint, types, import rules, proto lint, tests
@@ -106,6 +106,7 @@ gpu-check:
 # --- containers and monitoring -------------------------------------------------------------------------------------
 
 IMAGE ?= serving-cpu
+# All on Debian's base: CUDA's needs a registry.
 TESTED_IMAGES := serving-cpu serving-cpu-baked serving-gpu models load training
 
 .PHONY: image image-test prometheus monitoring-test
@@ -115,7 +116,7 @@ image:
 # Installs podman, and what it makes a base image with, where there is no engine and root may install.
 image-test: $(DEVELOPMENT) prometheus
 	@ENGINE=$$(deploy/docker/engine --install); export ENGINE; \
-	for image in $(TESTED_IMAGES); do TAG=test deploy/docker/build $$image; done; \
+	for image in $(TESTED_IMAGES); do BASE=debian:bookworm-slim TAG=test deploy/docker/build $$image; done; \
 	IMAGE_TAG=test $(RUN) python -m pytest tests/deploy/test_serving_image.py tests/deploy/test_gpu_and_training_images.py tests/deploy/test_compose.py
 
 prometheus:
