@@ -55,7 +55,9 @@ def _write_by_element(graph: ir.Graph) -> None:
     for node in [node for node in graph if node.op_type == "ScatterND"]:
         buffer, places, update = node.inputs
         old = node.outputs[0]
-        dim = int(old.shape[2]) if old.shape is not None else 0  # type: ignore[arg-type]
+        if old.shape is None:
+            raise ExportError(f"{old.name} has no shape, from which the width of a cache entry is known")
+        dim = int(old.shape[2])  # type: ignore[arg-type]
         if dim not in indices:
             entry = ir.node("Gather", [places, constant(graph, "entry_axis", np.array([1]))], attributes={"axis": 2})
             zeros = constant(graph, f"entry_zeros_{dim}", np.zeros(dim, dtype=np.int64))

@@ -111,10 +111,8 @@ class DeviceBuffers:
         self._graphs.fill(states).run_with_iobinding(binding)
 
     def keep(self, order: Ints) -> None:
-        """Slot i gets what slot ``order[i]`` held, which is i or none of those kept. Shape (kept slot,), int64."""
+        """Slot i gets what slot ``order[i]`` held: i, or one behind all kept; some move. Shape (kept slot,), int64."""
         moved = np.flatnonzero(order != np.arange(order.size))
-        if not moved.size:
-            return
         first, end = int(moved[0]), int(moved[-1]) + 1
         session = self._graphs.keep(self._specs)
         binding = session.io_binding()
