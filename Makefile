@@ -90,18 +90,18 @@ serve: $(SERVING)
 # Each starts a fresh server on a free port, writes to runs/, and fails when a threshold is broken.
 .PHONY: load load-spike load-peer
 load: $(LOADING)
-	@$(RUN) python -m loadtests.load --models $(MODELS) $(LOAD_ARGS)
+	@$(RUN) python -m loadtests.service.load --models $(MODELS) $(LOAD_ARGS)
 
 load-spike: $(LOADING)
-	@$(RUN) python -m loadtests.spike --models $(MODELS) $(LOAD_ARGS)
+	@$(RUN) python -m loadtests.service.spike --models $(MODELS) $(LOAD_ARGS)
 
 load-peer: $(LOADING)
-	@$(RUN) python -m loadtests.compare_services --models $(MODELS) $(LOAD_ARGS)
+	@$(RUN) python -m loadtests.service.compare_services --models $(MODELS) $(LOAD_ARGS)
 
 # Installs nothing: it is for machines that reach no package registry.
 .PHONY: gpu-check
 gpu-check:
-	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m loadtests.engine.gpu_check $(GPU_ARGS)
+	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m loadtests.offline.gpu_check $(GPU_ARGS)
 
 # --- containers and monitoring -------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ SCALE_OUT ?= runs/scale
 scale-test: $(DEVELOPMENT) haproxy
 	@$(PIP) install --quiet -c constraints.txt -e '.[ray]'
 	@failed=0; \
-	$(RUN) python -m loadtests.scale --models $(MODELS) --output $(SCALE_OUT) || failed=1; \
+	$(RUN) python -m loadtests.replicas --models $(MODELS) --output $(SCALE_OUT) || failed=1; \
 	SCALE_TEST=1 $(RUN) python -m pytest tests/scale || failed=1; \
 	exit $$failed
 

@@ -16,10 +16,10 @@ from export.alignment import best_alignment_head
 from export.calibration import Inputs, calibrate
 from export.errors import ExportError
 from export.graphs import export_graphs
+from export.passes.shortlist import SHORTLIST_FILE
+from export.passes.weights import int8_weights, round_weights, store_shared
 from export.precisions import DEFAULT_PRECISIONS, SHORTLISTED, PrecisionName, declared, precision_graphs
-from export.shortlist import SHORTLIST_FILE
 from export.verify import MAX_BLEU_LOSS, Evidence, Translations, translate_evidence, translate_in_torch, verify
-from export.weights import int8_weights, round_weights, store_shared
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.bundle.manifest import (
     FORMAT_VERSION,

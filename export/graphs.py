@@ -12,14 +12,14 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from export.decoder_only import DecoderOnlyPrefix, DecoderOnlyStep
 from export.errors import ExportError
-from export.fusion import fuse_products
-from export.parameters import name_parameters
-from export.rnn import RnnDecoder, RnnEncoder
-from export.selection import StepInputs, best_candidates
-from export.shortlist import SHORTLIST_INPUT, ShortlistDecoder, ShortlistEncoder, projection_of
-from export.transformer import TransformerDecoder, TransformerEncoder
+from export.modules.candidates import StepInputs, best_candidates
+from export.modules.decoder_only import DecoderOnlyPrefix, DecoderOnlyStep
+from export.modules.rnn import RnnDecoder, RnnEncoder
+from export.modules.transformer import TransformerDecoder, TransformerEncoder
+from export.passes.fusion import fuse_products
+from export.passes.initializers import name_parameters
+from export.passes.shortlist import SHORTLIST_INPUT, ShortlistDecoder, ShortlistEncoder, projection_of
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
 from training.models.decoder_only import DecoderOnly
@@ -122,7 +122,7 @@ def export_graphs(
     Args:
         model: In eval mode.
         alignment: Decoder layer and head whose attention is the word alignment; models of one attention ignore it.
-        shortlist: Each sentence has its own vocabulary: see ``export.shortlist``.
+        shortlist: Each sentence has its own vocabulary: see ``export.passes.shortlist``.
 
     Raises:
         ExportError: The family is unknown, or a graph is not what was declared; names every difference.

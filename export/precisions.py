@@ -9,10 +9,10 @@ import onnx_ir as ir
 
 from export.calibration import Inputs
 from export.graphs import ExportedModel
-from export.half import make_half
-from export.quantization import quantize
-from export.shortlist import SHORTLIST_FILE, quantize_shortlist, quantized_specs
-from export.weights import Int8Weights, store_int8
+from export.passes.float16 import make_half
+from export.passes.quantization import quantize
+from export.passes.shortlist import SHORTLIST_FILE, quantize_shortlist, quantized_specs
+from export.passes.weights import Int8Weights, store_int8
 from serving.bundle.manifest import Axis, Graph, Precision, TensorSpec, Verification
 
 ShortlistName = Literal["fp32-shortlist", "int8-shortlist"]

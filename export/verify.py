@@ -16,7 +16,7 @@ import sacrebleu
 import torch
 
 from export.errors import VerificationError
-from export.values import SHAPES, largest_difference
+from export.numeric_parity import SHAPES, largest_difference
 from serving.bundle.manifest import Verification
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine

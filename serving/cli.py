@@ -9,11 +9,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from serving.api.json_logs import set_up_logs
 from serving.api.loading import load_models
 from serving.api.server import Server
 from serving.config import ServerConfig, load_config, split_address
 from serving.errors import StartupError
+from serving.observability.json_logs import set_up_logs
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,10 +13,16 @@ from training.errors import TrainingError
 
 # Each is a module with `add_arguments(parser)` and `run(options)`, loaded only when it is asked for.
 COMMANDS = {
-    "distil": ("training.distillation", "Train a student on what a teacher translates through the serving engine."),
-    "evaluate": ("training.evaluate", "Score a checkpoint or translations on a test set, and show what lies behind."),
-    "attention": ("training.attention_maps", "Draw what a model looks at while it translates a sentence."),
-    "average": ("training.average", "Average the weights of checkpoints of one run."),
+    "distil": (
+        "training.commands.distillation",
+        "Train a student on a teacher's translations.",
+    ),
+    "evaluate": (
+        "training.commands.evaluate",
+        "Score a checkpoint, or translations in a file, on a test set.",
+    ),
+    "attention": ("training.commands.attention_maps", "Draw what a model looks at while it translates a sentence."),
+    "average": ("training.commands.checkpoint_averaging", "Average the weights of checkpoints of one run."),
 }
 
 EPILOG = "Other commands, each with --help of its own:\n" + "".join(

@@ -13,19 +13,19 @@ import torch
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
 
+from training.activation_checkpointing import recompute_layers
 from training.checkpoint import FORMAT, KEY, pack_bytes
 from training.config import TrainingConfig
 from training.data.batches import Batch
 from training.data.corpus import PreparedCorpus
 from training.data.sampler import Position
+from training.ema import WeightAverage
 from training.errors import DivergedError
 from training.evaluation import greedy_ids, score
 from training.loss import smoothed_cross_entropy
 from training.models.contract import TranslationModel
 from training.parallel import shard
-from training.recomputation import recompute_layers
 from training.schedule import ScheduleSettings, learning_rate
-from training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)

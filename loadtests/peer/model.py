@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from ctranslate2 import Translator
 
-from loadtests.engine.ctranslate2_model import convert
+from loadtests.offline.ctranslate2_model import convert
 from serving.bundle.bundle import load_bundle
 from serving.bundle.tokenizer import SubwordTokenizer
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from serving import errors
-from serving.api.call import REQUEST_ID_KEY
+from serving.observability.call import REQUEST_ID_KEY
 
 # Reason of google.rpc.ErrorInfo; None takes the reason the error carries.
 _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {

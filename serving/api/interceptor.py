@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from serving.api.admission import Admission
-from serving.api.call import REQUEST_ID_KEY, Call, current_call, request_id_of
-from serving.api.call_metrics import CallMetrics
 from serving.api.errors import code_of, status_of, trailing_metadata
 from serving.errors import FieldViolation, InvalidRequest, Overloaded, Unavailable
+from serving.observability.call import REQUEST_ID_KEY, Call, current_call, request_id_of
+from serving.observability.call_metrics import CallMetrics
 
 _LOG = logging.getLogger(__name__)
 # A caller's deadline reaches us as a cancelled call at about the moment at which it passes.

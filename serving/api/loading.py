@@ -6,17 +6,17 @@ import logging
 import time
 from pathlib import Path
 
-from serving.api.metrics import Metrics, ModelMetrics
 from serving.api.models import ModelRegistry, ServedModel
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.config import ServerConfig
 from serving.engine.engine import Engine
-from serving.engine.request_checks import ServingLimits
 from serving.engine.scheduler import EngineLimits
 from serving.engine.translator import Translator
+from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
+from serving.observability.metrics import Metrics, ModelMetrics
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.runner import Runner
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from serving.bundle.manifest import Manifest
 from serving.engine.observer import EngineSnapshot
-from serving.engine.request_checks import ServingLimits
 from serving.engine.translator import Translator
+from serving.engine.validation import ServingLimits
 from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupError
 
 

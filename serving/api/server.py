@@ -12,12 +12,12 @@ from grpc_reflection.v1alpha import reflection
 from serving.api.admission import Admission, Phase
 from serving.api.gauges import ServerCollector
 from serving.api.interceptor import CallInterceptor
-from serving.api.metrics import Metrics
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
 from serving.config import ServerConfig
 from serving.errors import StartupError
+from serving.observability.metrics import Metrics
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 

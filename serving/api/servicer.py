@@ -7,11 +7,11 @@ from typing import Any
 
 from grpc import aio
 
-from serving.api.call import current_call
 from serving.api.convert import request_violations, to_domain, to_model, to_response
 from serving.api.models import ModelRegistry, ServedModel
-from serving.engine.request_checks import option_violations
+from serving.engine.validation import option_violations
 from serving.errors import EngineFailure, InvalidRequest
+from serving.observability.call import current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 

@@ -13,10 +13,10 @@ from serving.bulk.job import Job
 from serving.bundle.bundle import load_bundle
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.engine import Engine
-from serving.engine.request_checks import ServingLimits
 from serving.engine.scheduler import EngineLimits
 from serving.engine.translation import TranslationOptions, TranslationRequest
 from serving.engine.translator import Translator
+from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
 from serving.runtime.onnx_runner import OnnxRunner
 

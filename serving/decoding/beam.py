@@ -16,7 +16,7 @@ from serving.decoding import constraints, sampling
 from serving.decoding.finished import FinishedPool
 from serving.decoding.hypothesis import FinishReason, Hypothesis
 from serving.decoding.options import DecodingOptions, Sampling
-from serving.decoding.step import Candidates, Edits, Floats, Ints, StepPlan
+from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
 DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
 _FIRST_TIME = 32  # target positions reserved at first; doubles

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.step import Edits, Floats, Ints
+from serving.step import Edits, Floats, Ints
 
 
 def no_edits(slots: int, beam: int) -> Edits:

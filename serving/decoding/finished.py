@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.decoding.hypothesis import FinishReason
-from serving.decoding.step import Floats, Ints
+from serving.step import Floats, Ints
 
 _REASONS = (FinishReason.EOS, FinishReason.LENGTH)
 

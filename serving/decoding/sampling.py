@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.step import Floats, Ints
+from serving.step import Floats, Ints
 
 
 def uniform(seeds: Ints, positions: Ints) -> NDArray[np.float64]:

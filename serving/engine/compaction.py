@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from serving.decoding.step import Ints
+from serving.step import Ints
 
 
 def compaction(busy: int, freed: Ints) -> Ints:

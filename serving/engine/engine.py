@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from serving.bundle.manifest import SpecialIds
-from serving.engine.dispatcher import Dispatcher
+from serving.engine.job_queue import JobQueue
 from serving.engine.lane import Clock
 from serving.engine.observer import EngineObserver, EngineSnapshot, SilentObserver
 from serving.engine.scheduler import EngineLimits
@@ -34,7 +34,7 @@ class Engine:
         """Starts the workers; end them with :meth:`stop`."""
         limits, observer = limits or EngineLimits(), observer or SilentObserver()
         self._clock = clock
-        self._dispatcher = Dispatcher(limits, observer, name, clock)
+        self._dispatcher = JobQueue(limits, observer, name, clock)
         self._workers = [
             Worker(
                 number,

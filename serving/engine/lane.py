@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from serving.bundle.manifest import SpecialIds
 from serving.decoding.beam import BeamSearch
 from serving.decoding.hypothesis import Hypothesis
-from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.engine.compaction import compaction
 from serving.engine.observer import EngineObserver
 from serving.engine.submission import Job
 from serving.errors import DragomanError, EngineFailure
 from serving.runtime.runner import Runner
+from serving.step import Candidates, Ints, StepPlan
 
 Clock = Callable[[], float]
 Ended = list[tuple[Job, "list[Hypothesis] | DragomanError"]]

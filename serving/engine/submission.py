@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from serving.decoding.hypothesis import Hypothesis
 from serving.decoding.options import DecodingOptions
-from serving.decoding.step import Ints
 from serving.engine.scheduler import Demand
 from serving.errors import DragomanError
+from serving.step import Ints
 
 
 @dataclass(frozen=True, eq=False)

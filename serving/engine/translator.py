@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
-from serving.engine.assembly import assemble
 from serving.engine.engine import Engine
 from serving.engine.observer import SilentObserver, TranslatorObserver
-from serving.engine.preparation import Prepared, prepare
-from serving.engine.request_checks import ServingLimits
+from serving.engine.postprocessing import assemble
+from serving.engine.preprocessing import Prepared, prepare
 from serving.engine.submission import Decoded
 from serving.engine.translation import TranslationRequest, TranslationResult
+from serving.engine.validation import ServingLimits
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2

@@ -13,14 +13,14 @@ from collections.abc import Container, Sequence
 import numpy as np
 
 from serving.bundle.manifest import SpecialIds
-from serving.decoding.step import Ints
-from serving.engine.dispatcher import Dispatcher
+from serving.engine.job_queue import JobQueue
 from serving.engine.lane import Clock, Lane
 from serving.engine.observer import EngineObserver
 from serving.engine.scheduler import Batch, EngineLimits
 from serving.engine.submission import Decoded, Job, Submission
 from serving.errors import Cancelled, DeadlineExceeded, DragomanError, EngineFailure, Unavailable
 from serving.runtime.runner import Runner
+from serving.step import Ints
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Worker:
     def __init__(
         self,
         number: int,
-        dispatcher: Dispatcher,
+        dispatcher: JobQueue,
         runner: Runner,
         *,
         special_ids: SpecialIds,

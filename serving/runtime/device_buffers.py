@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
-from serving.decoding.step import Ints
 from serving.runtime.device_memory import DeviceBlock, View
 from serving.runtime.session import open_session
 from serving.runtime.slot_graphs import fill_graph, fit_graph, keep_graph
+from serving.step import Ints
 
 
 class SlotGraphs:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serving.bundle.manifest import Axis, Graph
-from serving.decoding.step import Ints
 from serving.runtime.cuda_graphs import GraphedRun, GraphedSession
 from serving.runtime.device_memory import DeviceBlock, Packed, View
-from serving.runtime.windows import bucket, power_of_two
+from serving.runtime.size_buckets import bucket, power_of_two
+from serving.step import Ints
 
 _MOST_BINDINGS = 256
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.bundle.manifest import Axis, Precision
-from serving.decoding.step import Candidates, Ints, StepPlan
-from serving.runtime.cache_entries import CacheEntries
+from serving.runtime.cache_table import CacheTable
 from serving.runtime.cuda_graphs import GraphedSession
 from serving.runtime.device_buffers import DeviceBuffers, SlotGraphs
 from serving.runtime.device_encoder import DeviceEncoder
 from serving.runtime.device_step import DeviceStep
-from serving.runtime.windows import SMALLEST_WINDOW, doubling, power_of_two
+from serving.runtime.size_buckets import SMALLEST_WINDOW, doubling, power_of_two
+from serving.step import Candidates, Ints, StepPlan
 
 _FIRST_SLOTS = 8  # with memory; doubles
 
@@ -52,7 +52,7 @@ class DeviceGrid:
         specs = (*precision.memory, *precision.state)
         self._buffers = DeviceBuffers(specs, model.graphs, beam, self._windows)
         cached = any(Axis.ENTRY in spec.axes for spec in specs)
-        self._entries = CacheEntries(beam, slots) if cached else None
+        self._entries = CacheTable(beam, slots) if cached else None
         self._source_lengths = np.zeros(slots, dtype=np.int64)
         self._encode = DeviceEncoder(model.encoder, precision.encoder, device, model.pad_id)
         self._step = DeviceStep(model.decoder, precision, device, beam, model.pad_id)

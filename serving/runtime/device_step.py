@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis, Precision
-from serving.decoding.step import Candidates, Floats, Ints, StepPlan
-from serving.runtime.cache_entries import HIDDEN
+from serving.runtime.cache_table import HIDDEN
 from serving.runtime.cuda_graphs import GraphedRun, GraphedSession
 from serving.runtime.device_buffers import DeviceBuffers
 from serving.runtime.device_memory import Packed
-from serving.runtime.windows import power_of_two
+from serving.runtime.size_buckets import power_of_two
+from serving.step import Candidates, Floats, Ints, StepPlan
 
 _MOST_BINDINGS = 512  # sizes that come back are few; forgetting the rest bounds the memory
 

@@ -13,17 +13,17 @@ from serving.bundle.bundle import Bundle
 from serving.bundle.manifest import Axis, Manifest, Precision, StateSpec, TensorSpec
 from serving.bundle.shortlist import Shortlist
 from serving.decoding.constraints import no_edits
-from serving.decoding.step import Candidates, Ints, StepPlan
 from serving.errors import StartupError
-from serving.runtime.buffers import HostBuffer, SlotBuffer
-from serving.runtime.cache_entries import CacheEntries
+from serving.runtime.cache_table import CacheTable
 from serving.runtime.cuda_graphs import GraphedSession, with_graphs_if_they_work
 from serving.runtime.device_buffers import SlotGraphs
 from serving.runtime.device_grid import DeviceGrid, DeviceModel
-from serving.runtime.encoder_run import EncoderRun
+from serving.runtime.host_buffers import HostBuffer, SlotBuffer
+from serving.runtime.host_encoder import HostEncoder
+from serving.runtime.host_step import HostStep
 from serving.runtime.session import PROVIDERS, open_session
-from serving.runtime.step_binding import StepBinding
-from serving.runtime.windows import SMALLEST_SHORTLIST, SMALLEST_WINDOW, fitting
+from serving.runtime.size_buckets import SMALLEST_SHORTLIST, SMALLEST_WINDOW, fitting
+from serving.step import Candidates, Ints, StepPlan
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +156,12 @@ class OnnxGrid:
             (spec, HostBuffer(self._shape(spec), np.dtype(spec.dtype))) for spec in self._specs
         ]
         cached = any(Axis.ENTRY in spec.axes for spec in self._specs)
-        self._entries = CacheEntries(beam, slots) if cached else None
+        self._entries = CacheTable(beam, slots) if cached else None
         self._source_lengths = np.zeros(slots, dtype=np.int64)
         self._shortlist_sizes = np.zeros(slots, dtype=np.int64)
         pad_id = runner.manifest.special_ids.pad
-        self._encode = EncoderRun(runner.encoder, runner.precision.encoder, pad_id)
-        self._binding = StepBinding(runner.decoder, runner.precision, beam, slots, pad_id)
+        self._encode = HostEncoder(runner.encoder, runner.precision.encoder, pad_id)
+        self._binding = HostStep(runner.decoder, runner.precision, beam, slots, pad_id)
 
     @property
     def beam(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from serving.decoding.step import Candidates, Ints, StepPlan
+from serving.step import Candidates, Ints, StepPlan
 
 
 class Grid(Protocol):

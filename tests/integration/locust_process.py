@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtests.calls import Call, read_calls
+from loadtests.service.calls import Call, read_calls
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ class Result:
 
 
 def command(locustfile: str, *options: object) -> list[str]:
-    files = ["-f", f"loadtests/{locustfile}.py", "--headless", "--only-summary"]
+    files = ["-f", f"loadtests/service/{locustfile}.py", "--headless", "--only-summary"]
     return [sys.executable, "-m", "locust", *files, *map(str, options)]
 
 

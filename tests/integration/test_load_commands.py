@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import compare_services, load
-from loadtests.calls import read_calls
+from loadtests.service import compare_services, load
+from loadtests.service.calls import read_calls
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n"

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from loadtests.arrivals import poisson
+from loadtests.service.arrivals import poisson
 from serving.pb import translation_service_pb2 as pb
 from tests.integration.locust_process import ROOT, locust
 from tests.integration.scripted_server import ScriptedService, fail, running, upper
@@ -119,8 +119,8 @@ def test_latency_counts_from_the_due_time_whenever_the_call_was_sent() -> None:
     program = """
 import json, sys, time
 from argparse import Namespace
-from loadtests.open_loop import OpenLoopUser
-from loadtests.traffic import Traffic
+from loadtests.service.open_loop import OpenLoopUser
+from loadtests.service.traffic import Traffic
 from locust.env import Environment
 from random import Random
 environment = Environment(user_classes=[OpenLoopUser], host=sys.argv[1], parsed_options=Namespace(deadline=30.0))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.sentences import sentences
-from loadtests.services import ctranslate2, dragoman
+from loadtests.service.sentences import sentences
+from loadtests.service.services import ctranslate2, dragoman
 from serving.client import CallError, InvalidRequest, LongInput, Options, Result, TranslationClient
 
 MODELS = Path(__file__).parents[2] / "models"

@@ -16,9 +16,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.api.admission import Phase
-from serving.api.json_logs import JsonFormatter
 from serving.api.server import SERVICE
 from serving.errors import StartupError
+from serving.observability.json_logs import JsonFormatter
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import (

@@ -7,9 +7,9 @@ import time
 
 import serving.cli
 from serving.api.loading import served
-from serving.api.metrics import Metrics
 from serving.api.models import ModelRegistry
 from serving.config import ServerConfig
+from serving.observability.metrics import Metrics
 from tests.integration.toy_server import toy_manifest, toy_runner, toy_tokenizer
 
 

@@ -25,7 +25,7 @@ from serving.bundle.tokenizer import SubwordTokenizer
 from serving.config import ServerConfig
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
-from serving.runtime.toy_runner import ToyModel, ToyRunner
+from tests.toy_runner import ToyModel, ToyRunner
 
 if TYPE_CHECKING:
     from serving.pb.translation_service_pb2_grpc import TranslationServiceAsyncStub

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from serving.api import loading, server
-from serving.api.metrics import Metrics, ModelMetrics
 from serving.config import ServerConfig, load_config, split_address
 from serving.engine.observer import Outcome
+from serving.observability.metrics import Metrics, ModelMetrics
 from tests.kubernetes.rendered import ALL, ROOT, SERVING, Object, arguments, containers, environment, one, pods, render
 
 

@@ -12,9 +12,9 @@ import torch
 
 from export.calibration import Inputs
 from export.graphs import export_graphs
+from export.passes.shortlist import SHORTLIST_FILE
+from export.passes.weights import int8_weights, store_shared
 from export.precisions import PrecisionName, declared, precision_graphs
-from export.shortlist import SHORTLIST_FILE
-from export.weights import int8_weights, store_shared
 from serving.bundle.manifest import (
     Architecture,
     Limits,

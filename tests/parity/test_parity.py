@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.values import largest_difference
+from export.numeric_parity import largest_difference
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.submission import Decoded, Sentence

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from export.calibration import Inputs, calibrate
+from export.numeric_parity import largest_difference
 from export.precisions import SHORTLISTED, PrecisionName
-from export.values import largest_difference
 from serving.bundle.shortlist import Shortlist
 from serving.decoding.options import DecodingOptions, Sampling
 from serving.engine.engine import Engine

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtests.sentences import BUNDLED
+from loadtests.service.sentences import BUNDLED
 from serving.bulk.blocks import index
 from serving.bulk.job import Job
 from serving.bulk.worker import BlockTranslator, WorkerSettings

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.decoding.step import Candidates, StepPlan
 from serving.engine.translation import TranslationOptions, TranslationRequest
 from serving.engine.translator import Translator
 from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
+from serving.step import Candidates, StepPlan
 from tests.system.shipped import corpora, open_runner, read_lines, shipped, tatoeba_test, translator_of
 
 Answer = tuple[str, float]

@@ -10,7 +10,7 @@ import torch
 from export import bundle, cli
 from export.bundle import BundleOptions
 from export.errors import ExportError, VerificationError
-from export.values import SHAPES
+from export.numeric_parity import SHAPES
 from export.verify import Evidence, require_close, require_equal
 from serving.bundle.manifest import Verification
 

@@ -11,12 +11,12 @@ from tests.unit.training.tiny_run import tiny_config
 from training.checkpoint import AtomicCheckpointIO, load, pack_bytes, read_checkpoint, unpack_bytes
 from training.data.tokenizer import load_tokenizer
 from training.decode import DecodeOptions, translate
+from training.ema import WeightAverage
 from training.errors import CheckpointError
 from training.models.build import build_model
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
 from training.run import run
-from training.weight_average import WeightAverage
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")

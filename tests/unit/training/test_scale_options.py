@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.unit.training.tiny_run import TRANSFORMER, tiny_config
+from training.activation_checkpointing import recompute_layers
 from training.checkpoint import KEY, load, read_checkpoint
 from training.cli import main
 from training.config import TrainingConfig
@@ -25,7 +26,6 @@ from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
 from training.parallel import layers_of
 from training.progress import read_rows
-from training.recomputation import recompute_layers
 from training.run import run
 
 pytestmark = [
@@ -163,7 +163,7 @@ def test_the_peak_is_known_by_the_name_of_the_card(monkeypatch: pytest.MonkeyPat
 
 
 def test_only_checkpoints_are_averaged(tmp_path: Path) -> None:
-    from training.average import average_checkpoints
+    from training.commands.checkpoint_averaging import average_checkpoints
 
     np.save(tmp_path / "a.npy", np.zeros(2))
     with pytest.raises(CheckpointError, match="cannot be read"):

@@ -1,0 +1,1 @@
+"""Models as modules that trace into an encoder graph and a one-step decoder graph."""

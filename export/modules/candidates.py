@@ -1,0 +1,105 @@
+"""The end of every decoder graph: from logits to the best continuations, without leaving the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """What the search and the cache feed a decoder step; the search's shapes as in ``serving.step.StepPlan``.
+
+    ``places`` (slot, beam, 2) and ``mask`` (slot, 1, beam, entry) are of ``serving.runtime.cache_table``. ``ranks``
+    has shape (candidate,); only its length matters: it is the number of candidates wanted.
+    """
+
+    tokens: Tensor
+    parents: Tensor
+    positions: Tensor
+    places: Tensor
+    mask: Tensor
+    scores: Tensor
+    targets: Tensor
+    edit_tokens: Tensor
+    edit_factors: Tensor
+    edit_biases: Tensor
+    ranks: Tensor
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Which tokens the logits of a slot are of, where they are not of the whole vocabulary.
+
+    ``tokens`` (slot, shortlist), int64, are ascending; ``index`` (slot, vocab + 1), int32, says where among them a
+    token is, -1 for those that are not.
+    """
+
+    tokens: Tensor
+    index: Tensor
+
+
+def best_candidates(
+    logits: Tensor, suppressed: Tensor, step: StepInputs, listed: Listed | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-softmax, edits, and the best continuations of each slot.
+
+    Of the whole vocabulary only the best few of each beam are looked at: as many more than wanted as there are edited
+    and suppressed tokens, which are taken out of them; the edited ones join again with their new log-probabilities. So
+    nothing is written into the vocabulary, and the second selection sees beam * (a few) numbers only.
+
+    Args:
+        logits: Shape (slot, beam, vocab), or (slot, beam, shortlist).
+        suppressed: Token ids no hypothesis may use. Shape (suppressed,), int64.
+        step: Scores, targets and edits.
+        listed: The tokens of a shortlist; all others have a log-probability of -inf.
+
+    Returns:
+        Scores, tokens and parents, each (slot, candidate); unedited log-probabilities of the targets, (slot, beam).
+    """
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    target_log_probs = _of(log_probs, step.targets.unsqueeze(-1), listed).squeeze(-1)
+    edits, wanted = step.edit_tokens, step.ranks.shape[0]
+    edited = _of(log_probs, edits, listed) * step.edit_factors + step.edit_biases
+    enough = wanted + edits.shape[2] + suppressed.shape[0]
+    enough = torch.sym_min(enough, logits.shape[2])  # type: ignore[no-untyped-call]
+    best, tokens = torch.topk(log_probs, enough, dim=-1)
+    if listed is not None:
+        tokens = listed.tokens.gather(1, tokens.flatten(1)).reshape(tokens.shape)
+        # A slot may have fewer tokens than candidates are wanted.
+        nothing = torch.zeros_like(step.ranks).expand(*step.tokens.shape, -1)
+        best, tokens = torch.cat([best, nothing - torch.inf], dim=-1), torch.cat([tokens, nothing], dim=-1)
+    barred = torch.cat([suppressed.expand(*step.tokens.shape, -1), edits], dim=-1)
+    best = best.masked_fill(_among(tokens, barred), -torch.inf)
+    rank = torch.arange(edits.shape[2])
+    again = (edits.unsqueeze(-1) == edits.unsqueeze(-2)) & (rank < rank.unsqueeze(-1))  # named before
+    edited = edited.masked_fill(_among(edits, suppressed) | _any(again), -torch.inf)
+    scores = torch.cat([best, edited], dim=-1) + step.scores.unsqueeze(-1)
+    scores, index = torch.topk(scores.flatten(1), wanted, dim=-1)
+    tokens = torch.cat([tokens, edits], dim=-1)
+    # Dividing the index by a size would copy the size to the GPU, which no CUDA graph may.
+    beams = torch.arange(tokens.shape[1]).unsqueeze(-1).expand_as(tokens)
+    tokens, parents = (table.flatten(1).gather(-1, index) for table in (tokens, beams))
+    return scores, tokens, parents, target_log_probs
+
+
+def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:
+    """The log-probabilities (slot, beam, token) of ``tokens``, of the same shape."""
+    if listed is None:
+        return log_probs.gather(-1, tokens)
+    index = listed.index.gather(1, tokens.flatten(1)).reshape(tokens.shape)
+    # Added, so that a NaN shows even in a token that is not on the list.
+    absent = torch.zeros_like(log_probs[..., :1]).masked_fill(index < 0, -torch.inf)
+    return log_probs.gather(-1, index.clamp(min=0).long()) + absent
+
+
+def _among(tokens: Tensor, barred: Tensor) -> Tensor:
+    """Which tokens (..., token) are among ``barred`` (..., barred)."""
+    return _any(tokens.unsqueeze(-1) == barred.unsqueeze(-2))
+
+
+def _any(flags: Tensor) -> Tensor:
+    """Whether any of (..., flag) is set; a sum of floats, for which CUDA has a kernel that needs no cuDNN."""
+    return flags.float().sum(-1) > 0

@@ -1,0 +1,119 @@
+"""Do the graphs compute what the model computes? Log-probabilities, step by step, at many shapes.
+
+Slots join at different times, so their positions differ; beams are reordered at random before each step, so that a
+wrong parent, cache entry or position cannot pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from serving.decoding.constraints import no_edits
+from serving.runtime.onnx_runner import OnnxRunner
+from serving.step import Candidates, StepPlan
+from training.models.contract import TranslationModel
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes to check at: source lengths in tokens (the end token included) of each slot, beams, and steps."""
+
+    sources: tuple[int, ...]
+    beam: int
+    steps: int
+
+
+SHAPES = (
+    Shape((1,), 1, 3),
+    Shape((2,), 4, 4),
+    Shape((7, 3, 5), 2, 20),
+    Shape((1, 9, 4, 4, 6), 1, 18),
+    Shape((33, 17, 2, 1, 8, 20, 5, 12), 4, 36),
+)
+
+
+@torch.inference_mode()
+def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES) -> float:
+    """The largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
+
+    Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
+    have a shortlist, PyTorch's logits of all other tokens are -inf.
+    """
+    return max(_difference(model, runner, shape, np.random.default_rng(number)) for number, shape in enumerate(shapes))
+
+
+def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator) -> float:
+    vocabulary = model.vocabulary
+    beam, slots = shape.beam, len(shape.sources)
+    sources = [
+        np.append(rng.integers(vocabulary.eos + 1, vocabulary.source_size, size=length - 1), vocabulary.eos)
+        for length in shape.sources
+    ]
+    states = [_state(model, source, beam) for source in sources]
+    barred = [_barred(runner, source, vocabulary.target_size) for source in sources]
+    grid = runner.grid(beam, slots)
+    early = -(-slots // 2)  # the others join one step later
+    grid.admit(sources[:early])
+    tokens = np.full((slots, beam), vocabulary.decoder_start)
+    worst = 0.0
+    for step in range(shape.steps):
+        if step == 1 and early < slots:
+            grid.admit(sources[early:])
+        busy = early if step == 0 else slots
+        positions = np.where(np.arange(busy) < early, step, step - 1)
+        parents = rng.integers(0, beam, size=(busy, beam))
+        for slot in range(busy):
+            states[slot] = states[slot].select(torch.from_numpy(parents[slot]))
+        plan = StepPlan(
+            tokens=tokens[:busy],
+            parents=parents,
+            positions=positions,
+            scores=rng.normal(size=(busy, beam)).astype(np.float32),
+            targets=rng.integers(vocabulary.eos, vocabulary.target_size, size=(busy, beam)),
+            edits=no_edits(busy, beam),
+            candidates=vocabulary.target_size if beam == 1 else 2 * beam,
+        )
+        answer = grid.step(plan)
+        for slot in range(busy):
+            logits, states[slot] = model.decode_step(torch.from_numpy(plan.tokens[slot]), states[slot])
+            logits = logits.masked_fill(barred[slot], -torch.inf)
+            worst = max(worst, _slot_difference(logits, plan, answer, slot, vocabulary.suppressed))
+        tokens[:busy] = plan.targets
+    return worst
+
+
+def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int) -> Any:
+    rows = torch.from_numpy(source)[None].expand(beam, -1)
+    return model.encode(rows, torch.full((beam,), source.size))
+
+
+def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
+    """Which tokens the shortlist of a source lacks. Shape (vocab,), bool."""
+    barred = torch.full((vocabulary_size,), runner.shortlist is not None)
+    if runner.shortlist is not None:
+        barred[runner.shortlist.candidates(source)] = False
+    return barred
+
+
+def _slot_difference(
+    logits: torch.Tensor, plan: StepPlan, answer: Candidates, slot: int, suppressed: Sequence[int]
+) -> float:
+    log_probs = torch.log_softmax(logits, dim=-1).numpy()
+    targets = np.take_along_axis(log_probs, plan.targets[slot][:, None], axis=1)[:, 0]
+    total = log_probs + plan.scores[slot][:, None]
+    total[:, list(suppressed)] = -np.inf
+    expected = -np.sort(-total.ravel())[: plan.candidates]
+    alive = np.isfinite(expected)
+    if not np.array_equal(alive, np.isfinite(answer.scores[slot])):
+        return np.inf
+    # Each candidate must also have the score of its own token and parent.
+    own = total[answer.parents[slot], answer.tokens[slot]]
+    scores = answer.scores[slot][alive]
+    unlike = targets != answer.target_log_probs[slot]  # where both are -inf their difference is none
+    found = (answer.target_log_probs[slot][unlike] - targets[unlike], scores - expected[alive], scores - own[alive])
+    return float(max(np.abs(differences).max(initial=0) for differences in found))

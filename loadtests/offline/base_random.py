@@ -1,0 +1,107 @@
+"""A bundle of Transformer-base with random weights: the same work on every machine, and nothing to download."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.bundle import BundleOptions, write_bundle
+from export.precisions import DEFAULT_PRECISIONS, PrecisionName
+from export.verify import Evidence
+from serving.bundle.shortlist import Shortlist
+from training.checkpoint import LoadedCheckpoint
+from training.config import DataConfig, TrainingConfig
+from training.data.words import PATTERN, SPECIAL
+from training.models.contract import Vocabulary
+from training.models.transformer import Transformer, TransformerSettings
+
+NAME = "base-random"
+_VOCABULARY = 32_000
+_SETTINGS = TransformerSettings(  # Vaswani et al. (2017), table 3, base
+    dim=512, heads=8, feedforward_dim=2048, encoder_layers=6, decoder_layers=6, norm="post", tie="all"
+)
+_ALWAYS, _BEST = 300, 30  # tokens of the shortlist: for every sentence, and for each source token
+_END = Vocabulary(0, 0).eos
+_SENTENCES, _TOKENS = 32, 24  # that int8 is calibrated on
+_ROOT = Path(__file__).parents[2]
+_SOURCES = ("export", "training/models", "serving/bundle", "loadtests/offline/base_random.py")  # decide on the bundle
+
+
+def base_random(cache: Path = _ROOT / ".cache" / "engine") -> Path:
+    """The bundle's directory; it is made if there is none in ``cache`` that this very code wrote."""
+    directory = cache / _code_digest() / NAME / "1"
+    if not directory.exists():
+        print(f"compare: exporting {NAME}, once, to {directory}", file=sys.stderr)
+        random_bundle(directory.parents[1], NAME, _SETTINGS, _VOCABULARY, shortlist=True)
+    return directory
+
+
+def random_bundle(
+    root: Path,
+    name: str,
+    settings: TransformerSettings,
+    vocabulary_size: int,
+    precisions: Sequence[PrecisionName] = DEFAULT_PRECISIONS,
+    *,
+    shortlist: bool = False,
+) -> Path:
+    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights and, if wanted, a random lexicon."""
+    options = BundleOptions(
+        name=name,
+        version=1,
+        precisions=precisions,
+        max_source_tokens=250,
+        max_target_tokens=250,
+        max_bleu_loss=math.inf,
+        shortlist=_random_shortlist(vocabulary_size) if shortlist else None,
+    )
+    words, generator = _words(vocabulary_size), np.random.default_rng(0)
+    rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
+    # What random weights say is not worth translating at length.
+    evidence = Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
+    return write_bundle(_checkpoint(settings, vocabulary_size), root, options, evidence)
+
+
+def _random_shortlist(vocabulary_size: int) -> Shortlist:
+    """About 1,000 target tokens for a sentence of 24: as many as real lexicons give."""
+    first, generator = len(SPECIAL), np.random.default_rng(1)
+    always = np.array([_END, *range(first, min(_ALWAYS, vocabulary_size))], dtype=np.int32)
+    return Shortlist(always, generator.integers(first, vocabulary_size, (vocabulary_size, _BEST), dtype=np.int32))
+
+
+def _checkpoint(settings: TransformerSettings, vocabulary_size: int) -> LoadedCheckpoint:
+    torch.manual_seed(0)
+    model = Transformer(settings, Vocabulary(vocabulary_size, vocabulary_size)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # graphs hold equal tensors once, and then under one name
+                parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    words = [f"\u2581{word}" for word in _words(vocabulary_size)]
+    tokenizer = json.dumps({"pattern": PATTERN, "tokens": [*SPECIAL, *words]}).encode()
+    nowhere = {"source": "none", "target": "none"}
+    config = TrainingConfig(
+        run_dir=Path("none"),
+        languages=("en", "fr"),
+        data=DataConfig.model_validate({"train": nowhere, "valid": nowhere}),
+        model=settings,
+    )
+    return LoadedCheckpoint(model, config, tokenizer, tokenizer, step=0, scores={})
+
+
+def _words(vocabulary_size: int) -> list[str]:
+    return [f"w{number}" for number in range(vocabulary_size - len(SPECIAL))]
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for source in _SOURCES:
+        for path in sorted((_ROOT / source).rglob("*.py")) or [_ROOT / source]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

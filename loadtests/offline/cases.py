@@ -1,0 +1,92 @@
+"""The cases that engines are compared on: random sentences of one length, and real ones by length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadtests.offline.searches import Batches, Ids, Search
+from serving.bundle.manifest import Manifest, SpecialIds
+
+BATCHES, BEAMS = (1, 8, 32), (1, 4)
+QUICK_BATCHES = (1, 32)
+_RANDOM_LENGTH = 24  # tokens of source and target
+_FIRST_WORD = 10  # ids below are special or rare by convention
+_FEWEST_TOKENS = 96  # of a case: one short sentence takes too little time to measure
+_BUCKETS = ((1, 10), (11, 20), (21, 40))  # source tokens
+_BUCKET_SENTENCES = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """Batches that are translated one after the other, the next when the one before has been answered.
+
+    Attributes:
+        model: The bundle's name.
+        sentences: Which they are.
+        batch: Sentences of a batch.
+        search: How they are translated.
+        batches: Source token ids, the end token included.
+    """
+
+    model: str
+    sentences: str
+    batch: int
+    search: Search
+    batches: Batches
+
+
+def random_cases(manifest: Manifest, batches: Sequence[int] = BATCHES) -> Iterator[Case]:
+    """Batches of random sentences, all of one length."""
+    for beam in BEAMS:
+        yield from (forced_case(manifest, batch, _RANDOM_LENGTH, beam) for batch in batches)
+
+
+def forced_case(manifest: Manifest, batch: int, length: int, beam: int) -> Case:
+    """Random sentences of ``length`` tokens, translated to as many, so that every engine does the same work."""
+    generator = np.random.default_rng(batch)
+    words = generator.integers(
+        _FIRST_WORD, manifest.vocabulary_size, (max(batch, _FEWEST_TOKENS // length), length - 1)
+    )
+    sentences = [[*row, manifest.special_ids.eos] for row in words.tolist()]
+    search = Search(beam, max_length=length, min_length=length, suppressed=_suppressed(manifest.special_ids))
+    return Case(manifest.name, f"{length} + {length} tokens", batch, search, _split(sentences, batch))
+
+
+def real_cases(manifest: Manifest, corpus: Sequence[Ids]) -> Iterator[Case]:
+    """Sentences of like length, the same ones in batches of every size.
+
+    Args:
+        manifest: Of the bundle.
+        corpus: Source token ids, the end token included.
+    """
+    for low, high in _BUCKETS:
+        fitting = [ids for ids in corpus if low <= len(ids) - 1 <= high]
+        if len(fitting) < _BUCKET_SENTENCES:
+            continue
+        sentences = fitting[:: len(fitting) // _BUCKET_SENTENCES][:_BUCKET_SENTENCES]
+        for beam in BEAMS:
+            for batch in BATCHES:
+                label, search = f"{low}-{high} tokens", _search(manifest, sentences, beam)
+                yield Case(manifest.name, label, batch, search, _split(sentences, batch))
+
+
+def corpus_case(manifest: Manifest, corpus: Sequence[Ids], beam: int = 4) -> Case:
+    """All sentences at once: each engine makes batches of them as suits it best."""
+    return Case(manifest.name, "all", len(corpus), _search(manifest, corpus, beam), [corpus])
+
+
+def _search(manifest: Manifest, sentences: Sequence[Ids], beam: int) -> Search:
+    """Target tokens at most are ample for every sentence: rivals cannot set this for each sentence of a batch."""
+    longest = min(2 * max(map(len, sentences)) + 16, manifest.limits.max_target_tokens)
+    return Search(beam, max_length=longest, suppressed=_suppressed(manifest.special_ids))
+
+
+def _suppressed(ids: SpecialIds) -> tuple[int, ...]:
+    return tuple(sorted({ids.pad, ids.unk, ids.bos, ids.decoder_start} - {ids.eos}))
+
+
+def _split(sentences: Sequence[Ids], batch: int) -> Batches:
+    return [sentences[at : at + batch] for at in range(0, len(sentences), batch)]

@@ -1,0 +1,73 @@
+"""Real sentences to translate, their references, and how good translations are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sacrebleu
+
+from loadtests.offline.searches import Ids
+from loadtests.service.sentences import read_lines
+from serving.bundle.bundle import Bundle
+from serving.bundle.tokenizer import SubwordTokenizer
+
+_TEST_SET = Path("multi30k", "test_2016_flickr")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Parallel sentences; ``references`` is empty where there are none."""
+
+    sources: list[str]
+    references: list[str]
+
+
+def read_corpus(data: Path, source_language: str, target_language: str) -> Corpus:
+    """Reads a test set.
+
+    Args:
+        data: The folder of the corpora, or the path of two files up to their languages.
+        source_language: Ending of the sentences' file, before ``.gz``.
+        target_language: Ending of the references'.
+
+    Raises:
+        ValueError: There are no sentences, or not as many references.
+    """
+    prefix = data / _TEST_SET if data.is_dir() else data
+    sources, references = (_lines(prefix, language) for language in (source_language, target_language))
+    if not sources:
+        raise ValueError(f"there is no {prefix}.{source_language}, with or without .gz; name another with --data")
+    if references and len(references) != len(sources):
+        raise ValueError(f"{prefix} has {len(sources)} sentences, but {len(references)} references; make them parallel")
+    return Corpus(sources, references)
+
+
+def token_ids(bundle: Bundle, texts: Sequence[str]) -> list[Ids]:
+    """Source token ids with the end token; too long texts are cut at the bundle's limit."""
+    tokenizer, limit = _tokenizer(bundle), bundle.manifest.limits.max_source_tokens
+    return [tokenizer.encode(text, limit).ids.tolist() for text in texts]
+
+
+def bleu(bundle: Bundle, rows: Sequence[Ids], references: Sequence[str]) -> float | None:
+    """BLEU (13a, cased) of translations as token ids; None without references."""
+    tokenizer = _tokenizer(bundle)
+    texts = [tokenizer.decode(ids).text for ids in rows]
+    return float(sacrebleu.corpus_bleu(texts, [list(references)]).score) if references else None
+
+
+def _tokenizer(bundle: Bundle) -> SubwordTokenizer:
+    tokenizer = bundle.manifest.tokenizer
+    return SubwordTokenizer(
+        bundle.path(tokenizer.source).read_bytes(),
+        bundle.path(tokenizer.target).read_bytes(),
+        special_ids=bundle.manifest.special_ids,
+        reverse_source=bundle.manifest.reverse_source,
+        kind=tokenizer.kind,
+    )
+
+
+def _lines(prefix: Path, language: str) -> list[str]:
+    paths = [prefix.with_name(f"{prefix.name}.{language}{end}") for end in ("", ".gz")]
+    return next((read_lines(path) for path in paths if path.is_file()), [])

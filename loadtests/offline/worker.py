@@ -1,0 +1,115 @@
+"""An engine in a process of its own, so that neither memory nor threads are shared with its rivals."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from loadtests.offline.searches import Batches, Ids, Search
+
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What a worker opens.
+
+    Attributes:
+        kind: ``dragoman``, ``ctranslate2`` or ``huggingface``.
+        variant: Its precision or compute type.
+        path: The bundle, or the converted model.
+    """
+
+    kind: str
+    variant: str
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.variant}"
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Translations of all batches, one batch after the other, and the seconds they took."""
+
+    seconds: float
+    outputs: list[Ids]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a worker's process in bytes: now, and the most it ever had."""
+
+    resident: int
+    peak: int
+
+
+class Worker:
+    """The parent's side of a worker; ends it on exit.
+
+    Attributes:
+        spec: What it runs.
+        start_seconds: From the start of its process until it could translate.
+    """
+
+    def __init__(self, spec: EngineSpec, threads: int) -> None:
+        """Starts the process and waits until its model is loaded.
+
+        Raises:
+            RuntimeError: It could not load it; the reason is on standard error.
+        """
+        self.spec = spec
+        started = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "loadtests.offline.worker_process"],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            self._call("open", spec, threads)
+        except BaseException:
+            self.close()
+            raise
+        self.start_seconds = time.perf_counter() - started
+
+    def translate(self, batches: Batches, search: Search, options: Mapping[str, object] | None = None) -> Timed:
+        """Translates batches of source token ids one after the other."""
+        timed: Timed = self._call("translate", batches, search, options or {})
+        return timed
+
+    def memory(self) -> Memory:
+        """What its process holds."""
+        found: Memory = self._call("memory")
+        return found
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the process has no pipes")
+        pickle.dump((method, arguments), self._process.stdin)
+        self._process.stdin.flush()
+        try:
+            failed, answer = pickle.load(self._process.stdout)
+        except EOFError:
+            raise RuntimeError(f"the process of {self.spec} died with status {self._process.wait()}") from None
+        if failed:
+            raise RuntimeError(f"{self.spec}: {answer}")
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,111 @@
+"""How much a service takes: its capacity by a closed loop, then its latencies by an open loop at shares of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from loadtests.service.calls import OK, Call, summary
+from loadtests.service.curve import Point, points
+from loadtests.service.locust_run import Run, run_locust
+from loadtests.service.services import Service
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Latency against throughput of a service.
+
+    Attributes:
+        capacity: Answers a second that callers without pauses got.
+        curve: A point for each rate, ascending.
+        calls: Every call of the open loop.
+        figures: Summary of the open loop.
+    """
+
+    capacity: float
+    curve: list[Point]
+    calls: list[Call]
+    figures: Mapping[str, Any]
+
+
+def measure(
+    service: Service,
+    out: Path,
+    *,
+    shares: Sequence[float],
+    step_seconds: float,
+    capacity_seconds: float,
+    options: Mapping[str, object],
+) -> Measured:
+    """Measures a fresh service, which the closed loop warms up.
+
+    Args:
+        service: What is called.
+        out: Prefix of the files that are written; see :func:`run_locust`.
+        shares: Rates of the open loop as shares of the capacity, ascending, so that what an overloaded step leaves
+            behind falls on no lower rate.
+        step_seconds: How long each rate lasts; its first eighth is left out.
+        capacity_seconds: How long the closed loop lasts.
+        options: Of the locustfiles.
+    """
+    limit = capacity(service, out.with_name(f"{out.name}-capacity"), seconds=capacity_seconds, options=options)
+    rates = ",".join(f"{limit * share:.4g}" for share in shares)
+    seconds = step_seconds * len(shares)
+    run = run_locust("open_loop", service, out, {**options, "arrivals": "step", "rates": rates, "seconds": seconds})
+    return Measured(limit, points(run.calls, len(shares), seconds, settle=step_seconds / 8), run.calls, run.figures)
+
+
+def measure_in_turn(
+    services: Mapping[str, Service],
+    out: Path,
+    *,
+    shares: Sequence[float],
+    step_seconds: float,
+    capacity_seconds: float,
+    options: Mapping[str, object],
+) -> dict[str, Measured]:
+    """As :func:`measure` for services that are compared: each share of all of them before the next share.
+
+    A machine that is slow for a while, as virtual ones are, is then slow for all. Who waits for its turn is idle.
+    """
+    limits = {
+        name: capacity(service, out / f"{name}-capacity", seconds=capacity_seconds, options=options)
+        for name, service in services.items()
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in services}
+    for share in shares:
+        for name, service in services.items():
+            arrivals = {"arrivals": "poisson", "rate": f"{limits[name] * share:.4g}", "seconds": step_seconds}
+            prefix = out / f"{name}-{share:.0%}".replace("%", "")
+            runs[name].append(run_locust("open_loop", service, prefix, {**options, **arrivals}))
+    return {name: _joined(limits[name], parts, step_seconds) for name, parts in runs.items()}
+
+
+def _joined(limit: float, runs: Sequence[Run], seconds: float) -> Measured:
+    curve = [point for run in runs for point in points(run.calls, 1, seconds, settle=seconds / 8)]
+    calls = [call._replace(due=call.due + number * seconds) for number, run in enumerate(runs) for call in run.calls]
+    scheduled = sum(run.figures["calls"] for run in runs)
+    cores = {
+        who: {"cores": round(fmean(run.figures[who]["cores"] for run in runs), 3)}
+        for who in ("generator", "server", "others")
+    }
+    return Measured(limit, curve, calls, summary(calls, scheduled=scheduled) | cores)
+
+
+def capacity(service: Service, out: Path, *, users: int = 64, seconds: float, options: Mapping[str, object]) -> float:
+    """Answers a second that ``users`` callers without pauses get in the last two thirds of ``seconds``.
+
+    Raises:
+        RuntimeError: Nothing was answered.
+    """
+    loop = {"users": users, "spawn-rate": users, "run-time": f"{seconds:g}s"}
+    ends = [
+        call.end for call in run_locust("closed_loop", service, out, {**options, **loop}).calls if call.status == OK
+    ]
+    begin, end = seconds / 3, max(ends, default=0.0)
+    if end <= begin:
+        raise RuntimeError(f"the server answered nothing in the last {seconds - begin:g} s; see {out}.log")
+    return sum(begin <= moment for moment in ends) / (end - begin)

@@ -1,0 +1,32 @@
+"""How long a server still feels a spike of load after it is over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from loadtests.service.calls import Call, latencies, percentile
+
+_CALM = 3  # seconds in a row, so that one good second amid bad ones is not taken for the end
+
+
+def recovery_seconds(calls: Sequence[Call], start: float, end: float) -> float:
+    """Seconds from the end of a spike until latency is again what it was before; infinite if that was never seen.
+
+    It is when for three seconds in a row 90 % of the calls that are due in each are answered within the 99th percentile
+    of the calls due before the spike.
+
+    Args:
+        calls: Of the whole run.
+        start: Beginning of the spike, seconds from the start of the run.
+        end: Its end.
+    """
+    limit = percentile(latencies(call for call in calls if call.due < start), 99)
+    last = int(max(call.due for call in calls) - end)  # whole seconds seen after the spike
+    calm = 0
+    for second in range(last):
+        due = latencies(call for call in calls if end + second <= call.due < end + second + 1)
+        calm = calm + 1 if not due or percentile(due, 90) <= limit else 0
+        if calm == _CALM:
+            return float(second + 1 - _CALM)
+    return math.inf

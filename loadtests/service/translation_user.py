@@ -1,0 +1,100 @@
+"""A Locust user that calls Translate over gRPC and tells Locust's events what became of each call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gevent
+import grpc
+import grpc.experimental.gevent
+from locust import User
+
+from loadtests.service.calls import ABANDONED, OK, Call
+from loadtests.service.traffic import Ask
+from serving.client.channel import OPTIONS
+from serving.pb import translation_service_pb2 as pb
+
+_METHOD = "/dragoman.v1.TranslationService/Translate"
+
+# Locust has patched the standard library by now; gRPC's own threads must follow before the first channel is made.
+grpc.experimental.gevent.init_gevent()
+
+
+class CallFailed(Exception):
+    """What Locust's table of failures shows."""
+
+
+class TranslationUser(User):
+    """Calls with the shipped channel options: retries, reconnection and sizes are those of ``serving.client``.
+
+    The users of a process share one channel, as the threads of an application do.
+    """
+
+    abstract = True
+    host = "127.0.0.1:50051"
+    _channels: ClassVar[dict[str, grpc.Channel]] = {}
+
+    def __init__(self, environment: Any) -> None:
+        """Connects at the first call."""
+        super().__init__(environment)
+        address = self.host or ""
+        if address not in self._channels:
+            self._channels[address] = grpc.insecure_channel(address, options=OPTIONS)
+        self._translate = self._channels[address].unary_unary(_METHOD, None, None)  # bytes to bytes
+        self._deadline: float = environment.parsed_options.deadline
+
+    def send(self, ask: Ask, *, start: float, due: float) -> Any:
+        """Sends a call now and returns at once; Locust's ``request`` event follows when the call ends.
+
+        Args:
+            ask: The call.
+            start: When the run began, a ``time.perf_counter()`` value.
+            due: When the call was to begin, seconds from the start of the run.
+
+        Returns:
+            The call, a ``grpc.Future`` that is also a ``grpc.Call``.
+        """
+        late = time.perf_counter() - start - due
+        # The deadline too counts from the due time: a late sender gives the server no longer than a punctual one.
+        future: Any = self._translate.future(ask.request, timeout=max(self._deadline - late, 1e-3))
+        future.add_done_callback(self._reporter(ask, start, due, late))
+        if ask.abandon_after is not None:
+            gevent.spawn_later(max(ask.abandon_after - late, 0.0), future.cancel)
+        return future
+
+    def _reporter(self, ask: Ask, start: float, due: float, late: float) -> Callable[[Any], None]:
+        def report(future: Any) -> None:
+            latency = time.perf_counter() - start - due
+            code: grpc.StatusCode = future.code()
+            call = Call(due, late, latency, code.name, ask.beam)
+            length, failure = 0, None
+            if code is grpc.StatusCode.OK:
+                response = future.result()
+                length = len(response)
+                call = _with_figures(call, pb.TranslateResponse.FromString(response))
+            elif code is grpc.StatusCode.CANCELLED and ask.abandon_after is not None:
+                call = call._replace(status=ABANDONED)
+            else:
+                failure = CallFailed(f"{code.name}: {future.details()}")
+            self.environment.events.request.fire(
+                request_type="gRPC",
+                name="Translate" if call.status != ABANDONED else "Translate, abandoned",
+                response_time=latency * 1e3,
+                response_length=length,
+                exception=failure,
+                context={"call": call},
+            )
+
+        return report
+
+
+def _with_figures(call: Call, response: pb.TranslateResponse) -> Call:
+    assert call.status == OK
+    return call._replace(
+        queue=response.queue_time.ToNanoseconds() / 1e9,
+        compute=response.compute_time.ToNanoseconds() / 1e9,
+        source_tokens=response.source_tokens,
+        target_tokens=response.target_tokens,
+    )

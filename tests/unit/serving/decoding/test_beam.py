@@ -1,0 +1,246 @@
+"""Beam search against a slow, obvious search over a model made of hashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from serving.decoding.beam import BeamSearch
+from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.options import DecodingOptions, Sampling
+from serving.step import Candidates, StepPlan
+
+VOCABULARY, PAD, START, EOS = 11, 0, 2, 3
+
+
+def log_probs(source: int, history: tuple[int, ...]) -> NDArray[np.float32]:
+    """A model: log-probabilities that depend on the whole history. Shape (vocab,)."""
+    rng = np.random.default_rng([source, len(history), *history])
+    logits = rng.normal(size=VOCABULARY).astype(np.float32) * 2
+    logits[EOS] += 0.3 * len(history) - 1
+    logits -= np.log(np.exp(logits).sum(dtype=np.float32))
+    logits[[PAD, START]] = -np.inf
+    return logits
+
+
+@dataclass
+class HashGrid:
+    """Keeps what each hypothesis read, and moves these histories by the plan's parents alone."""
+
+    beam: int
+    sources: list[int] = field(default_factory=list)
+    read: list[list[tuple[int, ...]]] = field(default_factory=list)
+
+    def admit(self, sources: list[int]) -> None:
+        self.sources += sources
+        self.read += [[()] * self.beam for _ in sources]
+
+    def keep(self, order: NDArray[np.int64]) -> None:
+        self.sources = [self.sources[i] for i in order]
+        self.read = [self.read[i] for i in order]
+
+    def step(self, plan: StepPlan) -> Candidates:
+        slots = len(self.sources)
+        assert plan.tokens.shape == (slots, self.beam)
+        everything = np.full((slots, self.beam, VOCABULARY), -np.inf, dtype=np.float32)
+        targets = np.zeros((slots, self.beam), dtype=np.float32)
+        alignment = np.zeros((slots, self.beam), dtype=np.int64)
+        for s in range(slots):
+            parents, tokens = plan.parents[s].tolist(), plan.tokens[s].tolist()
+            self.read[s] = [(*self.read[s][p], token) for p, token in zip(parents, tokens, strict=True)]
+            for b in range(self.beam):
+                if plan.scores[s, b] == -np.inf:
+                    continue
+                history = self.read[s][b]
+                assert history[0] == START
+                assert len(history) == plan.positions[s] + 1
+                logp = log_probs(self.sources[s], history[1:])
+                targets[s, b] = logp[plan.targets[s, b]]
+                alignment[s, b] = sum(history) % 7
+                for token, factor, bias in zip(
+                    plan.edits.tokens[s, b], plan.edits.factors[s, b], plan.edits.biases[s, b], strict=True
+                ):
+                    everything[s, b, token] = logp[token] * factor + bias
+                edited = set(plan.edits.tokens[s, b].tolist())
+                for token in range(VOCABULARY):
+                    if token not in edited:
+                        everything[s, b, token] = logp[token]
+                everything[s, b] += plan.scores[s, b]
+        flat = everything.reshape(slots, -1)
+        best = np.argsort(-flat, axis=1, kind="stable")[:, : plan.candidates]
+        return Candidates(
+            np.take_along_axis(flat, best, axis=1), best % VOCABULARY, best // VOCABULARY, targets, alignment
+        )
+
+
+@dataclass
+class Live:
+    score: np.float32
+    tokens: tuple[int, ...]
+    gains: tuple[float, ...]
+
+
+def slow_search(source: int, options: DecodingOptions) -> list[tuple[tuple[int, ...], float, FinishReason]]:
+    """The search's specification, one hypothesis at a time."""
+    live = [Live(np.float32(0), (), ())]
+    done: list[tuple[float, tuple[int, ...], FinishReason]] = []
+    for step in range(options.max_length):
+        forced = options.prefix[step] if step < len(options.prefix) else None
+        ranked: list[tuple[float, int, int]] = []
+        for i, hypothesis in enumerate(live):
+            logp = log_probs(source, hypothesis.tokens)
+            if forced is None:
+                for token in set(hypothesis.tokens):
+                    logp[token] *= np.float32(options.repetition_penalty)
+                n = options.no_repeat_ngram_size
+                if n:
+                    grams = {hypothesis.tokens[j : j + n] for j in range(len(hypothesis.tokens) - n + 1)}
+                    for token in range(VOCABULARY):
+                        if (*hypothesis.tokens, token)[-n:] in grams:
+                            logp[token] = -np.inf
+                if step < options.min_length:
+                    logp[EOS] = -np.inf
+            ranked += [
+                (float(hypothesis.score + logp[token]), i, token)
+                for token in range(VOCABULARY)
+                if (forced is None or token == forced) and logp[token] > -np.inf
+            ]
+        ranked.sort(key=lambda c: (-c[0], c[1], c[2]))
+        following: list[Live] = []
+        for rank, (score, i, token) in enumerate(ranked[: 2 * options.beam_size]):
+            if token == EOS:
+                if rank < options.beam_size:
+                    length = len(live[i].tokens) + 1
+                    done.append((score / length**options.length_penalty, live[i].tokens, FinishReason.EOS))
+            elif len(following) < options.beam_size:
+                following.append(Live(np.float32(score), (*live[i].tokens, token), ()))
+        live = following
+        if len(done) >= options.beam_size or not live:
+            break
+    else:
+        for hypothesis in live[: options.beam_size - len(done)]:
+            length = len(hypothesis.tokens)
+            score = float(hypothesis.score) / length**options.length_penalty
+            done.append((score, hypothesis.tokens, FinishReason.LENGTH))
+    done.sort(key=lambda d: -d[0])
+    return [(tokens, score, reason) for score, tokens, reason in done[: options.n_best]]
+
+
+def run(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> dict[int, list[Hypothesis]]:
+    """Drives a search to the end; sentences join whenever a slot is free, holes are filled from the tail."""
+    rng = np.random.default_rng(seed)
+    beam = jobs[0][1].beam_size
+    search = BeamSearch(beam, slots, decoder_start_id=START, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
+    grid = HashGrid(beam)
+    waiting, running, answers = list(enumerate(jobs)), list[int](), dict[int, list[Hypothesis]]()
+    while waiting or running:
+        joining = int(rng.integers(0, slots - len(running) + 1)) if running else 1
+        for number, (source, options) in waiting[:joining]:
+            search.admit([options])
+            grid.admit([source])
+            running.append(number)
+        waiting = waiting[joining:]
+        finished = search.advance(grid.step(search.plan()))
+        for slot in finished:
+            answers[running[slot]] = search.hypotheses(int(slot))
+        if finished.size:
+            keep = [s for s in range(len(running)) if s not in set(finished.tolist())]
+            order = np.array(keep, dtype=np.int64)
+            search.keep(order)
+            grid.keep(order)
+            running = [running[s] for s in keep]
+    return answers
+
+
+def check(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> None:
+    answers = run(jobs, slots, seed)
+    for number, (source, options) in enumerate(jobs):
+        expected = slow_search(source, options)
+        got = answers[number]
+        assert [h.tokens for h in got] == [tokens for tokens, _, _ in expected], (source, options)
+        assert [h.finish_reason for h in got] == [reason for _, _, reason in expected]
+        np.testing.assert_allclose([h.score for h in got], [score for _, score, _ in expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 2, 4])
+def test_equals_the_slow_search_in_company(beam: int) -> None:
+    options = DecodingOptions(max_length=12, beam_size=beam, n_best=beam)
+    check([(source, options) for source in range(40)], slots=7)
+
+
+options_of_beam = {
+    beam: st.builds(
+        DecodingOptions,
+        max_length=st.integers(1, 40),
+        beam_size=st.just(beam),
+        n_best=st.integers(1, beam),
+        length_penalty=st.sampled_from([0.0, 0.6, 1.0, 2.0]),
+        min_length=st.integers(0, 6),
+        no_repeat_ngram_size=st.integers(0, 3),
+        repetition_penalty=st.sampled_from([1.0, 1.3, 2.0]),
+        prefix=st.lists(st.integers(4, VOCABULARY - 1), max_size=3).map(tuple),
+    ).filter(lambda o: len(o.prefix) <= o.max_length)
+    for beam in (1, 2, 3)
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), beam=st.sampled_from([1, 2, 3]), seed=st.integers(0, 99))
+def test_every_option_is_per_sentence(data: st.DataObject, beam: int, seed: int) -> None:
+    wanted = data.draw(st.lists(options_of_beam[beam], min_size=1, max_size=8))
+    check([(source, options) for source, options in enumerate(wanted)], slots=3, seed=seed)
+
+
+def test_log_probs_of_a_hypothesis_add_up_to_its_score() -> None:
+    options = DecodingOptions(max_length=30, beam_size=3, n_best=3, length_penalty=0.0)
+    for hypothesis in run([(5, options)], slots=1)[0]:
+        assert hypothesis.score == pytest.approx(sum(hypothesis.log_probs), rel=1e-5)
+        assert len(hypothesis.log_probs) == len(hypothesis.tokens) + (hypothesis.finish_reason is FinishReason.EOS)
+        prefix = [(START, *hypothesis.tokens[:i]) for i in range(len(hypothesis.tokens))]
+        assert list(hypothesis.alignment) == [sum(history) % 7 for history in prefix]
+
+
+def test_sampling_depends_on_its_own_seed_only() -> None:
+    drawn = DecodingOptions(max_length=20, sampling=Sampling(temperature=1.5, top_k=0, seed=7))
+    alone = run([(1, drawn)], slots=1)[0]
+    rest = [(s, DecodingOptions(max_length=9, sampling=Sampling(top_k=3, seed=s))) for s in range(9)]
+    company = run([(1, drawn), *rest, (3, DecodingOptions(max_length=5))], slots=6, seed=3)
+    assert company[0][0].tokens == alone[0].tokens
+    other = run([(1, replace(drawn, sampling=Sampling(temperature=1.5, seed=8)))], slots=1)[0]
+    assert other[0].tokens != alone[0].tokens
+
+
+def test_sampling_from_the_best_token_is_greedy() -> None:
+    greedy = run([(s, DecodingOptions(max_length=15)) for s in range(6)], slots=6)
+    one = run([(s, DecodingOptions(max_length=15, sampling=Sampling(top_k=1, seed=s))) for s in range(6)], slots=6)
+    assert [one[s][0].tokens for s in range(6)] == [greedy[s][0].tokens for s in range(6)]
+
+
+def test_sampling_follows_the_distribution() -> None:
+    chosen = [
+        run([(4, DecodingOptions(max_length=1, sampling=Sampling(top_p=0.8, seed=seed)))], slots=1)[0][0]
+        for seed in range(600)
+    ]
+    logp = log_probs(4, ())
+    ranked = np.argsort(-logp)
+    cumulative = np.cumsum(np.exp(logp[ranked])) / np.exp(logp).sum()  # of what is not suppressed
+    nucleus = ranked[: int(np.searchsorted(cumulative, 0.8)) + 1]
+    counts = {int(token): 0 for token in nucleus}
+    for hypothesis in chosen:
+        counts[hypothesis.tokens[0] if hypothesis.tokens else EOS] += 1  # KeyError: outside the nucleus
+    for token, count in counts.items():
+        expected = float(np.exp(logp[token]) / np.exp(logp[nucleus]).sum())
+        assert count / 600 == pytest.approx(expected, abs=0.08)
+
+
+def test_a_wrong_beam_size_or_too_many_sentences_are_refused() -> None:
+    search = BeamSearch(2, 1, decoder_start_id=START, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
+    with pytest.raises(ValueError, match="beam size 3 in a grid of beam size 2"):
+        search.admit([DecodingOptions(max_length=3, beam_size=3)])
+    with pytest.raises(ValueError, match="2 sentences for 1 free slots"):
+        search.admit([DecodingOptions(max_length=3, beam_size=2)] * 2)

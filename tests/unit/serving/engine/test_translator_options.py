@@ -1,0 +1,115 @@
+"""Every option does what it says, and every bad one is refused with its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from serving.decoding.options import Sampling
+from serving.engine.translation import LongInputPolicy
+from tests.unit.serving.engine.toy_engine import manifest
+from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
+
+
+@pytest.fixture(scope="module")
+def copy() -> Iterator[Served]:
+    with served() as made:
+        yield made
+
+
+def test_a_prefix_begins_its_own_translation(copy: Served) -> None:
+    first, second = copy.translate(TEXT, TEXT, prefixes=("Le chat", ""))
+    assert first.hypotheses[0].text.startswith("Le chat")
+    assert second.hypotheses[0].text == TEXT
+
+
+def test_a_prefix_belongs_to_the_first_part(copy: Served) -> None:
+    (translation,) = copy.translate(LONG, prefixes=("Ein Hund",), long_input=LongInputPolicy.SPLIT)
+    assert translation.hypotheses[0].text.count("Ein Hund") == 1
+    assert translation.hypotheses[0].text.startswith("Ein Hund")
+
+
+def test_sampling_without_a_beam_size_takes_one_row(copy: Served) -> None:
+    before = len(copy.toy.steps)
+    drawn = [copy.translate(TEXT, sampling=Sampling(temperature=9.0, seed=s))[0].hypotheses[0].text for s in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert {beam for _, beam in copy.toy.steps[before:]} == {1}
+
+
+def test_unset_options_are_the_models(copy: Served) -> None:
+    before = len(copy.toy.steps)
+    copy.translate(TEXT)
+    assert {beam for _, beam in copy.toy.steps[before:]} == {manifest().defaults.beam_size}
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "limit"),
+    [
+        ({"beam_size": 0}, "options.beam_size", "from 1 to 16"),
+        ({"beam_size": 17}, "options.beam_size", "from 1 to 16"),
+        ({"beam_size": 4, "n_best": 5}, "options.n_best", "the beam size"),
+        ({"n_best": 0}, "options.n_best", "from 1"),
+        ({"length_penalty": NAN}, "options.length_penalty", "from 0 to 10"),
+        ({"length_penalty": -INF}, "options.length_penalty", "from 0 to 10"),
+        ({"length_penalty": -0.1}, "options.length_penalty", "from 0 to 10"),
+        ({"min_length": -1}, "options.min_length", "from 0"),
+        ({"min_length": 101}, "options.min_length", "100"),
+        ({"min_length": 6, "max_length": 5}, "options.min_length", "options.max_length"),
+        ({"max_length": 0}, "options.max_length", "from 1 to 100"),
+        ({"max_length": 101}, "options.max_length", "from 1 to 100"),
+        ({"no_repeat_ngram_size": -1}, "options.no_repeat_ngram_size", "from 0"),
+        ({"repetition_penalty": 0.0}, "options.repetition_penalty", "above 0"),
+        ({"repetition_penalty": INF}, "options.repetition_penalty", "at most 100"),
+        ({"repetition_penalty": NAN}, "options.repetition_penalty", "nan"),
+        ({"prefixes": ("a", "b")}, "options.target_prefixes", "2 entries for 1 texts"),
+        ({"prefixes": ("cat " * 9,), "max_length": 3}, "options.target_prefixes[0]", "3 at most"),
+        ({"prefixes": ("Katze " * 60,)}, "options.target_prefixes[0]", "100 at most"),
+        ({"sampling": Sampling(temperature=0.0)}, "options.sampling.temperature", "above 0"),
+        ({"sampling": Sampling(temperature=NAN)}, "options.sampling.temperature", "above 0"),
+        ({"sampling": Sampling(top_k=-1)}, "options.sampling.top_k", "the vocabulary's size"),
+        ({"sampling": Sampling(top_p=0.0)}, "options.sampling.top_p", "at most 1"),
+        ({"sampling": Sampling(top_p=1.5)}, "options.sampling.top_p", "at most 1"),
+        ({"sampling": Sampling(seed=2**63)}, "options.sampling.seed", "from"),
+        ({"sampling": Sampling(), "beam_size": 2}, "options.beam_size", "sampling needs 1"),
+    ],
+)
+def test_a_bad_option_is_named_with_its_limit(copy: Served, options: dict[str, object], field: str, limit: str) -> None:
+    found = violations(copy, TEXT, **options)
+    assert list(found) == [field]
+    assert limit in found[field]
+
+
+def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
+    found = violations(
+        copy,
+        TEXT,
+        LONG,
+        beam_size=99,
+        n_best=77,
+        length_penalty=NAN,
+        max_length=0,
+        min_length=-1,
+        no_repeat_ngram_size=-1,
+        repetition_penalty=-1.0,
+        prefixes=("a",),
+        sampling=Sampling(temperature=-1, top_k=-1, top_p=2, seed=2**70),
+    )
+    assert sorted(found) == [
+        "contents[1]",
+        "options.beam_size",
+        "options.length_penalty",
+        "options.max_length",
+        "options.min_length",
+        "options.n_best",
+        "options.no_repeat_ngram_size",
+        "options.repetition_penalty",
+        "options.sampling.seed",
+        "options.sampling.temperature",
+        "options.sampling.top_k",
+        "options.sampling.top_p",
+        "options.target_prefixes",
+    ]

@@ -1,0 +1,1 @@
+"""The subcommands of ``dragoman-train`` beside training itself."""
