@@ -52,8 +52,8 @@ def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[st
         "html": f"{out}.locust.html",
         "csv": str(out),
     }
-    command = [sys.executable, "-m", "locust", "-f", f"loadtests/service/{locustfile}.py", "--headless", "--only-summary"]
-    command += ["--host", service.address, "--exit-code-on-error", "0"]
+    command = [sys.executable, "-m", "locust", "--headless", "--only-summary"]
+    command += ["-f", f"loadtests/service/{locustfile}.py", "--host", service.address, "--exit-code-on-error", "0"]
     for name, value in {**files, **options}.items():
         command += [f"--{name}", str(value)]
     log = Path(f"{out}.log")
