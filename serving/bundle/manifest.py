@@ -53,7 +53,7 @@ class StateSpec(TensorSpec):
     """Decoder state: graph input ``past_NAME``, output ``present_NAME``, both bound to one buffer.
 
     ``initial`` names the encoder output a new slot starts from (axes without ``beam``: every beam starts alike);
-    without it a slot starts from whatever the buffer holds, which the graph must mask.
+    without it a slot starts from zeros, which the graph must mask.
     """
 
     initial: str | None = None
@@ -77,8 +77,8 @@ class Graph(_Strict):
     outputs: tuple[TensorSpec, ...]
 
 
-class Verification(_Strict):
-    """What `dragoman-export` measured of this precision against the PyTorch model.
+class VerificationRecord(_Strict):
+    """Measurements of a precision against the PyTorch model, made by ``dragoman-export``.
 
     ``max_abs_log_prob_difference`` of a precision with a shortlist is that of the tokens on it. ``agreement_bleu``, of
     precisions that round or have a shortlist, is BLEU of beam search against PyTorch's translations as references.
@@ -111,7 +111,7 @@ class Precision(_Strict):
     decoder: Graph
     memory: tuple[TensorSpec, ...]
     state: tuple[StateSpec, ...]
-    verification: Verification
+    verification: VerificationRecord
     shortlist: str | None = Field(default=None, exclude_if=lambda file: file is None)
 
 
@@ -177,6 +177,16 @@ class Manifest(_Strict):
     defaults: DecodingDefaults = DecodingDefaults()
     precisions: dict[str, Precision] = Field(min_length=1)
     files: dict[str, Sha256]
+
+    @property
+    def label(self) -> str:
+        """The model's name and version, for people, metrics and logs."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def pair(self) -> str:
+        """The languages it translates between, for people."""
+        return f"{self.source_language} to {self.target_language}"
 
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:

@@ -11,9 +11,9 @@ import grpc
 import grpc.aio
 
 from serving.client.channel import BALANCED_OPTIONS, OPTIONS
-from serving.client.conversion import to_model, to_request, to_result
 from serving.client.errors import FailedCall, from_failed_call
-from serving.client.messages import Model, Options, Result
+from serving.conversion import to_model, to_request, to_result
+from serving.messages import Model, Options, Result
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 

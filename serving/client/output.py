@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
-from serving.client.messages import FinishReason, Hypothesis, Translation
+from serving.messages import FinishReason, Hypothesis, Translation
 
 
 @dataclass(frozen=True)

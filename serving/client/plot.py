@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.client.messages import Hypothesis
+from serving.messages import Hypothesis
 
 Span = tuple[int, int]
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class FinishReason(StrEnum):
-    """Why a hypothesis ended."""
-
-    EOS = "eos"
-    LENGTH = "length"
+from serving.messages import FinishReason
 
 
 @dataclass(frozen=True)
-class Hypothesis:
-    """A hypothesis of one sentence.
+class FinishedHypothesis:
+    """A hypothesis of one sentence that has ended.
 
     Attributes:
         tokens: Target token ids without the end token.

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from serving.bundle.tokenizer import Spans
-from serving.engine.translation import AlignmentLink
+from serving.messages import AlignmentLink
 
 _RUN = re.compile(r"\S+")
 # Scripts written without spaces, where each character counts as a word: Thai to Tibetan, Myanmar, Khmer, kana, Han.

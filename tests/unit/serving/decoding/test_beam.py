@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.decoding.beam import BeamSearch
-from serving.decoding.hypothesis import FinishReason, Hypothesis
-from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.hypothesis import FinishedHypothesis
+from serving.decoding.options import DecodingOptions
+from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, StepPlan
 
 VOCABULARY, PAD, START, EOS = 11, 0, 2, 3
@@ -131,13 +132,13 @@ def slow_search(source: int, options: DecodingOptions) -> list[tuple[tuple[int, 
     return [(tokens, score, reason) for score, tokens, reason in done[: options.n_best]]
 
 
-def run(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> dict[int, list[Hypothesis]]:
+def run(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> dict[int, list[FinishedHypothesis]]:
     """Drives a search to the end; sentences join whenever a slot is free, holes are filled from the tail."""
     rng = np.random.default_rng(seed)
     beam = jobs[0][1].beam_size
     search = BeamSearch(beam, slots, decoder_start_id=START, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
     grid = HashGrid(beam)
-    waiting, running, answers = list(enumerate(jobs)), list[int](), dict[int, list[Hypothesis]]()
+    waiting, running, answers = list(enumerate(jobs)), list[int](), dict[int, list[FinishedHypothesis]]()
     while waiting or running:
         joining = int(rng.integers(0, slots - len(running) + 1)) if running else 1
         for number, (source, options) in waiting[:joining]:

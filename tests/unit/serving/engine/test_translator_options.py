@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.decoding.options import Sampling
-from serving.engine.translation import LongInputPolicy
+from serving.messages import LongInput, Sampling
 from tests.unit.serving.engine.toy_engine import manifest
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -19,13 +18,13 @@ def copy() -> Iterator[Served]:
 
 
 def test_a_prefix_begins_its_own_translation(copy: Served) -> None:
-    first, second = copy.translate(TEXT, TEXT, prefixes=("Le chat", ""))
+    first, second = copy.translate(TEXT, TEXT, target_prefixes=("Le chat", ""))
     assert first.hypotheses[0].text.startswith("Le chat")
     assert second.hypotheses[0].text == TEXT
 
 
 def test_a_prefix_belongs_to_the_first_part(copy: Served) -> None:
-    (translation,) = copy.translate(LONG, prefixes=("Ein Hund",), long_input=LongInputPolicy.SPLIT)
+    (translation,) = copy.translate(LONG, target_prefixes=("Ein Hund",), long_input=LongInput.SPLIT)
     assert translation.hypotheses[0].text.count("Ein Hund") == 1
     assert translation.hypotheses[0].text.startswith("Ein Hund")
 
@@ -65,9 +64,9 @@ NAN, INF = float("nan"), float("inf")
         ({"repetition_penalty": 0.0}, "options.repetition_penalty", "above 0"),
         ({"repetition_penalty": INF}, "options.repetition_penalty", "at most 100"),
         ({"repetition_penalty": NAN}, "options.repetition_penalty", "nan"),
-        ({"prefixes": ("a", "b")}, "options.target_prefixes", "2 entries for 1 texts"),
-        ({"prefixes": ("cat " * 9,), "max_length": 3}, "options.target_prefixes[0]", "3 at most"),
-        ({"prefixes": ("Katze " * 60,)}, "options.target_prefixes[0]", "100 at most"),
+        ({"target_prefixes": ("a", "b")}, "options.target_prefixes", "2 entries for 1 texts"),
+        ({"target_prefixes": ("cat " * 9,), "max_length": 3}, "options.target_prefixes[0]", "3 at most"),
+        ({"target_prefixes": ("Katze " * 60,)}, "options.target_prefixes[0]", "100 at most"),
         ({"sampling": Sampling(temperature=0.0)}, "options.sampling.temperature", "above 0"),
         ({"sampling": Sampling(temperature=NAN)}, "options.sampling.temperature", "above 0"),
         ({"sampling": Sampling(top_k=-1)}, "options.sampling.top_k", "the vocabulary's size"),
@@ -95,7 +94,7 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         min_length=-1,
         no_repeat_ngram_size=-1,
         repetition_penalty=-1.0,
-        prefixes=("a",),
+        target_prefixes=("a",),
         sampling=Sampling(temperature=-1, top_k=-1, top_p=2, seed=2**70),
     )
     assert sorted(found) == [
