@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from serving.decoding import beam as beam_module
 from serving.decoding.beam import BeamSearch
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
@@ -195,6 +196,15 @@ options_of_beam = {
 def test_every_option_is_per_sentence(data: st.DataObject, beam: int, seed: int) -> None:
     wanted = data.draw(st.lists(options_of_beam[beam], min_size=1, max_size=8))
     check([(source, options) for source, options in enumerate(wanted)], slots=3, seed=seed)
+
+
+def test_options_are_kept_by_name_whatever_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = DecodingOptions(
+        max_length=9, beam_size=3, n_best=2, length_penalty=0.6, min_length=4, no_repeat_ngram_size=2, prefix=(7, 5)
+    )
+    expected = run([(5, options)], slots=1)
+    monkeypatch.setattr("serving.decoding.beam._OPTION_FIELDS", np.dtype(beam_module._OPTION_FIELDS).descr[::-1])
+    assert run([(5, options)], slots=1) == expected
 
 
 def test_log_probs_of_a_hypothesis_add_up_to_its_score() -> None:

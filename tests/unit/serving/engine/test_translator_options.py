@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.messages import LongInput, Sampling
+from serving.engine.request import TranslationRequest
+from serving.engine.validation import ServingLimits
+from serving.errors import FieldViolation, InvalidRequest
+from serving.messages import LongInput, Options, Sampling
 from tests.unit.serving.engine.toy_engine import manifest
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -112,3 +115,35 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         "options.sampling.top_p",
         "options.target_prefixes",
     ]
+
+
+def test_all_that_is_wrong_with_a_request_is_one_error(copy: Served) -> None:
+    request = TranslationRequest(
+        (TEXT, LONG),
+        Options(n_best=0, target_prefixes=("", "Katze " * 60)),
+        source_language="de",
+        target_language="FR",
+        served=("en to fr by toy/1", "de to en by other/2"),
+        violations=(FieldViolation("long_input_policy", "is 77"),),
+    )
+    with pytest.raises(InvalidRequest) as refused:
+        copy.translator.translate_blocking(request)
+    found = {violation.field: violation.description for violation in refused.value.violations}
+    assert list(found) == [
+        "long_input_policy",
+        "source_language",
+        "options.n_best",
+        "options.target_prefixes[1]",
+        "contents[1]",
+    ]
+    assert found["source_language"] == (
+        "is 'de', but toy/1 translates en to fr; served: en to fr by toy/1, de to en by other/2"
+    )
+
+
+@pytest.mark.parametrize(("texts", "problem"), [((), "is empty"), ((LONG,) * 4, "has 4 texts, at most 3")])
+def test_no_texts_and_too_many_are_refused_unread(texts: tuple[str, ...], problem: str) -> None:
+    with served(limits=ServingLimits(max_contents=3)) as copy:
+        found = violations(copy, *texts, beam_size=99)
+    assert list(found) == ["contents", "options.beam_size"]
+    assert problem in found["contents"]
