@@ -9,6 +9,7 @@ from torch import Tensor
 
 from training.checkpoint import LoadedCheckpoint
 from training.data.batches import make_source
+from training.data.cleaning import clean_text
 from training.data.tokenizer import load_tokenizer
 from training.data.words import Words
 from training.decode import DecodeOptions, translate
@@ -20,7 +21,7 @@ def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options:
     source, target = map(load_tokenizer, (checkpoint.source_tokenizer_bytes, checkpoint.target_tokenizer_bytes))
     reverse = checkpoint.config.data.reverse_source
     present = [i for i, text in enumerate(texts) if text.strip()]
-    ids = source.encode([texts[i] for i in present])
+    ids = source.encode([clean_text(texts[i], "none") for i in present])
     if options == DecodeOptions(max_length=options.max_length):
         found = greedy_ids(checkpoint.model, ids, max_length=options.max_length, reverse=reverse)
     else:
@@ -29,7 +30,7 @@ def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options:
     results = [""] * len(texts)
     if isinstance(source, Words) and isinstance(target, Words):
         for place, row, tokens in zip(present, ids, found, strict=True):
-            words = source.spellings(texts[place])
+            words = source.spellings(clean_text(texts[place], "none"))
             results[place] = target.fill(
                 tokens, [words[i] if i is not None else "" for i in aligned(checkpoint, row, tokens)]
             )

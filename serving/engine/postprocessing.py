@@ -53,7 +53,9 @@ def _translation(
             break
         hypothesis = _hypothesis(text, rank, tokenizer, alignments=alignments)
         different.setdefault(hypothesis.text, hypothesis)
-    return Translation(hypotheses=tuple(different.values()) or (_BLANK,), source_truncated=text.truncated, parts=len(parts))
+    return Translation(
+        hypotheses=tuple(different.values()) or (_BLANK,), source_truncated=text.truncated, parts=len(parts)
+    )
 
 
 def _hypothesis(

@@ -97,8 +97,6 @@ class Translator:
     ) -> TranslationResult:
         started = time.monotonic()
         options = request.options
-        result = assemble(
-            prepared, decoded, self._tokenizer, n_best=options.n_best, alignments=options.alignments
-        )
+        result = assemble(prepared, decoded, self._tokenizer, n_best=options.n_best, alignments=options.alignments)
         self._observer.detokenized(time.monotonic() - started)
         return result
