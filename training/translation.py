@@ -14,6 +14,7 @@ from training.data.tokenizer import load_tokenizer
 from training.data.words import Words
 from training.decode import DecodeOptions, translate
 from training.evaluation import greedy_ids
+from training.progress_bar import progress
 
 
 def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options: DecodeOptions) -> list[str]:
@@ -25,8 +26,10 @@ def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options:
     if options == DecodeOptions(max_length=options.max_length):
         found = greedy_ids(checkpoint.model, ids, max_length=options.max_length, reverse=reverse)
     else:
-        hypotheses = translate(checkpoint.model, ids, options, reverse_source=reverse)
-        found = [list(best.tokens) for best, *_ in hypotheses]
+        found = []
+        for row in progress(ids, "translating"):
+            ((best, *_),) = translate(checkpoint.model, [row], options, reverse_source=reverse)
+            found.append(list(best.tokens))
     results = [""] * len(texts)
     if isinstance(source, Words) and isinstance(target, Words):
         for place, row, tokens in zip(present, ids, found, strict=True):
