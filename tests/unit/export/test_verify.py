@@ -12,6 +12,8 @@ from training.checkpoint import load
 from training.run import run
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*litlogger.*")
 def test_a_model_that_does_not_end_its_sentences_is_named_early(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
