@@ -172,7 +172,8 @@ class Translation:
     """The answer to one text.
 
     Attributes:
-        hypotheses: Best first; n_best of them, but one for a blank text and for a text translated in several parts.
+        hypotheses: Best first, at least one, no two with the same text; fewer than n_best if the search ended with
+            fewer different texts, and one for a blank text and for a text translated in several parts.
         source_truncated: The text was cut to the model's limit, as TRUNCATE permits.
         parts: Parts the text was translated in; 0 for a blank text.
     """

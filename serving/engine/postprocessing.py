@@ -50,8 +50,15 @@ def _translation(
     ranks = [[hypothesis] for hypothesis in parts[0].hypotheses] if len(parts) == 1 else []
     if len(parts) > 1:
         ranks = [[part.hypotheses[0] for part in parts]]
-    found = tuple(_hypothesis(text, rank, tokenizer, options) for rank in ranks)
-    return Translation(hypotheses=found or (_BLANK,), source_truncated=text.truncated, parts=len(parts))
+    different: dict[str, Hypothesis] = {}  # by text: several token sequences may spell one
+    for rank in ranks:
+        if len(different) == options.n_best:
+            break
+        hypothesis = _hypothesis(text, rank, tokenizer, options)
+        different.setdefault(hypothesis.text, hypothesis)
+    return Translation(
+        hypotheses=tuple(different.values()) or (_BLANK,), source_truncated=text.truncated, parts=len(parts)
+    )
 
 
 def _hypothesis(

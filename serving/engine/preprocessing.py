@@ -86,7 +86,9 @@ def prepare(
             own_prefix = prefix if part == 0 else ()
             decoding = replace(
                 common,
-                n_best=common.n_best if len(prepared.parts) == 1 else 1,  # alternatives of parts do not combine
+                # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text,
+                # so that those beyond n_best are needed to find n_best texts that differ.
+                n_best=2 * common.beam_size if len(prepared.parts) == 1 and options.n_best > 1 else 1,
                 max_length=options.max_length
                 or default_max_length(source.ids.size - 1, options, len(own_prefix), manifest.limits.max_target_tokens),
                 prefix=own_prefix,
@@ -97,11 +99,11 @@ def prepare(
 
 def _prepare_text(text: str, policy: LongInput, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
     limit = manifest.limits.max_source_tokens
-    source = tokenizer.encode(text, None if policy is LongInput.REJECT else limit)
-    if source.ids.size == 1:  # nothing but the end token
-        return PreparedText(text, (), ())
-    if policy is not LongInput.SPLIT or not source.dropped:
-        return PreparedText(text, (Part(0, len(text)),), (source,))
+    if policy is not LongInput.SPLIT:
+        source = tokenizer.encode(text, None if policy is LongInput.REJECT else limit)
+        blank = source.ids.size == 1  # nothing but the end token
+        return PreparedText(text, (), ()) if blank else PreparedText(text, (Part(0, len(text)),), (source,))
+    # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
     parts = split(text, limit=limit, tokenizer=tokenizer, language=manifest.source_language)
     sources = [tokenizer.encode(text[part.start : part.end], limit) for part in parts]
     kept = [(part, source) for part, source in zip(parts, sources, strict=True) if source.ids.size > 1]
