@@ -1,4 +1,4 @@
-"""The models a server has loaded, by name and version."""
+"""Models that a server has loaded, by name and version."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class ModelRegistry:
         return found
 
     def served_pairs(self) -> tuple[str, ...]:
-        """Return what is translated by which model, in words."""
+        """Return every model with the languages it translates between, in words."""
         return tuple(f"{model.manifest.pair} by {model.label}" for model in self.models())
 
     def _default(self) -> str:

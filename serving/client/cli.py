@@ -1,4 +1,4 @@
-"""`dragoman-translate`: texts from the command line or standard input, translations to standard output, in order."""
+"""``dragoman-translate``: texts from the command line or standard input, translations to standard output, in order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Returns:
         0: every text was translated, or the reader of the output went away. 1: a request failed. 130: interrupted.
@@ -149,7 +149,7 @@ def _from_standard_input(encoding: str | None) -> Iterator[Source]:
 
 
 def _is_hopeless(error: CallError) -> bool:
-    """Whether every other text would fail in the same way."""
+    """Return whether every other text would fail in the same way."""
     if isinstance(error, InvalidRequest):
         return any(not violation.field.startswith("contents") for violation in error.violations)
     return isinstance(error, ServerUnavailable | ModelNotFound) or error.code in _REFUSALS
@@ -167,7 +167,7 @@ def _complain(source: Source, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Translates texts, or the lines of standard input, with a Dragoman server. "
+        description="Translate texts, or the lines of standard input, with a Dragoman server. "
         "With --ray before all else: whole files on a Ray cluster, without a server; see --ray --help.",
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )

@@ -25,7 +25,7 @@ class PreparedText:
 
     Attributes:
         text: As given.
-        parts: Where the parts are in it.
+        parts: Positions of the parts in it.
         sources: The parts as the model reads them.
     """
 
@@ -35,7 +35,7 @@ class PreparedText:
 
     @property
     def truncated(self) -> bool:
-        """Some of it is not translated."""
+        """Whether some of it is not translated."""
         return any(source.dropped for source in self.sources)
 
 
