@@ -10,13 +10,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.api.admission import Admission, Phase
-from serving.api.gauges import ServerCollector
 from serving.api.interceptor import CallInterceptor
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
 from serving.config import ServerConfig
 from serving.errors import StartupError
+from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
@@ -47,7 +47,7 @@ class Server:
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self.metrics.registry.register(ServerCollector(self.models, self.admission))
+        self.metrics.registry.register(ServerCollector(self._state))
         self.http = MetricsEndpoint(
             config.http, self.metrics.registry, is_alive=self._is_alive, is_ready=self._is_ready
         )
@@ -95,6 +95,16 @@ class Server:
         await asyncio.to_thread(self.http.stop)
         for model in self.models.models():
             await asyncio.to_thread(model.close)
+
+    def _state(self) -> ServerState:
+        models = self.models.models()
+        return ServerState(
+            calls_in_flight=self.admission.in_flight,
+            is_serving=self.admission.phase is Phase.SERVING,
+            is_draining=self.admission.phase is Phase.DRAINING,
+            devices=frozenset(model.device for model in models),
+            engines={model.label: model.snapshot() for model in models},
+        )
 
     def _is_alive(self) -> bool:
         return all(model.snapshot().healthy for model in self.models.models())

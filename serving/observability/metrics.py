@@ -21,7 +21,7 @@ _RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 class Metrics:
-    """The registry, with every metric that is counted as things happen; :mod:`serving.api.gauges` reads the others."""
+    """Registry of every metric counted as events happen; :mod:`serving.observability.gauges` reads the others."""
 
     def __init__(self, service: str) -> None:
         """Makes all families; ``service`` is the full name of the gRPC service that is counted."""
