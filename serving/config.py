@@ -1,4 +1,8 @@
-"""The server's configuration: flags, before a YAML file, before ``DRAGOMAN_*`` variables, before defaults."""
+"""Configuration of the server from flags, a YAML file, ``DRAGOMAN_*`` variables and defaults, in this order.
+
+``pydantic-settings`` would need more code: its sources ignore unknown variables and missing files, read the process's
+own environment, and do not report where an invalid value came from.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,21 @@ from serving.engine.scheduler import EngineLimits
 from serving.errors import StartupError
 
 VARIABLE_PREFIX = "DRAGOMAN_"
-# Set for this project's tests, which also start servers; the server has no use for it.
+# Set for this project's tests, which also start servers; no option of the server.
 _NOT_FOR_THE_SERVER = frozenset({"DRAGOMAN_DATA"})
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Splits ``HOST:PORT``; an IPv6 host stands in brackets, port 0 asks for a free one.
+    """Split ``HOST:PORT``; an IPv6 host is in brackets, port 0 means any free port.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: ``address`` has another form.
     """
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{address!r} is no HOST:PORT; write for example 127.0.0.1:50051, or port 0 for a free one")
+        raise ValueError(
+            f"{address!r} is not HOST:PORT; write for example 127.0.0.1:50051, or port 0 for any free port"
+        )
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -40,59 +46,69 @@ Address = Annotated[str, AfterValidator(_checked_address)]
 
 
 class ServerConfig(BaseModel):
-    """Every option of the server; a field is the flag ``--some-name``, the YAML key ``some_name`` and a variable."""
+    """Options of the server; field ``max_beam`` is flag ``--max-beam``, YAML key ``max_beam``, and a variable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: Path = Field(description="directory of bundles, NAME/VERSION/ each")
     default_model: str = Field(
-        default="", description="model of requests that name none; needed only with several models"
+        default="", description="model for requests that name none; required with several models"
     )
     precision: Literal["auto", "fp32", "fp16", "int8", "fp32-shortlist", "int8-shortlist"] = Field(
-        default="auto", description="which graphs of each bundle to run; auto takes its fastest for the device"
+        default="auto", description="precision of the graphs to run; auto is the fastest for the device"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes cuda where it really works")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if it works, else cpu")
     workers: int = Field(
         default=1,
         ge=1,
-        description="threads that encode and step; more give throughput on a CPU, and slower single answers",
+        description="decoding threads; on a CPU, more raise throughput and slow down single requests",
     )
     threads: int = Field(
         default=0,
         ge=0,
-        description="threads of each worker's operators; 0 is one for each physical core, or 1 if workers are several",
+        description="operator threads per worker; 0 is one per physical core, or 1 with several workers",
     )
-    listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of gRPC")
+    listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="hypotheses of each worker and beam size")
+    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="maximum hypotheses per worker and beam size")
     max_running_tokens: int = Field(
-        default=EngineLimits.running_tokens, ge=1, description="source and target tokens in flight, over all beams"
+        default=EngineLimits.running_tokens,
+        ge=1,
+        description="maximum source and target tokens in flight, over all beams",
     )
-    max_queue_sentences: int = Field(default=EngineLimits.queue_sentences, ge=1, description="sentences that may wait")
-    max_queue_tokens: int = Field(default=EngineLimits.queue_tokens, ge=1, description="source tokens that may wait")
-    max_beam: int = Field(default=8, ge=1, description="largest beam size a request may ask for")
-    max_contents: int = Field(default=128, ge=1, description="most texts in one request")
-    max_message_bytes: int = Field(default=4 << 20, ge=1024, description="largest request or response")
-    max_calls: int = Field(default=1024, ge=1, description="calls that may be in flight")
-    max_calls_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="rate limit; 0 is none")
+    max_queue_sentences: int = Field(
+        default=EngineLimits.queue_sentences, ge=1, description="maximum sentences in the queue"
+    )
+    max_queue_tokens: int = Field(
+        default=EngineLimits.queue_tokens, ge=1, description="maximum source tokens in the queue"
+    )
+    max_beam: int = Field(default=8, ge=1, description="maximum beam size of a request")
+    max_contents: int = Field(default=128, ge=1, description="maximum texts in one request")
+    max_message_bytes: int = Field(
+        default=4 << 20, ge=1024, description="maximum size of a request or response in bytes"
+    )
+    max_calls: int = Field(default=1024, ge=1, description="maximum calls in flight")
+    max_calls_per_second: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="rate limit of calls; 0 is no limit"
+    )
     drain_timeout: float = Field(
-        default=30.0, ge=0, allow_inf_nan=False, description="seconds that accepted calls have to finish at shutdown"
+        default=30.0, ge=0, allow_inf_nan=False, description="seconds for accepted calls to finish at shutdown"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least level that is logged"
+        default="info", description="minimum level of log messages"
     )
 
 
 def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
-    """Reads the configuration from every place it can come from.
+    """Load the configuration from flags, file and variables.
 
     Args:
-        arguments: Flags, without the program's name.
-        environment: Variables.
+        arguments: Command line, without the name of the program.
+        environment: Variables by name.
 
     Raises:
-        StartupError: An unknown key, a bad value, or a file that cannot be read.
-        SystemExit: ``--help``, or flags that are wrong.
+        StartupError: A key is unknown, a value is invalid, or the file cannot be read.
+        SystemExit: ``--help``, or an unknown flag.
     """
     flags = {key: value for key, value in vars(_parser().parse_args(arguments)).items() if value is not None}
     variables = _variables(environment)
@@ -112,12 +128,12 @@ def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dragoman-serve",
-        description="Serves translation models over gRPC.",
-        epilog="Each option is also a key of the YAML file (max_beam) and a variable (DRAGOMAN_MAX_BEAM). "
-        "Flags are stronger than the file, the file is stronger than variables.",
+        description="Serve translation models over gRPC.",
+        epilog="Each option is also a key of the YAML file (max_beam) and an environment variable (DRAGOMAN_MAX_BEAM). "
+        "Flags override the file, and the file overrides variables.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file of options")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with options")
     for key, field in ServerConfig.model_fields.items():
         default = "" if field.is_required() or field.default == "" else f" (default: {field.default})"
         parser.add_argument(_flag(key), metavar="VALUE", help=f"{field.description}{default}")
@@ -165,7 +181,7 @@ def _suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
     spelt = {name: prefix + name.upper() if prefix else name for name in known}
     if close := difflib.get_close_matches(key, spelt, n=1):
         return f"did you mean {spelt[close[0]]}?"
-    return f"remove it, or take one of {', '.join(sorted(spelt.values()))}"
+    return f"remove it, or use one of {', '.join(sorted(spelt.values()))}"
 
 
 def _sentence(problem: Any, origins: Mapping[str, str]) -> str:
