@@ -69,6 +69,21 @@ def test_everything_is_annotated() -> None:
     assert not missing, "\n".join(missing)
 
 
+def test_loggers_are_named_alike() -> None:
+    wrong = []
+    for path in modules(*PACKAGES, "loadtests", "scripts"):
+        tree = parsed(path)
+        own = [node.value for node in tree.body if ast.unparse(node) == "_LOG = logging.getLogger(__name__)"]
+        silenced = [node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "setLevel"]
+        wrong += [
+            f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
+            if node not in [*own, *silenced]
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_public_functions_of_arrays_say_their_shapes() -> None:
     missing = []
     for definition in ALL:
