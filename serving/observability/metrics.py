@@ -31,63 +31,47 @@ class Metrics:
         registry.register(GpuCollector())
 
         def counter(name: str, help_: str, *labels: str) -> Counter:
-            return Counter(name, help_, labels, registry=registry)
+            return Counter(name, help_, ("model", *labels), registry=registry)
 
         def histogram(name: str, help_: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(name, help_, labels, buckets=buckets, registry=registry)
+            return Histogram(name, help_, ("model", *labels), buckets=buckets, registry=registry)
 
-        self.rejections = counter("dragoman_rejections_total", "Sentences refused by a queue.", "model", "reason")
+        self.rejections = counter("dragoman_rejections_total", "Sentences refused by a queue.", "reason")
         self.dropped = counter(
-            "dragoman_dropped_sentences_total", "Accepted sentences dropped before encoding.", "model", "reason"
+            "dragoman_dropped_sentences_total", "Accepted sentences dropped before encoding.", "reason"
         )
-        self.sentences = counter("dragoman_sentences_total", "Accepted sentences by outcome.", "model", "outcome")
-        self.engine_restarts = counter(
-            "dragoman_engine_restarts_total", "Decoding grids replaced after a failure.", "model"
-        )
+        self.sentences = counter("dragoman_sentences_total", "Accepted sentences by outcome.", "outcome")
+        self.engine_restarts = counter("dragoman_engine_restarts_total", "Decoding grids replaced after a failure.")
         self.finish_reasons = counter(
-            "dragoman_finish_reasons_total", "Translations by the reason they ended.", "model", "reason"
+            "dragoman_finish_reasons_total", "Translations by the reason they ended.", "reason"
         )
-        self.source_tokens = counter("dragoman_source_tokens_total", "Source tokens encoded.", "model")
-        self.padding_tokens = counter("dragoman_padding_tokens_total", "Padding tokens encoded.", "model")
-        self.target_tokens = counter("dragoman_target_tokens_total", "Target tokens of best hypotheses.", "model")
+        self.source_tokens = counter("dragoman_source_tokens_total", "Source tokens encoded.")
+        self.padding_tokens = counter("dragoman_padding_tokens_total", "Padding tokens encoded.")
+        self.target_tokens = counter("dragoman_target_tokens_total", "Target tokens of best hypotheses.")
 
-        self.queue_seconds = histogram(
-            "dragoman_queue_seconds", "Time a sentence waited for a slot.", CALL_SECONDS, "model"
-        )
+        self.queue_seconds = histogram("dragoman_queue_seconds", "Time a sentence waited for a slot.", CALL_SECONDS)
         self.first_token_seconds = histogram(
-            "dragoman_time_to_first_token_seconds",
-            "Time from acceptance to the first decoder step.",
-            CALL_SECONDS,
-            "model",
+            "dragoman_time_to_first_token_seconds", "Time from acceptance to the first decoder step.", CALL_SECONDS
         )
         self.tokenize_seconds = histogram(
-            "dragoman_tokenize_seconds", "Time to split and tokenize a request.", _PHASE_SECONDS, "model"
+            "dragoman_tokenize_seconds", "Time to split and tokenize a request.", _PHASE_SECONDS
         )
-        self.encode_seconds = histogram(
-            "dragoman_encode_seconds", "Duration of one encoder batch.", _PHASE_SECONDS, "model"
-        )
-        self.step_seconds = histogram("dragoman_step_seconds", "Duration of one decoder step.", _PHASE_SECONDS, "model")
+        self.encode_seconds = histogram("dragoman_encode_seconds", "Duration of one encoder batch.", _PHASE_SECONDS)
+        self.step_seconds = histogram("dragoman_step_seconds", "Duration of one decoder step.", _PHASE_SECONDS)
         self.step_host_seconds = histogram(
-            "dragoman_step_host_seconds", "Time of one decoder step spent outside the model.", _PHASE_SECONDS, "model"
+            "dragoman_step_host_seconds", "Time of one decoder step spent outside the model.", _PHASE_SECONDS
         )
         self.detokenize_seconds = histogram(
-            "dragoman_detokenize_seconds", "Time to detokenize a request.", _PHASE_SECONDS, "model"
+            "dragoman_detokenize_seconds", "Time to detokenize a request.", _PHASE_SECONDS
         )
-        self.batch_rows = histogram("dragoman_batch_rows", "Rows of one batch.", _POWERS_OF_TWO, "model", "phase")
-        self.padding_ratio = histogram(
-            "dragoman_padding_ratio", "Fraction of padding in an encoder batch.", _RATIOS, "model"
-        )
-        self.source_length = histogram(
-            "dragoman_source_length_tokens", "Source tokens of a sentence.", _POWERS_OF_TWO, "model"
-        )
+        self.batch_rows = histogram("dragoman_batch_rows", "Rows of one batch.", _POWERS_OF_TWO, "phase")
+        self.padding_ratio = histogram("dragoman_padding_ratio", "Fraction of padding in an encoder batch.", _RATIOS)
+        self.source_length = histogram("dragoman_source_length_tokens", "Source tokens of a sentence.", _POWERS_OF_TWO)
         self.target_length = histogram(
-            "dragoman_target_length_tokens", "Target tokens of a translation.", _POWERS_OF_TWO, "model"
+            "dragoman_target_length_tokens", "Target tokens of a translation.", _POWERS_OF_TWO
         )
         self.cancel_steps = histogram(
-            "dragoman_cancel_steps",
-            "Decoder steps before a cancelled sentence freed its slot.",
-            (0, 1, 2, 3, 5, 10),
-            "model",
+            "dragoman_cancel_steps", "Decoder steps before a cancelled sentence freed its slot.", (0, 1, 2, 3, 5, 10)
         )
 
 
