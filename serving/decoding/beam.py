@@ -283,7 +283,7 @@ class BeamSearch:
     def hypotheses(self, slot: int) -> list[Hypothesis]:
         """Return the n best hypotheses of a finished slot, best first.
 
-        There are fewer than n only if constraints left no other continuation.
+        There are at least ``beam`` to choose from, unless constraints left no other continuation.
         """
         found = []
         for score, length, end, reason, ancestors in self._finished.best(slot, int(self._options["n_best"][slot])):
