@@ -1,4 +1,4 @@
-"""The running server: gRPC with health and reflection, HTTP beside it, and its life from loading to drained."""
+"""The server: gRPC with health and reflection, HTTP, and its life from loading to drained."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
-_HEALTH_PERIOD = 0.5  # seconds between looks at the engines' health
-# A drain lasts at least this long: whoever watches this server's health, or asks for it every half second, has stopped
-# sending before the ports close. gRPC cancels a call that arrives in that moment, and nobody retries a cancelled call.
+_HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
+# A drain lasts at least this long, so that callers who watch this server's health, or poll it every half second, stop
+# sending before the ports close: gRPC cancels a call that arrives at that moment, and a cancelled call is not retried.
 _NOTICE_SECONDS = 1.5
-_FLUSH_SECONDS = 1.0  # for answers that are on their way when the last call has ended; open health watches end here
+_FLUSH_SECONDS = 1.0  # for responses in transit when the last call has ended; open health watches end here
 
 
 class Server:
-    """A server for one event loop: ``start``, fill ``models``, ``serve``, ``drain``, ``stop``."""
+    """Server in one event loop: ``start``, fill ``models``, ``serve``, ``drain``, ``stop``."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Prepares everything, listens on nothing yet."""
+        """Prepare everything without listening yet."""
         self.metrics = Metrics(SERVICE)
         self.models = ModelRegistry(config.default_model)
         self.admission = Admission(config.max_calls, config.max_calls_per_second)
@@ -53,10 +53,10 @@ class Server:
         )
 
     async def start(self) -> None:
-        """Listens; calls are refused as long as the server loads.
+        """Listen; calls are refused while the server loads.
 
         Raises:
-            StartupError: The address is taken, or not one of this machine.
+            StartupError: The address is in use, or is not an address of this machine.
         """
         await self._tell_health()
         try:
@@ -67,10 +67,10 @@ class Server:
         self.http.start()
 
     async def serve(self) -> None:
-        """Takes calls from now on, with the models that are in the registry.
+        """Accept calls from now on, with the models in the registry.
 
         Raises:
-            StartupError: There is none, or not the default one.
+            StartupError: The registry is empty, or lacks the default model.
         """
         self.models.check()
         self.admission.phase = Phase.SERVING
@@ -78,7 +78,7 @@ class Server:
         self._health_task = asyncio.create_task(self._watch_health())
 
     async def drain(self) -> bool:
-        """Refuses new calls and waits for those in flight; returns whether all of them ended in time."""
+        """Refuse new calls, wait for those in flight and return whether all of them ended in time."""
         self.admission.phase = Phase.DRAINING
         await self._tell_health()
         timeout = self._config.drain_timeout
@@ -86,7 +86,7 @@ class Server:
         return drained
 
     async def stop(self) -> None:
-        """Ends what still runs and frees the ports."""
+        """Stop everything that still runs and free the ports."""
         if self._health_task:
             self._health_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -128,7 +128,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
-        ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not half of the calls
+        ("grpc.so_reuseport", 0),  # a second server on the same port is an error instead of taking half of the calls
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
