@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,16 +24,14 @@ _NOT_FOR_THE_SERVER = frozenset({"DRAGOMAN_DATA"})
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Split ``HOST:PORT``; an IPv6 host is in brackets, port 0 means any free port.
+    """Split ``HOST:PORT``; an IPv6 host is in brackets, port 0 means a free one.
 
     Raises:
         ValueError: ``address`` has another form.
     """
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError(
-            f"{address!r} is not HOST:PORT; write for example 127.0.0.1:50051, or port 0 for any free port"
-        )
+        raise ValueError(f"{address!r} is not HOST:PORT; write for example 127.0.0.1:50051, or port 0 for a free one")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -43,6 +41,8 @@ def _checked_address(address: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ServerConfig(BaseModel):
@@ -58,10 +58,8 @@ class ServerConfig(BaseModel):
         default="auto", description="precision of the graphs to run; auto is the fastest for the device"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if it works, else cpu")
-    workers: int = Field(
-        default=1,
-        ge=1,
-        description="decoding threads; on a CPU, more raise throughput and slow down single requests",
+    workers: Count = Field(
+        default=1, description="decoding threads; on a CPU, more raise throughput and slow down single requests"
     )
     threads: int = Field(
         default=0,
@@ -70,30 +68,20 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="maximum hypotheses per worker and beam size")
-    max_running_tokens: int = Field(
-        default=EngineLimits.running_tokens,
-        ge=1,
-        description="maximum source and target tokens in flight, over all beams",
+    max_rows: Count = Field(default=EngineLimits.rows, description="maximum hypotheses per worker and beam size")
+    max_running_tokens: Count = Field(
+        default=EngineLimits.running_tokens, description="maximum source and target tokens in flight, over all beams"
     )
-    max_queue_sentences: int = Field(
-        default=EngineLimits.queue_sentences, ge=1, description="maximum sentences in the queue"
+    max_queue_sentences: Count = Field(
+        default=EngineLimits.queue_sentences, description="maximum sentences in the queue"
     )
-    max_queue_tokens: int = Field(
-        default=EngineLimits.queue_tokens, ge=1, description="maximum source tokens in the queue"
-    )
-    max_beam: int = Field(default=8, ge=1, description="maximum beam size of a request")
-    max_contents: int = Field(default=128, ge=1, description="maximum texts in one request")
-    max_message_bytes: int = Field(
-        default=4 << 20, ge=1024, description="maximum size of a request or response in bytes"
-    )
-    max_calls: int = Field(default=1024, ge=1, description="maximum calls in flight")
-    max_calls_per_second: float = Field(
-        default=0.0, ge=0, allow_inf_nan=False, description="rate limit of calls; 0 is no limit"
-    )
-    drain_timeout: float = Field(
-        default=30.0, ge=0, allow_inf_nan=False, description="seconds for accepted calls to finish at shutdown"
-    )
+    max_queue_tokens: Count = Field(default=EngineLimits.queue_tokens, description="maximum source tokens in the queue")
+    max_beam: Count = Field(default=8, description="maximum beam size of a request")
+    max_contents: Count = Field(default=128, description="maximum texts in one request")
+    max_message_bytes: int = Field(default=4 << 20, ge=1024, description="maximum bytes of a request or response")
+    max_calls: Count = Field(default=1024, description="maximum calls in flight")
+    max_calls_per_second: Amount = Field(default=0.0, description="rate limit of calls; 0 is no limit")
+    drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="minimum level of log messages"
     )
@@ -145,17 +133,14 @@ def _flag(key: str) -> str:
 
 
 def _variables(environment: Mapping[str, str]) -> dict[str, str]:
-    names = sorted(name for name in environment if name.startswith(VARIABLE_PREFIX) and name not in _NOT_FOR_THE_SERVER)
-    variables = {name.removeprefix(VARIABLE_PREFIX).lower(): environment[name] for name in names}
-    known = {*ServerConfig.model_fields, "config"}
-    if unknown := [key for key in variables if key not in known]:
-        raise StartupError(
-            "; ".join(
-                f"unknown variable {VARIABLE_PREFIX}{key.upper()}; {_suggestion(key, known, VARIABLE_PREFIX)}"
-                for key in unknown
-            )
-        )
-    return variables
+    names = {
+        name.removeprefix(VARIABLE_PREFIX).lower(): name
+        for name in sorted(environment.keys() - _NOT_FOR_THE_SERVER)
+        if name.startswith(VARIABLE_PREFIX)
+    }
+    known = {key: f"{VARIABLE_PREFIX}{key.upper()}" for key in (*ServerConfig.model_fields, "config")}
+    _refuse_unknown({key: f"variable {name}" for key, name in names.items()}, known)
+    return {key: environment[name] for key, name in names.items()}
 
 
 def _file(path: str) -> dict[str, Any]:
@@ -167,21 +152,22 @@ def _file(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise StartupError(f"the configuration {path} is not a YAML mapping; write lines like 'max_beam: 8'")
-    known = ServerConfig.model_fields
-    if unknown := [str(key) for key in content if key not in known]:
-        raise StartupError(
-            "; ".join(
-                f"unknown key {key!r} in {path}; {_suggestion(key, ServerConfig.model_fields)}" for key in unknown
-            )
-        )
+    _refuse_unknown(
+        {str(key): f"key {str(key)!r} in {path}" for key in content}, {key: key for key in ServerConfig.model_fields}
+    )
     return content
 
 
-def _suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
-    spelt = {name: prefix + name.upper() if prefix else name for name in known}
-    if close := difflib.get_close_matches(key, spelt, n=1):
-        return f"did you mean {spelt[close[0]]}?"
-    return f"remove it, or use one of {', '.join(sorted(spelt.values()))}"
+def _refuse_unknown(given: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Raise ``StartupError`` for keys that are not known; both map a key to its name in the message."""
+
+    def remedy(key: str) -> str:
+        if close := difflib.get_close_matches(key, known, n=1):
+            return f"did you mean {known[close[0]]}?"
+        return f"remove it, or use one of {', '.join(sorted(known.values()))}"
+
+    if problems := [f"unknown {name}; {remedy(key)}" for key, name in given.items() if key not in known]:
+        raise StartupError("; ".join(problems))
 
 
 def _sentence(problem: Any, origins: Mapping[str, str]) -> str:

@@ -22,11 +22,7 @@ class CallMetrics:
             "grpc_server_handled_total", "RPCs completed, by status code.", (*_GRPC, "grpc_code"), registry=registry
         )
         self._handling = Histogram(
-            "grpc_server_handling_seconds",
-            "Duration of RPCs in seconds.",
-            _GRPC,
-            buckets=CALL_SECONDS,
-            registry=registry,
+            "grpc_server_handling_seconds", "Duration of RPCs.", _GRPC, buckets=CALL_SECONDS, registry=registry
         )
         self._requests = Counter(
             "dragoman_requests_total", "Requests by status code.", ("model", "method", "code"), registry=registry
