@@ -1,4 +1,4 @@
-"""Decoding options of one sentence; a batch has none of its own."""
+"""Decoding options of one sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serving.messages import Sampling
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """Decoding options of one sentence: validated, with nothing left unset.
+    """Validated decoding options of one sentence, with nothing left unset.
 
     A field that bears the name of one in :class:`serving.messages.Options` is filled from it.
 
