@@ -16,7 +16,7 @@ from grpc import aio
 from serving.api.admission import Admission
 from serving.api.errors import code_of, status_of, trailing_metadata
 from serving.errors import FieldViolation, InvalidRequest, Overloaded, Unavailable
-from serving.observability.call import REQUEST_ID_KEY, Call, current_call, request_id_of
+from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, current_call, request_id_of
 from serving.observability.call_metrics import CallMetrics
 
 _LOG = logging.getLogger(__name__)
@@ -55,10 +55,11 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         )
 
     async def _observe(self, method: str, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
-        call = Call(request_id_of(context.invocation_metadata()), method)
+        metadata = context.invocation_metadata()
+        call = Call(request_id_of(metadata), method, attempt_of(metadata))
         current_call.set(call)
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
-        self._metrics.started(method)
+        self._metrics.started(call)
         started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
         try:
@@ -94,6 +95,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
     def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         self._metrics.ended(call, code, seconds)
         line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
+        line |= {"attempt": call.attempt} if call.attempt > 1 else {}
         _LOG.info("call", extra=line | call.figures)
 
 

@@ -45,6 +45,8 @@ _COMMON: tuple[tuple[str, str | int], ...] = (
     # A machine that vanished closes no connection; without pings its calls would wait for their deadlines.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # gRPC would otherwise send two pings and then one a minute until the caller sends data again.
+    ("grpc.http2.max_pings_without_data", 0),
     # n-best lists with tokens and alignments are many times longer than the text.
     ("grpc.max_receive_message_length", 64 * _MEBIBYTE),
 )

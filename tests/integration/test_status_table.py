@@ -262,7 +262,9 @@ async def test_slots_of_a_caller_who_went_away_are_free_within_two_steps(toy: To
         assert toy.sample("dragoman_cancel_steps_count", model="toy/1") == 4
         assert toy.sample("dragoman_cancel_steps_bucket", model="toy/1", le="2.0") == 4
     assert (await stays).translations[0].hypotheses[0].text == "this one stays"
-    assert toy.sample("dragoman_requests_total", model="toy/1", method="Translate", code="CANCELLED") == 2
+    cancelled = {"model": "toy/1", "method": "Translate", "code": "CANCELLED"}
+    assert toy.sample("dragoman_requests_total", **cancelled) == 2
+    assert (toy.sample("dragoman_discarded_seconds_total", **cancelled) or 0) > 0
     assert toy.sample("dragoman_sentences_total", model="toy/1", outcome="cancelled") == 4
 
 
