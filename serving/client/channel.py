@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from serving.client.proxy import proxy_options
 from serving.pb import translation_service_pb2 as pb
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
@@ -51,5 +52,8 @@ _COMMON: tuple[tuple[str, str | int], ...] = (
     ("grpc.max_receive_message_length", 64 * _MEBIBYTE),
 )
 
-OPTIONS = (*_COMMON, ("grpc.service_config", json.dumps(_RETRIES)))
-BALANCED_OPTIONS = (*_COMMON, ("grpc.service_config", json.dumps(_RETRIES | _BALANCING)))
+
+def channel_options(server: str, *, balance: bool = False) -> tuple[tuple[str, str | int], ...]:
+    """Return the options of a channel to ``server``; with ``balance`` its addresses are replicas."""
+    service_config = json.dumps(_RETRIES | _BALANCING if balance else _RETRIES)
+    return (*_COMMON, ("grpc.service_config", service_config), *proxy_options(server))

@@ -180,7 +180,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of standard input")
-    parser.add_argument("--server", type=_address, default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument(
+        "--server",
+        type=_address,
+        default="127.0.0.1:50051",
+        metavar="HOST:PORT",
+        help="reached through the proxy that http_proxy names, unless it is loopback or private",
+    )
     parser.add_argument(
         "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
     )

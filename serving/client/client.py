@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 import grpc
 import grpc.aio
 
-from serving.client.channel import BALANCED_OPTIONS, OPTIONS
+from serving.client.channel import channel_options
 from serving.client.conversion import to_model, to_request, to_result
 from serving.client.errors import FailedCall, from_failed_call
 from serving.client.messages import Model, Options, Result
@@ -52,7 +52,8 @@ class TranslationClient:
             credentials: For TLS; without them the connection is in the clear.
         """
         self._deadline = deadline
-        options = BALANCED_OPTIONS if balance else OPTIONS
+        self._server = server
+        options = channel_options(server, balance=balance)
         if credentials is None:
             self._channel = grpc.insecure_channel(server, options=options)
         else:
@@ -127,7 +128,7 @@ class TranslationClient:
         try:
             return method(request, timeout=_timeout(deadline, self._deadline), metadata=((_REQUEST_ID, request_id),))
         except grpc.RpcError as failure:
-            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
 
 class AsyncTranslationClient:
@@ -146,7 +147,8 @@ class AsyncTranslationClient:
     ) -> None:
         """Connects at the first call; the arguments are those of :class:`TranslationClient`."""
         self._deadline = deadline
-        options = BALANCED_OPTIONS if balance else OPTIONS
+        self._server = server
+        options = channel_options(server, balance=balance)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(server, options=options)
         else:
@@ -214,7 +216,7 @@ class AsyncTranslationClient:
         try:
             return await method(request, timeout=timeout, metadata=((_REQUEST_ID, request_id),))
         except grpc.aio.AioRpcError as failure:
-            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
 
 def new_request_id() -> str:

@@ -22,6 +22,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from serving.client.proxy import route
+
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -112,18 +114,19 @@ class FailedCall(Protocol):
         """Where the rich status is."""
 
 
-def from_failed_call(failure: FailedCall, request_id: str) -> CallError:
-    """The error of a failed call, with what its rich status says."""
+def from_failed_call(failure: FailedCall, request_id: str, server: str) -> CallError:
+    """Return the error of a failed call to ``server``, with what its rich status says."""
     violations: list[FieldViolation] = []
     retry_delay = None
-    for detail in _status(failure).details:
+    details = _status(failure).details
+    for detail in details:
         bad_request, retry_info = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         if detail.Unpack(bad_request):
             violations += [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
         elif detail.Unpack(retry_info):
             retry_delay = retry_info.retry_delay.ToNanoseconds() / 1e9
     return _KINDS.get(failure.code(), ServerFault)(
-        failure.details() or failure.code().name,
+        (failure.details() or failure.code().name) + ("" if details else route(server)),
         code=failure.code(),
         request_id=request_id,
         violations=tuple(violations),

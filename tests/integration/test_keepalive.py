@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from serving.client import AsyncTranslationClient
-from serving.client.channel import OPTIONS
+from serving.client.channel import channel_options
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import Toy, eventually, failure, request, serving
 
@@ -26,8 +26,9 @@ def channel(toy: Toy, ping_ms: int, *, while_idle: bool = False, retries: bool =
     """A channel that pings as often as it says, whatever happens."""
     pings = [("grpc.keepalive_time_ms", ping_ms), ("grpc.http2.max_pings_without_data", 0)]
     pings += [("grpc.keepalive_permit_without_calls", int(while_idle)), ("grpc.enable_retries", int(retries))]
-    shipped = dict(OPTIONS) if retries else {}
-    return grpc.aio.insecure_channel(f"127.0.0.1:{toy.server.port}", options=list((shipped | dict(pings)).items()))
+    address = f"127.0.0.1:{toy.server.port}"
+    shipped = dict(channel_options(address)) if retries else {}
+    return grpc.aio.insecure_channel(address, options=list((shipped | dict(pings)).items()))
 
 
 @pytest.mark.timeout(SECONDS + 120)

@@ -3,10 +3,10 @@
 import ast
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from grpc._cython import cygrpc
 
 ROOT = Path(__file__).parents[3]
 FOLDERS = ("serving", "loadtests", "scripts", "tests")
@@ -31,7 +31,10 @@ def test_there_are_options_to_check() -> None:
 
 @pytest.fixture(scope="module")
 def binary() -> bytes:
-    return Path(cygrpc.__file__).read_bytes()
+    spec = find_spec("grpc._cython.cygrpc")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).read_bytes()
 
 
 @pytest.mark.parametrize("option", OPTIONS)
