@@ -42,7 +42,8 @@ class Server:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls)], options=_options(config)
+            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls, config.max_message_bytes)],
+            options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)

@@ -64,7 +64,7 @@ class CallError(Exception):
 
 
 class InvalidRequest(CallError):
-    """The request must change."""
+    """The request must change; without violations, it or its answer is larger than a message may be."""
 
 
 class ModelNotFound(CallError):
@@ -125,13 +125,20 @@ def from_failed_call(failure: FailedCall, request_id: str, server: str) -> CallE
             violations += [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
         elif detail.Unpack(retry_info):
             retry_delay = retry_info.retry_delay.ToNanoseconds() / 1e9
-    return _KINDS.get(failure.code(), ServerFault)(
+    return _kind(failure)(
         (failure.details() or failure.code().name) + ("" if details else route(server)),
         code=failure.code(),
         request_id=request_id,
         violations=tuple(violations),
         retry_delay=retry_delay,
     )
+
+
+def _kind(failure: FailedCall) -> type[CallError]:
+    # gRPC's own words, on either side, for a message over its limit; nothing is overloaded, and waiting does not help.
+    if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (failure.details() or ""):
+        return InvalidRequest
+    return _KINDS.get(failure.code(), ServerFault)
 
 
 def _status(failure: FailedCall) -> status_pb2.Status:
