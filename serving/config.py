@@ -114,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="dragoman-serve",
         description="Serves translation models over gRPC.",
         epilog="Each option is also a key of the YAML file (max_beam) and a variable (DRAGOMAN_MAX_BEAM). "
-        "Flags are stronger than the file, the file is stronger than variables.",
+        "Flags are stronger than the file, the file is stronger than variables. SIGTERM or SIGINT lets accepted calls "
+        "finish; a second one ends the server at once.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file of options")

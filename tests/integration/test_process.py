@@ -43,18 +43,19 @@ class Running:
 
 
 @asynccontextmanager
-async def toy_process(*arguments: str) -> AsyncIterator[Running]:
+async def toy_process(*arguments: str, until: str = "ready", **environment: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.integration.toy_process", "--models", "unused"),
         *("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments),
         cwd=ROOT,
+        env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stderr
         async for raw in process.stderr:
             line = json.loads(raw)
-            if line["event"] == "ready":
+            if line["event"] == until:
                 break
         yield Running(process, line["listen"], line["http"])
     finally:
@@ -98,6 +99,38 @@ async def test_a_drain_that_takes_too_long_is_cut_short_and_still_an_orderly_end
         assert "drain_timed_out" in [line["event"] for line in rest]
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await accepted
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
+async def test_a_second_signal_ends_it_at_once(numbers: tuple[signal.Signals, signal.Signals]) -> None:
+    async with (
+        toy_process("--drain-timeout", "600", "--max-rows", "1") as running,
+        grpc.aio.insecure_channel(running.listen) as channel,
+    ):
+        accepted = asyncio.ensure_future(TranslationServiceStub(channel).Translate(request(*[TEXT] * 16, beam_size=1)))
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(running.metric, 'dragoman_running_slots{model="toy/1"} 1.0'):
+                await asyncio.sleep(0.01)
+        running.process.send_signal(numbers[0])
+        assert running.process.stderr
+        assert json.loads(await running.process.stderr.readline())["event"] == "draining"
+        running.process.send_signal(numbers[1])
+        async with asyncio.timeout(10):
+            (last,) = await running.rest()
+            assert await running.process.wait() == 128 + numbers[1]
+        assert (last["event"], last["signal"]) == ("ended_at_once", numbers[1].name)
+        assert last["dropped"]["calls"] == 1
+        assert 8 < last["dropped"]["sentences"] <= 16  # one after the other, and some may have ended
+        assert (await failure(accepted)).code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_that_loads_ends_at_the_first_signal(number: signal.Signals) -> None:
+    async with toy_process(until="listening", TOY_LOAD_SECONDS="600") as running:
+        running.process.send_signal(number)
+        async with asyncio.timeout(10):
+            assert [line["event"] for line in await running.rest()] == ["stopped"]
+            assert await running.process.wait() == 0
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
