@@ -44,7 +44,9 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: Path = Field(description="directory of bundles, NAME/VERSION/ each")
+    models: Path = Field(
+        description="directory of bundles, NAME/VERSION/ each; read when the server starts, and only then"
+    )
     default_model: str = Field(
         default="", description="model of requests that name none; needed only with several models"
     )

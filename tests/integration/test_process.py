@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
+from serving.client import AsyncTranslationClient, Options
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import failure, request
 
@@ -43,10 +45,9 @@ class Running:
 
 
 @asynccontextmanager
-async def toy_process(*arguments: str, until: str = "ready", **environment: str) -> AsyncIterator[Running]:
+async def server_process(*command: str, until: str = "ready", **environment: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.toy_process", "--models", "unused"),
-        *("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments),
+        *(sys.executable, *command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"),
         cwd=ROOT,
         env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
@@ -62,6 +63,10 @@ async def toy_process(*arguments: str, until: str = "ready", **environment: str)
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def toy_process(*arguments: str, **options: str) -> AbstractAsyncContextManager[Running]:
+    return server_process("-m", "tests.integration.toy_process", "--models", "unused", *arguments, **options)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -133,6 +138,20 @@ async def test_a_server_that_loads_ends_at_the_first_signal(number: signal.Signa
             assert await running.process.wait() == 0
 
 
+async def test_models_are_read_at_the_start_and_not_again(tmp_path: Path) -> None:
+    bundle = tmp_path / "en-fr" / "3"
+    shutil.copytree(ROOT / "models" / "en-fr" / "3", bundle)
+    async with (
+        server_process("-m", "serving", "--models", str(tmp_path)) as running,
+        AsyncTranslationClient(running.listen) as client,
+    ):
+        before = await client.list_models()
+        shutil.move(bundle, bundle.with_name("4"))
+        assert await client.list_models() == before
+        for beam in (1, 4, 8):
+            assert (await client.translate(["I drink milk."], Options(beam_size=beam))).translations[0].text
+
+
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "serving", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
     environment = {**os.environ, **environment}
@@ -177,5 +196,6 @@ def test_bad_options_are_one_sentence(arguments: list[str], environment: dict[st
 def test_help_names_every_option() -> None:
     done = serve("--help")
     assert done.returncode == 0
+    assert "read when the server starts, and only then" in " ".join(done.stdout.split())
     for option in ("--models", "--listen", "--http", "--device", "--drain-timeout", "--config"):
         assert option in done.stdout
