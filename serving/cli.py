@@ -1,4 +1,4 @@
-"""``dragoman-serve``: configuration in, a server until a signal ends it."""
+"""``dragoman-serve``: a server that runs until a signal ends it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server until a signal ends it.
+    """Run the server until a signal ends it.
 
-    The first SIGTERM or SIGINT lets accepted calls finish; a second one ends the process at once, with 128 and its
-    number as the exit status.
+    The first SIGTERM or SIGINT lets accepted calls finish; a second one ends the process at once, and the exit status
+    is 128 plus its number.
 
     Returns:
-        The exit status: 0 after an orderly end, 1 if the server could not start, 2 for bad options.
+        The exit status: 0 after an orderly end, 1 if the server cannot start, 2 for bad options.
     """
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, os.environ)
@@ -70,7 +70,7 @@ async def _run(config: ServerConfig) -> None:
 
 
 def _end_at_once(server: Server, number: signal.Signals) -> NoReturn:
-    """Ends the process without its clean-up, which would wait for threads that load or compute."""
+    """End the process without its clean-up, which would wait for threads that load or compute."""
     if server.admission.phase is Phase.LOADING:
         _LOG.info("stopped")
         os._exit(0)

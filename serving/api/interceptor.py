@@ -1,4 +1,4 @@
-"""What happens around every call: admission, errors to statuses, metrics, the access log, the request id."""
+"""Interceptor around every call: admission, statuses of errors, metrics, the access log, the request id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, current
 from serving.observability.call_metrics import CallMetrics
 
 _LOG = logging.getLogger(__name__)
-# A caller's deadline reaches us as a cancelled call at about the moment at which it passes.
+# A caller's deadline arrives as a cancellation at about the moment it passes.
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
@@ -30,10 +30,10 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
-    """Stands around the unary methods of one service; other services pass."""
+    """Interceptor of the unary methods of one service; other services pass through."""
 
     def __init__(self, service: str, admission: Admission, metrics: CallMetrics, max_response_bytes: int) -> None:
-        """Answers for the methods of ``service``."""
+        """Intercept the methods of ``service``."""
         self._service = service
         self._admission = admission
         self._metrics = metrics
@@ -44,10 +44,10 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Replaces a method's handler with one from bytes to bytes.
+        """Replace a method's handler with one from bytes to bytes.
 
-        Messages are parsed and serialized inside, so that bytes which are no message, and an answer that cannot be
-        sent, are errors like any other.
+        It parses the request and serializes the response, so that invalid bytes, and a response that cannot be sent,
+        are errors like any other.
         """
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.removeprefix("/").partition("/")
@@ -115,5 +115,5 @@ def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
     try:
         return parse(raw)
     except DecodeError:
-        description = "the bytes are no message of this method, or a string in them is not UTF-8; compare the .proto"
+        description = "the bytes are not a message of this method, or a string in them is not UTF-8; compare the .proto"
         raise InvalidRequest([FieldViolation("request", description)]) from None

@@ -1,4 +1,4 @@
-"""The HTTP side: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for whoever runs the process."""
+"""HTTP endpoint: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for probes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Page = Callable[[str], _Answer]  # takes the Accept header
 
 
 class MetricsEndpoint:
-    """A small HTTP server in threads of its own."""
+    """Small HTTP server in its own threads."""
 
     def __init__(
         self,
@@ -43,10 +43,10 @@ class MetricsEndpoint:
         is_alive: Callable[[], bool],
         is_ready: Callable[[], bool],
     ) -> None:
-        """Listens on ``HOST:PORT``.
+        """Listen on ``HOST:PORT``.
 
         Raises:
-            StartupError: The address is taken, or not one of this machine.
+            StartupError: The address is in use, or is not an address of this machine.
         """
 
         def metrics(accept: str) -> _Answer:
@@ -64,16 +64,16 @@ class MetricsEndpoint:
 
     @property
     def port(self) -> int:
-        """The port it really listens on."""
+        """Port that the server listens on."""
         return self._server.server_port
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends, and frees the port."""
-        if self._thread.is_alive():  # shutdown() waits for ever where nothing was started
+        """Stop answering and free the port."""
+        if self._thread.is_alive():  # shutdown() waits forever if nothing was started
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
@@ -87,7 +87,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Callers that hang up are theirs to explain; the default prints a traceback."""
+        """Log callers that hang up for debugging only; the default prints a traceback."""
         _LOG.debug("http_error", exc_info=True)
 
 
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_OPTIONS = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
-        """Probes come every few seconds and are not worth a line."""
+        """Log nothing: probes arrive every few seconds."""
 
     def _answer(self) -> _Answer:
         page = self.server.pages.get(self._path())

@@ -17,14 +17,14 @@ _SPEED_UP = 0.8  # factor on the interval between calls, per answer
 
 
 class Pace:
-    """Makes calls again that a server refuses with the time to wait (``google.rpc.RetryInfo``).
+    """The pace of calls to a server that may refuse them and say how long to wait (``google.rpc.RetryInfo``).
 
     Calls begin at an interval that grows by the time the server asks for and shrinks with each answer, so that its rate
     settles at what the server takes. Threads share one pace.
     """
 
     def __init__(self, patience: float, *, on_slow_down: Callable[[CallError], None] = lambda error: None) -> None:
-        """Starts without an interval.
+        """Start without an interval.
 
         Args:
             patience: Seconds from its first refusal after which a call is given up.
