@@ -13,7 +13,7 @@ from locust import User
 
 from loadtests.service.calls import ABANDONED, OK, Call
 from loadtests.service.traffic import Ask
-from serving.client.channel import OPTIONS
+from serving.client.channel import channel_options
 from serving.pb import translation_service_pb2 as pb
 
 _METHOD = "/dragoman.v1.TranslationService/Translate"
@@ -41,7 +41,7 @@ class TranslationUser(User):
         super().__init__(environment)
         address = self.host or ""
         if address not in self._channels:
-            self._channels[address] = grpc.insecure_channel(address, options=OPTIONS)
+            self._channels[address] = grpc.insecure_channel(address, options=channel_options(address))
         self._translate = self._channels[address].unary_unary(_METHOD, None, None)  # bytes to bytes
         self._deadline: float = environment.parsed_options.deadline
 
