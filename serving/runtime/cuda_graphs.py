@@ -6,34 +6,10 @@ at the same addresses with the same shapes. So whoever wants it binds fixed memo
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import TypeVar
-
 import onnxruntime as ort
-
-_LOG = logging.getLogger(__name__)
-Model = TypeVar("Model")
 
 _MOST_CAPTURED = 256  # graphs of a session; sizes beyond run without one, so that memory stays bounded
 _NEVER = -1  # the id of runs that are not recorded
-
-
-def with_graphs_if_they_work(load: Callable[[bool], Model], try_out: Callable[[Model], None]) -> Model:
-    """Load a model that records its runs, or one that does not where recording fails: graph or driver may not allow it.
-
-    Args:
-        load: Makes it, with CUDA graphs or without.
-        try_out: Uses it a little; what it raises ends the attempt with graphs.
-    """
-    try:
-        model = load(True)
-        try_out(model)
-    except Exception as error:  # ONNX Runtime raises many kinds
-        model = load(False)
-        try_out(model)  # raises as well where it was not for the graphs, and then nothing is said of them
-        _LOG.warning("no CUDA graphs, launching every kernel", extra={"cause": str(error)})
-    return model
 
 
 class GraphedSession:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,44 +17,36 @@ from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis
 from serving.runtime.cache_table import HIDDEN
-from serving.runtime.padding import fill
-from serving.runtime.size_buckets import power_of_two
+from serving.runtime.size_buckets import fill, power_of_two
 from serving.step import Candidates, Floats, Ints, StepPlan
 
+Arrays = Mapping[str, NDArray[Any]]
 
-class BoundStep(ABC):
+
+@dataclass(frozen=True)
+class BoundStep:
     """A step of given sizes.
 
     Attributes:
         inputs: Arrays to fill, by name. Shapes (slot, ...), but for ``ranks``, of which only the size matters.
+        run: Runs it with that many busy slots; returns the outputs by name. Shapes (slot, ...).
+        release: Gives up what was recorded of it.
     """
 
-    inputs: Mapping[str, NDArray[np.generic]]
-
-    @abstractmethod
-    def run(self, busy: int) -> Mapping[str, NDArray[Any]]:
-        """Run once; the first ``busy`` slots are filled. Return the outputs by name, shapes (slot, ...)."""
-
-    def release(self) -> None:  # noqa: B027 - most hold nothing
-        """Give up what the step holds outside of its arrays."""
+    inputs: Arrays
+    run: Callable[[int], Arrays]
+    release: Callable[[], None]
 
 
 class DecoderStep(ABC):
     """All steps of one grid's decoder, by their sizes."""
 
-    def __init__(self, pad_id: int, most: int) -> None:
-        """Start without any.
+    _most: int  # to keep bound: sizes that come back are few, and forgetting the rest bounds the memory
 
-        Args:
-            pad_id: Token of edits that are padding.
-            most: Steps to keep bound: sizes that come back are few, and forgetting the rest bounds the memory.
-        """
-        self._pad, self._most = pad_id, most
+    def __init__(self, pad_id: int, slots: Callable[[int], int]) -> None:
+        """Start without any; ``slots`` says how many slots to bind for those that are busy."""
+        self._pad, self._slots = pad_id, slots
         self._bound: OrderedDict[tuple[int, ...], BoundStep] = OrderedDict()  # least recently used first
-
-    @abstractmethod
-    def _slots(self, busy: int) -> int:
-        """How many slots to bind for those that are busy."""
 
     @abstractmethod
     def _bind(self, sizes: Mapping[Axis, int]) -> BoundStep:
@@ -88,10 +81,9 @@ class DecoderStep(ABC):
             self._bound[key] = self._bind(sizes)
         self._bound.move_to_end(key)
         bound = self._bound[key]
-        values = _values(plan, cache, source_lengths, self._pad)
-        for name, target in bound.inputs.items():
-            if name in values:
-                fill(target, *values[name])
+        for name, (values, padding) in _inputs(plan, cache, source_lengths, self._pad).items():
+            if name in bound.inputs:  # an RNN has no use for places, a Transformer none for parents
+                fill(bound.inputs[name], values, padding)
         out = bound.run(busy)
         return Candidates(
             scores=out["candidate_scores"][:busy],
@@ -108,11 +100,11 @@ class DecoderStep(ABC):
         self._bound.clear()
 
 
-def _values(
+def _inputs(
     plan: StepPlan, cache: tuple[Floats, Ints] | None, source_lengths: Ints, pad_id: int
-) -> dict[str, tuple[NDArray[np.generic], float]]:
-    """The decoder's inputs by name, and what pads their last axis."""
-    values: dict[str, tuple[NDArray[np.generic], float]] = {
+) -> dict[str, tuple[NDArray[Any], float]]:
+    """Return the decoder's inputs by name, each with what pads its last axis."""
+    inputs: dict[str, tuple[NDArray[Any], float]] = {
         "tokens": (plan.tokens, 0),
         "parents": (plan.parents, 0),
         "positions": (plan.positions, 0),
@@ -124,5 +116,5 @@ def _values(
         "edit_biases": (plan.edits.biases, -np.inf),
     }
     if cache is not None:
-        values["mask"], values["places"] = (cache[0], HIDDEN), (cache[1], 0)
-    return values
+        inputs |= {"mask": (cache[0], HIDDEN), "places": (cache[1], 0)}
+    return inputs

@@ -18,13 +18,7 @@ class DeviceBuffers:
     """A block for each tensor of memory and state. Shape (slot, ...); slots are the outermost axis."""
 
     def __init__(self, model: LoadedModel, beam: int, windows: Mapping[Axis, int]) -> None:
-        """Allocate.
-
-        Args:
-            model: Whose memory and state.
-            beam: Hypotheses of a slot.
-            windows: Sizes of the other named axes.
-        """
+        """Allocate for ``beam`` hypotheses of a slot, with sizes of the other named axes."""
         self._specs, self._device, self._beam = model.tensors, model.device, beam
         self._blocks = {spec.name: DeviceBlock(self._device, spec.dtype) for spec in self._specs}
         self._shapes = {spec.name: self._shape(spec, windows) for spec in self._specs}
@@ -42,11 +36,7 @@ class DeviceBuffers:
         return spec.shape({Axis.BEAM: self._beam, **windows})
 
     def resize(self, axis: Axis, windows: Mapping[Axis, int], busy: int) -> bool:
-        """Change an axis to its size in ``windows``; busy slots keep what fits, and what is new in them is 0.
-
-        Returns:
-            Whether a block lies elsewhere now, so that bindings to it are void.
-        """
+        """Change an axis as :meth:`HostBuffers.resize` does."""
         specs = [spec for spec in self._specs if axis in spec.axes]
         inputs, outputs, old = [], [], []
         for spec in specs:
@@ -61,13 +51,7 @@ class DeviceBuffers:
         return any(value is not None for value in old)
 
     def admit(self, first: int, count: int, encoded: Mapping[str, View]) -> None:
-        """Fill slots with what sentences start from.
-
-        Args:
-            first: The first slot.
-            count: How many.
-            encoded: The encoder's outputs by name, shape (source, ...); no longer than the windows.
-        """
+        """Fill ``count`` slots from ``first`` on with what sentences start from; ``encoded`` shapes (source, ...)."""
         memory = [spec for spec in self._specs if not isinstance(spec, StateSpec)]
         sources = [_first(encoded[spec.name], count) for spec in memory]
         self._fit(sources, [self._range(spec, first, count) for spec in memory])
@@ -100,7 +84,7 @@ class DeviceBuffers:
         return self._blocks[spec.name].view((count, *shape), first * int(np.prod(shape)))
 
     def _start(self, spec: StateSpec, count: int, encoded: Mapping[str, View]) -> View:
-        """What a new slot's state is repeated from: the encoder's, once for all beams, or a zero."""
+        """Return what a new slot's state is repeated from: the encoder's, once for all beams, or a zero."""
         if spec.initial is None:
             zero = self._zeros[spec.dtype]
             return View(self._device, spec.dtype, (1,) * len(spec.axes), zero.data_ptr())

@@ -9,8 +9,7 @@ from serving.bundle.manifest import Axis
 from serving.runtime.cuda_graphs import GraphedRun
 from serving.runtime.device_memory import DeviceBlock, Packed, View
 from serving.runtime.loaded_model import LoadedModel
-from serving.runtime.padding import fill_rows
-from serving.runtime.size_buckets import bucket, power_of_two
+from serving.runtime.size_buckets import bucket, fill_rows, power_of_two
 from serving.step import Ints
 
 _MOST_BINDINGS = 256

@@ -78,30 +78,30 @@ class Packed:
 
     def __init__(self, device: str, specs: Sequence[TensorSpec], sizes: Mapping[Axis, int]) -> None:
         """Lay out tensors of given sizes."""
-        self._device, self._shapes = device, {spec.name: (spec, spec.shape(sizes)) for spec in specs}
-        self._places: dict[str, int] = {}
+        self._device = device
+        self._layout: dict[str, tuple[int, str, tuple[int, ...]]] = {}  # first byte, dtype, shape
         size = 0
-        for name, (spec, shape) in self._shapes.items():
-            self._places[name] = size
-            nbytes = prod(shape) * np.dtype(spec.dtype).itemsize
-            size += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        for spec in specs:
+            shape = spec.shape(sizes)
+            self._layout[spec.name] = size, spec.dtype, shape
+            size += -(-prod(shape) * np.dtype(spec.dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
         self._mirror = np.zeros(max(size, _ALIGNMENT), dtype=np.uint8)
         self._value = ort.OrtValue.ortvalue_from_numpy(self._mirror.copy(), device, 0)
         self.host = self._tensors(self._mirror)
 
     def bind_inputs(self, binding: ort.IOBinding) -> None:
         """Let a run read every tensor under its name."""
-        for name in self._shapes:
+        for name in self._layout:
             self._view(name).bind_input(binding, name)
 
     def bind_outputs(self, binding: ort.IOBinding) -> None:
         """Let a run write every tensor under its name."""
-        for name in self._shapes:
+        for name in self._layout:
             self._view(name).bind_output(binding, name)
 
     def _view(self, name: str) -> View:
-        spec, shape = self._shapes[name]
-        return View(self._device, spec.dtype, shape, self._value.data_ptr() + self._places[name])
+        first, dtype, shape = self._layout[name]
+        return View(self._device, dtype, shape, self._value.data_ptr() + first)
 
     def upload(self) -> None:
         """Copy the mirror to the device."""
@@ -113,6 +113,6 @@ class Packed:
 
     def _tensors(self, block: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         return {
-            name: block[place : place + prod(shape) * np.dtype(spec.dtype).itemsize].view(spec.dtype).reshape(shape)
-            for (name, (spec, shape)), place in zip(self._shapes.items(), self._places.values(), strict=True)
+            name: block[first : first + prod(shape) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+            for name, (first, dtype, shape) in self._layout.items()
         }

@@ -23,13 +23,7 @@ class HostBuffers:
     """
 
     def __init__(self, specs: Sequence[TensorSpec], beam: int, windows: Mapping[Axis, int]) -> None:
-        """Allocate.
-
-        Args:
-            specs: Declarations of memory and state.
-            beam: Hypotheses of a slot.
-            windows: Sizes of the other named axes.
-        """
+        """Allocate for ``beam`` hypotheses of a slot, with sizes of the other named axes."""
         self._specs, self._beam = specs, beam
         shapes = {spec.name: spec.shape({Axis.BEAM: beam, **windows}) for spec in specs}
         self._blocks = {spec.name: _zeros(prod(shapes[spec.name]), np.dtype(spec.dtype)) for spec in specs}
@@ -77,7 +71,7 @@ class HostBuffers:
             place[tuple(slice(size) for size in values.shape)] = values
 
     def _start(self, spec: TensorSpec, count: int, encoded: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
-        """What new slots hold. Zeroed caches keep a broken predecessor (NaN) out of masked positions."""
+        """Return what new slots hold. Zeroed caches keep a broken predecessor (NaN) out of masked positions."""
         if not isinstance(spec, StateSpec):
             return encoded[spec.name]
         if spec.initial is None:

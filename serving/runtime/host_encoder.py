@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis
 from serving.runtime.loaded_model import LoadedModel
-from serving.runtime.padding import fill_rows
+from serving.runtime.size_buckets import fill_rows
 from serving.step import Ints
 
 _NO_TOKEN = -1  # pads shortlists

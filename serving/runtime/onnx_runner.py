@@ -11,11 +11,11 @@ from serving.bundle.bundle import Bundle
 from serving.bundle.manifest import Manifest, Precision
 from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
-from serving.runtime.cuda_graphs import GraphedSession, with_graphs_if_they_work
+from serving.runtime.cuda_graphs import GraphedSession
 from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.host_grid import HostGrid
 from serving.runtime.loaded_model import LoadedModel
-from serving.runtime.placement import Placement, placements
+from serving.runtime.placement import placements
 from serving.runtime.session import PROVIDERS, open_session
 from serving.step import Edits, StepPlan
 
@@ -63,27 +63,34 @@ class OnnxRunner:
         """
         cuda = PROVIDERS["cuda"] in ort.get_available_providers()
         *better, last = placements(bundle.manifest, precision=precision, device=device, cuda=cuda)
-        for place in better:
+        for chosen in better:
             try:
-                return cls._load(bundle, place, threads, cuda_graphs)
+                return cls._load(bundle, *chosen, threads, cuda_graphs)
             except StartupError as error:
                 _LOG.warning("CUDA does not work, running on the CPU", extra={"cause": str(error)})
-        return cls._load(bundle, last, threads, cuda_graphs)
+        return cls._load(bundle, *last, threads, cuda_graphs)
 
     @classmethod
-    def _load(cls, bundle: Bundle, place: Placement, threads: int, cuda_graphs: bool) -> OnnxRunner:
-        chosen = bundle.manifest.precisions[place.precision]
+    def _load(cls, bundle: Bundle, device: str, precision: str, threads: int, cuda_graphs: bool) -> OnnxRunner:
+        chosen = bundle.manifest.precisions[precision]
 
         def load(recording: bool) -> OnnxRunner:
             encoder, decoder = (
-                open_session(bundle.path(graph.file), device=place.device, threads=threads, cuda_graphs=recording)
+                open_session(bundle.path(graph.file), device=device, threads=threads, cuda_graphs=recording)
                 for graph in (chosen.encoder, chosen.decoder)
             )
             _check_declared(chosen, encoder, decoder)
             shortlist = Shortlist.load(bundle.path(chosen.shortlist)) if chosen.shortlist else None
-            return cls(bundle.manifest, place.precision, encoder, decoder, place.device, shortlist)
+            return cls(bundle.manifest, precision, encoder, decoder, device, shortlist)
 
-        return with_graphs_if_they_work(load, _try_out) if place.device == "cuda" and cuda_graphs else load(False)
+        if device != "cuda" or not cuda_graphs:
+            return load(False)
+        try:
+            return _tried(load(True))
+        except Exception as error:  # ONNX Runtime raises many kinds: a graph or a driver may not allow recording
+            runner = _tried(load(False))  # raises too where recording is not the cause, and then nothing is said of it
+            _LOG.warning("no CUDA graphs, launching every kernel", extra={"cause": str(error)})
+            return runner
 
     @property
     def device(self) -> str:
@@ -96,7 +103,7 @@ class OnnxRunner:
         return kind(self.model, beam, slots)
 
 
-def _try_out(runner: OnnxRunner) -> None:
+def _tried(runner: OnnxRunner) -> OnnxRunner:
     """Run every graph once."""
     ids, beam = runner.manifest.special_ids, 2
     grid = runner.grid(beam, 1)
@@ -108,6 +115,7 @@ def _try_out(runner: OnnxRunner) -> None:
     )  # fmt: skip
     grid.step(plan)
     grid.keep(np.zeros(1, dtype=np.int64))
+    return runner
 
 
 def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from serving.bundle.manifest import Manifest
 from serving.errors import StartupError
 from serving.runtime.session import PROVIDERS
@@ -11,16 +9,8 @@ from serving.runtime.session import PROVIDERS
 _FASTEST = {"cuda": ("fp16", "fp32"), "cpu": ("int8", "fp32")}  # precisions by device, fastest first
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where a model runs, and with which numbers."""
-
-    device: str
-    precision: str
-
-
-def placements(manifest: Manifest, *, precision: str, device: str, cuda: bool) -> list[Placement]:
-    """Return where to load a model, best first: at least one place.
+def placements(manifest: Manifest, *, precision: str, device: str, cuda: bool) -> list[tuple[str, str]]:
+    """Return devices to load a model on, best first and at least one, each with the precision it gets.
 
     Args:
         manifest: The bundle's.
@@ -45,7 +35,7 @@ def placements(manifest: Manifest, *, precision: str, device: str, cuda: bool) -
         names = [precision] if precision != "auto" else [*_FASTEST[place], *precisions]
         runnable = [name for name in names if name in precisions and place in precisions[name].devices]
         if runnable:
-            found.append(Placement(place, runnable[0]))
+            found.append((place, runnable[0]))
     if not found:
         asked = [precision] if precision != "auto" else precisions
         lawful = "; ".join(f"precision {name} runs on {', '.join(precisions[name].devices)}" for name in asked)

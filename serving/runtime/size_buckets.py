@@ -1,8 +1,14 @@
-"""Size buckets for tensors: few enough that bindings and captured graphs come back."""
+"""Size buckets for tensors, few enough that bindings and captured graphs come back, and the padding they need."""
 
 from __future__ import annotations
 
-FIRST_SLOTS = 8  # with memory; doubles
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.step import Ints
+
 SMALLEST_WINDOW = 8  # positions
 # Tokens. ONNX Runtime sums fp32 products in another order where a thread has 64 columns or fewer: with this many at
 # least, that needs 8 threads. Products of integers are exact in any order.
@@ -33,3 +39,21 @@ def doubling(current: int, needed: int) -> int:
     """Return a window as ``fitting`` does, in powers of two, and smaller only to a quarter: each is recorded anew."""
     wanted = max(SMALLEST_WINDOW, power_of_two(needed))
     return wanted if wanted > current or wanted * 4 <= current else current
+
+
+def fill(target: NDArray[np.generic], values: NDArray[np.generic], padding: float) -> None:
+    """Copy ``values`` into the first rows of ``target``, whose other rows stay. Shapes (row, ...).
+
+    The last axis may be longer, and gets padding, or shorter where the values are padding anyway.
+    """
+    rows = target[: values.shape[0]]
+    width = min(rows.shape[-1], values.shape[-1])
+    rows[..., :width] = values[..., :width]
+    rows[..., width:] = padding
+
+
+def fill_rows(target: Ints, rows: Sequence[Ints], padding: int) -> None:
+    """Copy rows of their own lengths into ``target`` (row, token); all else becomes padding."""
+    target[:] = padding
+    for place, row in zip(target, rows, strict=False):
+        place[: row.size] = row

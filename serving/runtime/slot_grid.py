@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from serving.runtime.host_buffers import HostBuffers
 from serving.runtime.size_buckets import power_of_two
 from serving.step import Candidates, Ints, StepPlan
 
+FIRST_SLOTS = 8  # with memory; doubles
+
 
 class SlotGrid(ABC):
     """Slots x beams with their memory and state. See :class:`serving.runtime.runner.Grid`."""
@@ -24,8 +26,9 @@ class SlotGrid(ABC):
     _buffers: HostBuffers | DeviceBuffers
     _step: DecoderStep
 
-    def __init__(self, beam: int, slots: int, *, cached: bool) -> None:
-        self._beam, self._slots, self._busy = beam, slots, 0
+    def __init__(self, beam: int, slots: int, *, cached: bool, window: Callable[[int, int], int]) -> None:
+        """Start without sentences; ``window`` gives an axis its size, from that it has and what it must hold."""
+        self._beam, self._slots, self._busy, self._window = beam, slots, 0, window
         self._entries = CacheTable(beam, slots) if cached else None
         self._source_lengths = np.zeros(slots, dtype=np.int64)
 
@@ -40,10 +43,6 @@ class SlotGrid(ABC):
         return self._buffers.nbytes
 
     @abstractmethod
-    def _window(self, current: int, needed: int) -> int:
-        """The size for an axis that is ``current`` long and must hold ``needed`` positions."""
-
-    @abstractmethod
     def _encode(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]]) -> Mapping[str, Any]:
         """Encode sources as one batch; the outputs by name, shape (source, ...)."""
 
@@ -52,9 +51,9 @@ class SlotGrid(ABC):
         first, busy = self._busy, self._busy + len(sources)
         encoded = self._encode(sources, prefixes)
         self._source_lengths[first:busy] = [source.size for source in sources]
-        self._widen(Axis.SRC, int(self._source_lengths[:busy].max()))
+        self._fit(Axis.SRC, int(self._source_lengths[:busy].max()))
         if busy > self._windows[Axis.SLOT]:
-            self._resize(Axis.SLOT, power_of_two(busy))
+            self._resize(Axis.SLOT, min(self._slots, power_of_two(busy)))
         self._buffers.admit(first, len(sources), encoded)
         if self._entries is not None:
             self._entries.admit(first, len(sources))
@@ -65,7 +64,7 @@ class SlotGrid(ABC):
         cache = None
         if self._entries is not None:
             cache = self._entries.advance(plan.parents)
-            self._widen(Axis.ENTRY, cache[0].shape[3])
+            self._fit(Axis.ENTRY, cache[0].shape[3])
         return self._step.run(plan, cache, self._source_lengths[: self._busy], self._windows)
 
     def keep(self, order: Ints) -> None:
@@ -80,7 +79,7 @@ class SlotGrid(ABC):
         if self._entries is not None:
             self._entries.keep(order)
 
-    def _widen(self, axis: Axis, needed: int) -> None:
+    def _fit(self, axis: Axis, needed: int) -> None:
         size = self._window(self._windows[axis], needed)
         if size != self._windows[axis]:
             self._resize(axis, size)
