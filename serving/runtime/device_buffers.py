@@ -13,6 +13,8 @@ from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.slot_graphs import Kind, slot_session
 from serving.step import Ints
 
+_on_host = ort.OrtValue.ortvalue_from_numpy  # shares the memory
+
 
 class DeviceBuffers:
     """A block for each tensor of memory and state. Shape (slot, ...); slots are the outermost axis."""
@@ -115,10 +117,6 @@ class DeviceBuffers:
             for name, value in other.items():
                 binding.bind_ortvalue_input(f"{name}_{number:02}", value)
         session.run_with_iobinding(binding)
-
-
-def _on_host(array: Ints) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_numpy(array)  # shares the memory
 
 
 def _first(view: View, count: int) -> View:

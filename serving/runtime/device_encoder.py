@@ -56,7 +56,9 @@ class DeviceEncoder:
         shapes = {spec.name: spec.shape(sizes) for spec in self._graph.outputs}
         grown = [self._blocks[name].reserve(shape) is not None for name, shape in shapes.items()]
         if any(grown) or len(self._bound) >= _MOST_BINDINGS:
-            self._forget()
+            for bound in self._bound.values():
+                bound.run.release()
+            self._bound.clear()
         inputs = Packed(self._device, self._graph.inputs, sizes)
         outputs = {name: self._blocks[name].view(shape) for name, shape in shapes.items()}
         binding = self._encoder.session.io_binding()
@@ -65,8 +67,3 @@ class DeviceEncoder:
             view.bind_output(binding, name)
         self._bound[key] = _Bound(self._encoder.run(binding), inputs, outputs)
         return self._bound[key]
-
-    def _forget(self) -> None:
-        for bound in self._bound.values():
-            bound.run.release()
-        self._bound.clear()

@@ -59,11 +59,7 @@ class DeviceBlock:
         return old
 
     def view(self, shape: tuple[int, ...], first: int = 0) -> View:
-        """Return the block as a tensor of ``shape`` that begins after ``first`` elements.
-
-        Raises:
-            ValueError: Nothing was reserved.
-        """
+        """Return the block as a tensor of ``shape`` that begins after ``first`` elements; reserve it before."""
         if self._value is None:
             raise ValueError("a view of a block without memory: reserve some first")
         return View(self._device, self._dtype, shape, self._value.data_ptr() + first * np.dtype(self._dtype).itemsize)

@@ -14,8 +14,6 @@ from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.size_buckets import fill_rows
 from serving.step import Ints
 
-_NO_TOKEN = -1  # pads shortlists
-
 
 class HostEncoder:
     """The encoder of one grid."""
@@ -38,7 +36,7 @@ class HostEncoder:
         sizes = {Axis.SOURCE: padded.shape[0], Axis.SRC: padded.shape[1]}
         binding = self._session.io_binding()
         if shortlists:
-            tokens = _padded(shortlists, _NO_TOKEN)
+            tokens = _padded(shortlists, -1)  # no token
             sizes[Axis.SHORTLIST] = tokens.shape[1]
             binding.bind_cpu_input("shortlist", tokens)
         outputs = {spec.name: self._array(spec.name, spec.shape(sizes)) for spec in self._graph.outputs}

@@ -29,14 +29,8 @@ class OnnxRunner:
                  decoder: ort.InferenceSession, device: str, shortlist: Shortlist | None = None) -> None:  # fmt: skip
         self.manifest, self.precision_name, self.shortlist = manifest, precision, shortlist
         self.encoder, self.decoder = encoder, decoder
-        self.model = LoadedModel(
-            precision=manifest.precisions[precision],
-            encoder=GraphedSession(encoder),
-            decoder=GraphedSession(decoder),
-            device=device,
-            pad_id=manifest.special_ids.pad,
-            shortlist=shortlist,
-        )
+        graphed, pad_id = (GraphedSession(encoder), GraphedSession(decoder)), manifest.special_ids.pad
+        self.model = LoadedModel(manifest.precisions[precision], *graphed, device, pad_id, shortlist)
 
     @classmethod
     def open(
@@ -119,18 +113,15 @@ def _tried(runner: OnnxRunner) -> OnnxRunner:
 
 
 def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:
+    pasts, presents = {state.past for state in precision.state}, {state.present for state in precision.state}
+    inputs, outputs = (*precision.decoder.inputs, *precision.memory), precision.decoder.outputs
     declared = {
-        "encoder inputs": ({t.name for t in precision.encoder.inputs}, {i.name for i in encoder.get_inputs()}),
-        "encoder outputs": ({t.name for t in precision.encoder.outputs}, {o.name for o in encoder.get_outputs()}),
-        "decoder inputs": (
-            {t.name for t in (*precision.decoder.inputs, *precision.memory)} | {s.past for s in precision.state},
-            {i.name for i in decoder.get_inputs()},
-        ),
-        "decoder outputs": (
-            {t.name for t in precision.decoder.outputs} | {s.present for s in precision.state},
-            {o.name for o in decoder.get_outputs()},
-        ),
+        "encoder inputs": ({spec.name for spec in precision.encoder.inputs}, encoder.get_inputs()),
+        "encoder outputs": ({spec.name for spec in precision.encoder.outputs}, encoder.get_outputs()),
+        "decoder inputs": ({spec.name for spec in inputs} | pasts, decoder.get_inputs()),
+        "decoder outputs": ({spec.name for spec in outputs} | presents, decoder.get_outputs()),
     }
-    problems = [f"{what} differ in {sorted(said ^ found)}" for what, (said, found) in declared.items() if said != found]
+    differences = {what: said ^ {found.name for found in graph} for what, (said, graph) in declared.items()}
+    problems = [f"{what} differ in {sorted(names)}" for what, names in differences.items() if names]
     if problems:
         raise StartupError(f"the graphs are not what the manifest declares: {'; '.join(problems)}; export again")

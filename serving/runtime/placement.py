@@ -30,12 +30,10 @@ def placements(manifest: Manifest, *, precision: str, device: str, cuda: bool) -
     if device not in {"auto", *PROVIDERS}:
         raise StartupError(f"device is {device!r}: use one of {', '.join(PROVIDERS)}")
     devices = [device] if device != "auto" else ["cuda", "cpu"] if cuda else ["cpu"]
-    found = []
+    found: list[tuple[str, str]] = []
     for place in devices:
         names = [precision] if precision != "auto" else [*_FASTEST[place], *precisions]
-        runnable = [name for name in names if name in precisions and place in precisions[name].devices]
-        if runnable:
-            found.append((place, runnable[0]))
+        found += [(place, name) for name in names if name in precisions and place in precisions[name].devices][:1]
     if not found:
         asked = [precision] if precision != "auto" else precisions
         lawful = "; ".join(f"precision {name} runs on {', '.join(precisions[name].devices)}" for name in asked)
