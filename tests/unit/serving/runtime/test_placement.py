@@ -11,9 +11,9 @@ import pytest
 
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.errors import StartupError
-from serving.runtime import onnx_runner
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.placement import placements
+from serving.runtime.session import open_session
 from tests.unit.serving.bundle.test_bundle import GOLDEN
 
 BUNDLE = load_bundle(GOLDEN)  # fp32 for both devices, int8 for the CPU
@@ -51,13 +51,12 @@ def test_what_is_refused(precision: str, device: str, message: str) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """ONNX Runtime says it has CUDA, and then has not; returns how sessions are asked for: device, CUDA graphs."""
     calls: list[tuple[str, bool]] = []
-    real = onnx_runner.open_session
 
     def noted(graph: Path, **options: Any) -> ort.InferenceSession:
         calls.append((options["device"], options["cuda_graphs"]))
-        return real(graph, **options)
+        return open_session(graph, **options)
 
-    monkeypatch.setattr(onnx_runner, "open_session", noted)
+    monkeypatch.setattr("serving.runtime.onnx_runner.open_session", noted)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     return calls
 
