@@ -28,7 +28,7 @@ class _DeviceRunner(OnnxRunner):
     """Steps on the CPU as on a GPU."""
 
     def grid(self, beam: int, slots: int) -> DeviceGrid:
-        return DeviceGrid(self.device_model, beam, slots)
+        return DeviceGrid(self.model, beam, slots)
 
 
 class GpuModel:
@@ -70,7 +70,7 @@ class GpuModel:
     @property
     def records(self) -> bool:
         """Whether decoder steps are recorded as CUDA graphs."""
-        return self.runner.device_model.decoder.captures
+        return self.runner.model.decoder.captures
 
     def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[FinishedHypothesis]:
         """The best hypothesis of each source, each with a search of its own, all submitted at once."""
