@@ -13,19 +13,34 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from serving import messages
-from serving.messages import FinishReason, LongInput, Options
+from serving.messages import FinishReason, LongInput, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
 
 _LONG_INPUT = {
+    None: pb.LONG_INPUT_POLICY_UNSPECIFIED,
     LongInput.REJECT: pb.LONG_INPUT_POLICY_REJECT,
     LongInput.SPLIT: pb.LONG_INPUT_POLICY_SPLIT,
     LongInput.TRUNCATE: pb.LONG_INPUT_POLICY_TRUNCATE,
+}
+_SEGMENTATION = {
+    None: pb.SEGMENTATION_UNSPECIFIED,
+    Segmentation.SENTENCES: pb.SEGMENTATION_SENTENCES,
+    Segmentation.NONE: pb.SEGMENTATION_NONE,
+}
+_QUALITY_FLAG = {
+    QualityFlag.SPAN_APPENDED: pb.QUALITY_FLAG_SPAN_APPENDED,
+    QualityFlag.NUMBERS_DIFFER: pb.QUALITY_FLAG_NUMBERS_DIFFER,
+    QualityFlag.REPETITION: pb.QUALITY_FLAG_REPETITION,
+    QualityFlag.COPIED_SOURCE: pb.QUALITY_FLAG_COPIED_SOURCE,
+    QualityFlag.LENGTH_RATIO: pb.QUALITY_FLAG_LENGTH_RATIO,
 }
 _FINISH_REASON = {
     FinishReason.EOS: pb.FINISH_REASON_EOS,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
 }
 _TO_LONG_INPUT = {wire: policy for policy, wire in _LONG_INPUT.items()}
+_TO_SEGMENTATION = {wire: segmentation for segmentation, wire in _SEGMENTATION.items()}
+_TO_QUALITY_FLAG = {wire: flag for flag, wire in _QUALITY_FLAG.items()}
 _TO_FINISH_REASON = {wire: reason for reason, wire in _FINISH_REASON.items()}
 
 
@@ -39,20 +54,26 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
         version=version,
         contents=texts,
         options=pb.DecodingOptions(**chosen),
+        segmentation=_SEGMENTATION[options.segmentation],
         long_input_policy=_LONG_INPUT[options.long_input],
+        protect_spans=options.protect_spans,
+        adapt_case=options.adapt_case,
         include_tokens=options.tokens,
         include_alignments=options.alignments,
     )
 
 
 def to_options(request: pb.TranslateRequest) -> Options:
-    """Read the options of a request; a ``long_input_policy`` that the proto does not know counts as unspecified."""
+    """Read the options of a request; an enum value that the proto does not know counts as unspecified."""
     chosen = _given(request.options)
     if "sampling" in chosen:
         chosen["sampling"] = messages.Sampling(**_given(chosen["sampling"]))
     return Options(
         **chosen,
-        long_input=_TO_LONG_INPUT.get(request.long_input_policy, LongInput.REJECT),
+        segmentation=_TO_SEGMENTATION.get(request.segmentation),
+        long_input=_TO_LONG_INPUT.get(request.long_input_policy),
+        protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
+        adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
         tokens=request.include_tokens,
         alignments=request.include_alignments,
     )
@@ -68,6 +89,7 @@ def to_response(result: messages.Result) -> pb.TranslateResponse:
                 hypotheses=[_from_hypothesis(hypothesis) for hypothesis in translation.hypotheses],
                 source_truncated=translation.source_truncated,
                 parts=translation.parts,
+                flags=[_QUALITY_FLAG[flag] for flag in translation.flags],
             )
             for translation in result.translations
         ],
@@ -86,6 +108,7 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
                 hypotheses=tuple(_to_hypothesis(hypothesis) for hypothesis in translation.hypotheses),
                 source_truncated=translation.source_truncated,
                 parts=translation.parts,
+                flags=tuple(_TO_QUALITY_FLAG.get(flag, QualityFlag.UNKNOWN) for flag in translation.flags),
             )
             for translation in response.translations
         ),

@@ -59,6 +59,24 @@ class LongInput(StrEnum):
     TRUNCATE = "truncate"
 
 
+class Segmentation(StrEnum):
+    """Pieces in which a text is translated."""
+
+    SENTENCES = "sentences"
+    NONE = "none"
+
+
+class QualityFlag(StrEnum):
+    """A sign that a translation may be wrong; UNKNOWN is one that is newer than this client."""
+
+    SPAN_APPENDED = "span_appended"
+    NUMBERS_DIFFER = "numbers_differ"
+    REPETITION = "repetition"
+    COPIED_SOURCE = "copied_source"
+    LENGTH_RATIO = "length_ratio"
+    UNKNOWN = "unknown"
+
+
 class FinishReason(StrEnum):
     """The reason why a hypothesis ended; UNKNOWN is one that is newer than this client."""
 
@@ -98,7 +116,11 @@ class Options:
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         target_prefixes: Empty, or one beginning, possibly empty, for each text.
         sampling: Random choice instead of search.
-        long_input: Treatment of a text with more tokens than the model takes.
+        segmentation: Pieces in which a text is translated; None is sentences, or none if ``long_input`` is given.
+        long_input: Treatment of a text with more tokens than the model takes; None splits sentences further, and
+            rejects without segmentation.
+        protect_spans: Addresses, paths, placeholders, code, emoji and unknown characters come back as they are.
+        adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
     """
@@ -120,10 +142,15 @@ class Options:
     repetition_penalty: float | None = _option(None, Bounds(0, 100, exclusive=True))
     target_prefixes: tuple[str, ...] = ()
     sampling: Sampling | None = None
-    long_input: LongInput = _option(  # noqa: RUF009 (it is a field)
-        LongInput.REJECT,
-        flag=Flag("--long-input", LongInput, "what to do with a text of more tokens than the model takes"),
+    segmentation: Segmentation | None = _option(  # noqa: RUF009 (it is a field)
+        None,
+        flag=Flag("--segmentation", Segmentation, "pieces to translate: by default sentences, none with --long-input"),
     )
+    long_input: LongInput | None = _option(  # noqa: RUF009 (it is a field)
+        None, flag=Flag("--long-input", LongInput, "what to do with a text of more tokens than the model takes")
+    )
+    protect_spans: bool = True
+    adapt_case: bool = True
     tokens: bool = False
     alignments: bool = False
 
@@ -175,12 +202,14 @@ class Translation:
         hypotheses: Best first, at least one, no two with the same text; fewer than n_best if the search ended with
             fewer different texts, and one for a blank text and for a text translated in several parts.
         source_truncated: The text was cut to the model's limit, as TRUNCATE permits.
-        parts: Parts the text was translated in; 0 for a blank text.
+        parts: Parts the text was translated in; 0 for a text without language, such as a blank one or a number.
+        flags: Signs that the best hypothesis may be wrong.
     """
 
     hypotheses: tuple[Hypothesis, ...]
     source_truncated: bool
     parts: int
+    flags: tuple[QualityFlag, ...] = ()
 
     @property
     def text(self) -> str:

@@ -27,10 +27,14 @@ def to_domain(
         request_id: For the log.
         served: Language pairs that the server translates, in words.
     """
-    violations = []
-    if (policy := request.long_input_policy) not in pb.LongInputPolicy.values():
-        known = ", ".join(pb.LongInputPolicy.keys())
-        violations.append(FieldViolation("long_input_policy", f"is {policy}, which is none of {known}"))
+    violations = [
+        FieldViolation(field, f"is {value}, which is none of {', '.join(known.keys())}")
+        for field, value, known in (
+            ("long_input_policy", request.long_input_policy, pb.LongInputPolicy),
+            ("segmentation", request.segmentation, pb.Segmentation),
+        )
+        if value not in known.values()
+    ]
     return TranslationRequest(
         texts=tuple(request.contents),
         options=to_options(request),

@@ -16,7 +16,6 @@ from serving.bulk.job import Job
 from serving.bulk.worker import WorkerSettings
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.errors import DragomanError, StartupError
-from serving.messages import LongInput
 from serving.option_flags import add_option_flags, chosen_options, whole_number
 
 PROGRAM = "dragoman-translate --ray"
@@ -131,5 +130,5 @@ def _parser() -> argparse.ArgumentParser:
         help="lines that are lost, at most, with a worker",
     )
     # Every line has one translation, so that lines of the output stay those of the input.
-    add_option_flags(parser, without={"n_best"}, long_input=LongInput.SPLIT)
+    add_option_flags(parser, without={"n_best"})
     return parser

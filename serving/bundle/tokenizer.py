@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import string
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -86,6 +88,7 @@ class SubwordTokenizer:
         self._target = self._source if target == source else _load(target, "target", kind)
         self._eos = special_ids.eos
         self._reverse = reverse_source
+        self._spelt: set[str] = set(string.ascii_letters + string.digits)
 
     @property
     def source_size(self) -> int:
@@ -116,6 +119,25 @@ class SubwordTokenizer:
     def count(self, text: str) -> int:
         """Return the number of source tokens of a text, the end token not counted."""
         return len(self._source.encode(_clean(text)))
+
+    def unknown(self, text: str) -> frozenset[str]:
+        """Return the characters of a text that the source vocabulary spells in bytes or not at all.
+
+        Letters and digits of ASCII, marks, controls and separators are never among them, and with a word vocabulary
+        there are none, as :meth:`decode` copies unknown words.
+        """
+        new = set(text) - self._spelt
+        if not new:
+            return frozenset()
+        found = frozenset(character for character in new if not self._spells(character))
+        self._spelt |= new - found
+        return found
+
+    def _spells(self, character: str) -> bool:
+        source = self._source
+        if isinstance(source, WordProcessor) or unicodedata.category(character)[0] in "MCZ":
+            return True
+        return not any(source.is_unknown(token) or source.is_byte(token) for token in source.encode(character))
 
     def encode_prefix(self, text: str) -> tuple[int, ...]:
         """Encode the beginning of a translation, without an end token."""

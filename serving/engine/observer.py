@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from serving.messages import FinishReason
+from serving.messages import FinishReason, QualityFlag
 
 
 class RejectReason(StrEnum):
@@ -121,6 +121,10 @@ class TranslatorObserver(Protocol):
         """A request's translations were put together."""
         ...
 
+    def flagged(self, flag: QualityFlag) -> None:
+        """A translation shows a sign that it may be wrong."""
+        ...
+
 
 class SilentObserver:
     """Observes nothing."""
@@ -159,4 +163,7 @@ class SilentObserver:
         """Does nothing."""
 
     def detokenized(self, seconds: float) -> None:
+        """Does nothing."""
+
+    def flagged(self, flag: QualityFlag) -> None:
         """Does nothing."""

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from serving.bundle.manifest import Manifest
-from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
+from serving.bundle.tokenizer import EncodedSource, Spans, SubwordTokenizer
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.alignment import word_links
 from serving.engine.preprocessing import Prepared, PreparedText
 from serving.engine.request import TranslationRequest
-from serving.engine.segmentation import join
 from serving.engine.submission import Decoded
-from serving.messages import AlignmentLink, FinishReason, Hypothesis, Options, Result, Token, Translation
+from serving.messages import AlignmentLink, FinishReason, Hypothesis, Options, QualityFlag, Result, Token, Translation
+from serving.text.casing import raised
+from serving.text.characters import composing_edits
+from serving.text.edits import EditedText
+from serving.text.quality import quality_flags
+from serving.text.reading import Reading, ReadPart, StandIn
+from serving.text.restoration import restoring_edits
+from serving.text.segmentation import join
+from serving.text.words import Span, Words
 
 _BLANK = Hypothesis("", 0.0, 0.0, (), (), FinishReason.EOS)
 
@@ -29,7 +39,7 @@ def assemble(
     rest = iter(decoded)
     for text in prepared.texts:
         parts = [next(rest) for _ in text.parts]
-        translations.append(_translation(text, parts, tokenizer, request.options))
+        translations.append(_translation(text, parts, tokenizer, request.options, manifest.target_language))
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return Result(
         translations=tuple(translations),
@@ -43,67 +53,144 @@ def assemble(
     )
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """The translation of one part: its text, the span of each token in it, and whether a protected span is appended."""
+
+    text: str
+    pieces: tuple[str, ...]
+    spans: Spans
+    appended: bool
+
+
 def _translation(
-    text: PreparedText, parts: Sequence[Decoded], tokenizer: SubwordTokenizer, options: Options
+    text: PreparedText,
+    parts: Sequence[Decoded],
+    tokenizer: SubwordTokenizer,
+    options: Options,
+    language: str,
 ) -> Translation:
+    if not parts:
+        given = text.reading.given[: text.end]
+        unchanged = replace(_BLANK, text=given if text.reading.text.strip() else "")
+        return Translation(hypotheses=(unchanged,), source_truncated=text.truncated, parts=0)
     # A text in several parts has one hypothesis: the best of each part.
-    ranks = [[hypothesis] for hypothesis in parts[0].hypotheses] if len(parts) == 1 else []
-    if len(parts) > 1:
-        ranks = [[part.hypotheses[0] for part in parts]]
+    several = len(parts) > 1
+    ranks = [[part.hypotheses[0] for part in parts]] if several else [[one] for one in parts[0].hypotheses]
     different: dict[str, Hypothesis] = {}  # by text: several token sequences may spell one
+    flags: tuple[QualityFlag, ...] = ()
     for rank in ranks:
         if len(different) == options.n_best:
             break
-        hypothesis = _hypothesis(text, rank, tokenizer, options)
+        finished = [
+            _finished(part, source, hypothesis, tokenizer, language)
+            for part, source, hypothesis in zip(text.parts, text.sources, rank, strict=True)
+        ]
+        if not different:
+            flags = _flags(text, rank, finished)
+        hypothesis = _hypothesis(text, rank, finished, options)
         different.setdefault(hypothesis.text, hypothesis)
-    return Translation(
-        hypotheses=tuple(different.values()) or (_BLANK,), source_truncated=text.truncated, parts=len(parts)
-    )
+    return Translation(tuple(different.values()), text.truncated, len(parts), flags)
+
+
+def _finished(
+    part: ReadPart,
+    source: EncodedSource,
+    hypothesis: FinishedHypothesis,
+    tokenizer: SubwordTokenizer,
+    language: str,
+) -> _Finished:
+    """Turn the tokens of a hypothesis into text, with the case and the protected spans of its part."""
+    attended: list[str] = []
+    if tokenizer.copies_unknown_words:
+        attended = [part.text[slice(*source.spans[position].tolist())] for position in hypothesis.alignment]
+    target = tokenizer.decode(hypothesis.tokens, attended)
+    composed = EditedText(target.text, composing_edits(target.text))
+    text, spans, appended = raised(composed.text, part.case, language), _after(target.spans, composed), False
+    if part.stand_ins:
+
+        def attending(stand_in: StandIn) -> Span | None:
+            inside = (source.spans[:, 0] < stand_in.end) & (source.spans[:, 1] > stand_in.start)
+            found = spans[[bool(inside[position]) for position in hypothesis.alignment]]
+            return Words(text).covering(*found[0].tolist()) if len(found) else None
+
+        edits, appended = restoring_edits(text, part.stand_ins, attending)
+        restored = EditedText(text, edits)
+        text, spans = restored.text, _after(spans, restored)
+    return _Finished(text, target.pieces, spans, appended)
+
+
+def _after(spans: Spans, edited: EditedText) -> Spans:
+    """Return where ranges of a text lie after edits. Shape (token, 2), int64."""
+    if not edited:
+        return spans
+    return np.array([edited.after(begin, end) for begin, end in spans.tolist()], dtype=np.int64).reshape(-1, 2)
+
+
+def _flags(
+    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[_Finished]
+) -> tuple[QualityFlag, ...]:
+    found = set[QualityFlag]()
+    for part, source, hypothesis, target in zip(text.parts, text.sources, rank, finished, strict=True):
+        found.update(
+            quality_flags(
+                text.reading.given[part.start : part.end], target.text, source.ids.size - 1, hypothesis.tokens
+            )
+        )
+        if target.appended:
+            found.add(QualityFlag.SPAN_APPENDED)
+    return tuple(sorted(found))
 
 
 def _hypothesis(
-    text: PreparedText, parts: Sequence[FinishedHypothesis], tokenizer: SubwordTokenizer, options: Options
+    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[_Finished], options: Options
 ) -> Hypothesis:
-    targets = [
-        tokenizer.decode(hypothesis.tokens, _attended(text.text[part.start : part.end], source, hypothesis))
-        if tokenizer.copies_unknown_words
-        else tokenizer.decode(hypothesis.tokens)
-        for part, source, hypothesis in zip(text.parts, text.sources, parts, strict=True)
-    ]
-    joined, starts = join(text.text, text.parts, [target.text for target in targets])
+    places = [(part.start, part.end) for part in text.parts]
+    joined, starts = join(text.reading.given[: text.end], places, [target.text for target in finished])
     links: list[AlignmentLink] = []
     if options.alignments:
-        for part, hypothesis, source, target, start in zip(
-            text.parts, parts, text.sources, targets, starts, strict=True
+        for part, source, hypothesis, target, start in zip(
+            text.parts, text.sources, rank, finished, starts, strict=True
         ):
-            links += word_links(
-                text.text[part.start : part.end],
-                source.spans,
-                target.text,
-                target.spans,
-                hypothesis.alignment,
-                source_offset=part.start,
-                target_offset=start,
-            )
-    log_probs = [log_prob for part in parts for log_prob in part.log_probs]
+            links += _links(text.reading, part, source, hypothesis, target, start)
+    log_probs = [log_prob for part in rank for log_prob in part.log_probs]
     return Hypothesis(
         text=joined,
-        score=sum(part.score for part in parts),
+        score=sum(part.score for part in rank),
         mean_log_prob=sum(log_probs) / len(log_probs) if log_probs else 0.0,
         tokens=tuple(
             Token(piece, log_prob)
-            for part, target in zip(parts, targets, strict=True)
+            for part, target in zip(rank, finished, strict=True)
             if options.tokens
             # The end token's log-probability, where there is one, has no piece.
             for piece, log_prob in zip(target.pieces, part.log_probs, strict=False)
         ),
         alignment=tuple(links),
         finish_reason=FinishReason.LENGTH
-        if any(part.finish_reason is FinishReason.LENGTH for part in parts)
+        if any(part.finish_reason is FinishReason.LENGTH for part in rank)
         else FinishReason.EOS,
     )
 
 
-def _attended(text: str, source: EncodedSource, hypothesis: FinishedHypothesis) -> list[str]:
-    """Return the source word that each target token attends to most; empty at the end of the source."""
-    return [text[slice(*source.spans[position].tolist())] for position in hypothesis.alignment]
+def _links(
+    reading: Reading,
+    part: ReadPart,
+    source: EncodedSource,
+    hypothesis: FinishedHypothesis,
+    target: _Finished,
+    start: int,
+) -> tuple[AlignmentLink, ...]:
+    """Return the links of one part, whose translation begins at ``start``."""
+    spans = source.spans
+    if reading.edits:
+        given = [reading.edits.before(begin + part.offset, end + part.offset) for begin, end in spans.tolist()]
+        spans = np.array(given, dtype=np.int64) - part.start
+    return word_links(
+        reading.given[part.start : part.end],
+        spans,
+        target.text,
+        target.spans,
+        hypothesis.alignment,
+        source_offset=part.start,
+        target_offset=start,
+    )

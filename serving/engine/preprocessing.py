@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,33 +11,36 @@ from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
 from serving.engine.request import TranslationRequest
-from serving.engine.segmentation import Part, split
 from serving.engine.submission import Sentence
 from serving.engine.validation import ServingLimits, beam_size, prefix_violations, request_violations
 from serving.errors import FieldViolation, InvalidRequest
-from serving.messages import LongInput, Options
+from serving.messages import LongInput, Options, Segmentation
+from serving.text.reading import Reading, ReadPart, in_sentence_case
+from serving.text.segmentation import Part, sentences, split
 
 _SPARE_TOKENS = 16  # of a translation that is not given a max_length, beyond twice its source
 
 
 @dataclass(frozen=True)
 class PreparedText:
-    """One text of a request, in the parts it is decoded in; a blank text has none.
+    """One text of a request, in the parts it is decoded in; a text without language has none.
 
     Attributes:
-        text: As given.
-        parts: Positions of the parts in it.
-        sources: The parts as the model reads them.
+        reading: The text as given and as the model reads it.
+        parts: The parts of it that are translated.
+        sources: The same as tokens.
+        end: Where the text was cut, which is its own end unless it was too long under TRUNCATE.
     """
 
-    text: str
-    parts: tuple[Part, ...]
+    reading: Reading
+    parts: tuple[ReadPart, ...]
     sources: tuple[EncodedSource, ...]
+    end: int
 
     @property
     def truncated(self) -> bool:
         """Whether some of it is not translated."""
-        return any(source.dropped for source in self.sources)
+        return self.end < len(self.reading.given) or any(source.dropped for source in self.sources)
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,9 @@ def prepare(
     violations += prefix_violations(prefixes, options, manifest, limits)
     texts = []
     for index, text in enumerate(request.texts):
-        prepared = _prepare_text(text, options.long_input, manifest, tokenizer)
-        if problem := _too_long(prepared, options.long_input, manifest, limits):
+        plan = replace(options, adapt_case=False) if any(prefixes[index : index + 1]) else options
+        prepared = _prepare_text(text, plan, manifest, tokenizer)
+        if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
     if violations:
@@ -82,8 +87,8 @@ def prepare(
     sentences = []
     for index, prepared in enumerate(texts):
         prefix = prefixes[index] if prefixes else ()
-        for part, source in enumerate(prepared.sources):
-            own_prefix = prefix if part == 0 else ()
+        for place, source in enumerate(prepared.sources):
+            own_prefix = prefix if place == 0 else ()
             decoding = replace(
                 common,
                 # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text,
@@ -97,26 +102,65 @@ def prepare(
     return Prepared(tuple(texts), tuple(sentences))
 
 
-def _prepare_text(text: str, policy: LongInput, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
-    limit = manifest.limits.max_source_tokens
-    if policy is not LongInput.SPLIT:
-        source = tokenizer.encode(text, None if policy is LongInput.REJECT else limit)
-        blank = source.ids.size == 1  # nothing but the end token
-        return PreparedText(text, (), ()) if blank else PreparedText(text, (Part(0, len(text)),), (source,))
-    # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
-    parts = split(text, limit=limit, tokenizer=tokenizer, language=manifest.source_language)
-    sources = [tokenizer.encode(text[part.start : part.end], limit) for part in parts]
-    kept = [(part, source) for part, source in zip(parts, sources, strict=True) if source.ids.size > 1]
-    return PreparedText(text, tuple(part for part, _ in kept), tuple(source for _, source in kept))
+def _segmentation(options: Options) -> Segmentation:
+    if options.segmentation is not None:
+        return options.segmentation
+    return Segmentation.SENTENCES if options.long_input is None else Segmentation.NONE
 
 
-def _too_long(prepared: PreparedText, policy: LongInput, manifest: Manifest, limits: ServingLimits) -> str | None:
+def _policy(options: Options) -> LongInput:
+    if options.long_input is not None:
+        return options.long_input
+    return LongInput.SPLIT if _segmentation(options) is Segmentation.SENTENCES else LongInput.REJECT
+
+
+def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
+    reading = Reading(text, tokenizer.unknown, protect=options.protect_spans)
+    limit, policy, language = manifest.limits.max_source_tokens, _policy(options), manifest.source_language
+    read, end = reading.text, len(text)
+    pieces: Iterable[Part]
+    if _segmentation(options) is Segmentation.SENTENCES:
+        if policy is LongInput.TRUNCATE and len(spans := tokenizer.spans(read)) > limit:
+            read = read[: spans[limit - 1][1]]
+            end = reading.edits.before(0, len(read))[1]
+        found = (reading.language(piece.start, piece.end) for piece in sentences(read, language))
+        pieces = [piece for piece in found if piece]
+    elif policy is LongInput.SPLIT:
+        # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
+        pieces = split(read, limit=limit, tokenizer=tokenizer, language=language)
+    else:
+        pieces = [Part(0, len(read))]
+
+    def encoded(piece: Part, limit: int | None) -> tuple[ReadPart, EncodedSource]:
+        part = reading.part(piece.start, piece.end)
+        if options.adapt_case:
+            part = in_sentence_case(part, tokenizer.count, language)
+        return part, tokenizer.encode(part.text, limit)
+
+    kept = []
+    for piece in pieces:
+        part, source = encoded(piece, limit if policy is LongInput.TRUNCATE else None)
+        if policy is LongInput.SPLIT and source.ids.size > limit + 1:
+            # Which number stands in for a span may make a difference of some tokens.
+            spare = max(1, limit - 2 * len(part.stand_ins))
+            shorter = split(read[piece.start : piece.end], limit=spare, tokenizer=tokenizer, language=language)
+            kept += [encoded(Part(piece.start + one.start, piece.start + one.end), limit) for one in shorter]
+        else:
+            kept.append((part, source))
+    kept = [(part, source) for part, source in kept if source.ids.size > 1]  # not the end token alone
+    return PreparedText(reading, tuple(part for part, _ in kept), tuple(source for _, source in kept), end)
+
+
+def _too_long(
+    prepared: PreparedText, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer, limits: ServingLimits
+) -> str | None:
     limit = manifest.limits.max_source_tokens
     if len(prepared.parts) > limits.max_parts:
         return f"splits into {len(prepared.parts)} parts, at most {limits.max_parts} are allowed; send it in pieces"
-    if policy is not LongInput.REJECT or not prepared.sources:
+    if _policy(options) is not LongInput.REJECT or not prepared.sources:
         return None
-    tokens = prepared.sources[0].ids.size - 1
+    whole = len(prepared.sources) == 1
+    tokens = prepared.sources[0].ids.size - 1 if whole else tokenizer.count(prepared.reading.text)
     if tokens <= limit:
         return None
     return f"has {tokens} tokens, the model takes {limit}; shorten it, or set long_input_policy to SPLIT or TRUNCATE"

@@ -97,4 +97,7 @@ class Translator:
         started = time.monotonic()
         result = assemble(request, prepared, decoded, self._manifest, self._tokenizer)
         self._observer.detokenized(time.monotonic() - started)
+        for translation in result.translations:
+            for flag in translation.flags:
+                self._observer.flagged(flag)
         return result

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from serving.engine.observer import DropReason, Outcome, RejectReason
-from serving.messages import FinishReason
+from serving.messages import FinishReason, QualityFlag
 from serving.observability.call_metrics import CALL_SECONDS, CallMetrics
 from serving.observability.gpu import GpuCollector
 
@@ -45,6 +45,7 @@ class Metrics:
         self.finish_reasons = counter(
             "dragoman_finish_reasons_total", "Translations by the reason they ended.", "reason"
         )
+        self.quality_flags = counter("dragoman_quality_flags_total", "Signs that translations may be wrong.", "flag")
         self.source_tokens = counter("dragoman_source_tokens_total", "Source tokens encoded.")
         self.padding_tokens = counter("dragoman_padding_tokens_total", "Padding tokens encoded.")
         self.target_tokens = counter("dragoman_target_tokens_total", "Target tokens of best hypotheses.")
@@ -88,6 +89,8 @@ class ModelMetrics:
         self._finish_reasons = {
             reason: m.finish_reasons.labels(model, reason) for reason in (FinishReason.EOS, FinishReason.LENGTH)
         }
+        told = [flag for flag in QualityFlag if flag != QualityFlag.UNKNOWN]  # which only clients know
+        self._quality_flags = {flag: m.quality_flags.labels(model, flag) for flag in told}
         self._source_tokens = m.source_tokens.labels(model)
         self._padding_tokens = m.padding_tokens.labels(model)
         self._target_tokens = m.target_tokens.labels(model)
@@ -163,3 +166,7 @@ class ModelMetrics:
     def detokenized(self, seconds: float) -> None:
         """Record the detokenization of a request."""
         self._detokenize_seconds.observe(seconds)
+
+    def flagged(self, flag: QualityFlag) -> None:
+        """Count a sign that a translation may be wrong."""
+        self._quality_flags[flag].inc()

@@ -27,11 +27,13 @@ class _LongInputPolicy:
 class _LongInputPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LongInputPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LONG_INPUT_POLICY_UNSPECIFIED: _LongInputPolicy.ValueType  # 0
-    """The same as REJECT."""
+    """Nothing is refused: sentences that are too long are split further. With SEGMENTATION_NONE: the same as REJECT."""
     LONG_INPUT_POLICY_REJECT: _LongInputPolicy.ValueType  # 1
     """The call fails with INVALID_ARGUMENT."""
     LONG_INPUT_POLICY_SPLIT: _LongInputPolicy.ValueType  # 2
-    """The text is split on sentence borders, white space between the parts is kept; see Translation.parts."""
+    """The text is split on sentence borders, white space between the parts is kept; see Translation.parts. Without
+    SEGMENTATION_SENTENCES each part takes as many sentences as fit.
+    """
     LONG_INPUT_POLICY_TRUNCATE: _LongInputPolicy.ValueType  # 3
     """The text is cut at the limit; see Translation.source_truncated."""
 
@@ -39,14 +41,80 @@ class LongInputPolicy(_LongInputPolicy, metaclass=_LongInputPolicyEnumTypeWrappe
     """What happens to a text of more tokens than the model takes."""
 
 LONG_INPUT_POLICY_UNSPECIFIED: LongInputPolicy.ValueType  # 0
-"""The same as REJECT."""
+"""Nothing is refused: sentences that are too long are split further. With SEGMENTATION_NONE: the same as REJECT."""
 LONG_INPUT_POLICY_REJECT: LongInputPolicy.ValueType  # 1
 """The call fails with INVALID_ARGUMENT."""
 LONG_INPUT_POLICY_SPLIT: LongInputPolicy.ValueType  # 2
-"""The text is split on sentence borders, white space between the parts is kept; see Translation.parts."""
+"""The text is split on sentence borders, white space between the parts is kept; see Translation.parts. Without
+SEGMENTATION_SENTENCES each part takes as many sentences as fit.
+"""
 LONG_INPUT_POLICY_TRUNCATE: LongInputPolicy.ValueType  # 3
 """The text is cut at the limit; see Translation.source_truncated."""
 Global___LongInputPolicy: _TypeAlias = LongInputPolicy  # noqa: Y015
+
+class _Segmentation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SegmentationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Segmentation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEGMENTATION_UNSPECIFIED: _Segmentation.ValueType  # 0
+    """The same as SENTENCES, or as NONE where `long_input_policy` is given."""
+    SEGMENTATION_SENTENCES: _Segmentation.ValueType  # 1
+    """By lines and sentences. Line breaks, indents, bullets and all white space between them are kept, and what has no
+    letters comes back as it is.
+    """
+    SEGMENTATION_NONE: _Segmentation.ValueType  # 2
+    """As a whole, as far as `long_input_policy` allows."""
+
+class Segmentation(_Segmentation, metaclass=_SegmentationEnumTypeWrapper):
+    """In which pieces a text is translated."""
+
+SEGMENTATION_UNSPECIFIED: Segmentation.ValueType  # 0
+"""The same as SENTENCES, or as NONE where `long_input_policy` is given."""
+SEGMENTATION_SENTENCES: Segmentation.ValueType  # 1
+"""By lines and sentences. Line breaks, indents, bullets and all white space between them are kept, and what has no
+letters comes back as it is.
+"""
+SEGMENTATION_NONE: Segmentation.ValueType  # 2
+"""As a whole, as far as `long_input_policy` allows."""
+Global___Segmentation: _TypeAlias = Segmentation  # noqa: Y015
+
+class _QualityFlag:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QualityFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QualityFlag.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUALITY_FLAG_UNSPECIFIED: _QualityFlag.ValueType  # 0
+    """Never sent."""
+    QUALITY_FLAG_SPAN_APPENDED: _QualityFlag.ValueType  # 1
+    """Nothing told the place of a protected span, so it was put at the end."""
+    QUALITY_FLAG_NUMBERS_DIFFER: _QualityFlag.ValueType  # 2
+    """The numbers of the text and of the translation are not the same."""
+    QUALITY_FLAG_REPETITION: _QualityFlag.ValueType  # 3
+    """Some words follow themselves again and again."""
+    QUALITY_FLAG_COPIED_SOURCE: _QualityFlag.ValueType  # 4
+    """The translation is the text."""
+    QUALITY_FLAG_LENGTH_RATIO: _QualityFlag.ValueType  # 5
+    """The translation is much longer or shorter than the text."""
+
+class QualityFlag(_QualityFlag, metaclass=_QualityFlagEnumTypeWrapper):
+    """A sign that a translation may be wrong. More of them may come."""
+
+QUALITY_FLAG_UNSPECIFIED: QualityFlag.ValueType  # 0
+"""Never sent."""
+QUALITY_FLAG_SPAN_APPENDED: QualityFlag.ValueType  # 1
+"""Nothing told the place of a protected span, so it was put at the end."""
+QUALITY_FLAG_NUMBERS_DIFFER: QualityFlag.ValueType  # 2
+"""The numbers of the text and of the translation are not the same."""
+QUALITY_FLAG_REPETITION: QualityFlag.ValueType  # 3
+"""Some words follow themselves again and again."""
+QUALITY_FLAG_COPIED_SOURCE: QualityFlag.ValueType  # 4
+"""The translation is the text."""
+QUALITY_FLAG_LENGTH_RATIO: QualityFlag.ValueType  # 5
+"""The translation is much longer or shorter than the text."""
+Global___QualityFlag: _TypeAlias = QualityFlag  # noqa: Y015
 
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -87,6 +155,9 @@ class TranslateRequest(_message.Message):
     LONG_INPUT_POLICY_FIELD_NUMBER: _builtins.int
     INCLUDE_TOKENS_FIELD_NUMBER: _builtins.int
     INCLUDE_ALIGNMENTS_FIELD_NUMBER: _builtins.int
+    SEGMENTATION_FIELD_NUMBER: _builtins.int
+    PROTECT_SPANS_FIELD_NUMBER: _builtins.int
+    ADAPT_CASE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default model."""
     version: _builtins.int
@@ -101,6 +172,14 @@ class TranslateRequest(_message.Message):
     """Whether to return the target tokens with their log-probabilities."""
     include_alignments: _builtins.bool
     """Whether to return word alignments."""
+    segmentation: Global___Segmentation.ValueType
+    """In which pieces to translate each text."""
+    protect_spans: _builtins.bool
+    """Whether URLs, e-mail addresses, file paths, handles, placeholders, code in backticks, emoji and characters that the
+    model does not know come back as they are, each exactly once. Unset: true.
+    """
+    adapt_case: _builtins.bool
+    """Whether a text in capitals or title case is translated as a sentence and gets its case back. Unset: true."""
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The texts to translate, plain text. A blank text gets an empty translation."""
@@ -121,12 +200,22 @@ class TranslateRequest(_message.Message):
         long_input_policy: Global___LongInputPolicy.ValueType = ...,
         include_tokens: _builtins.bool = ...,
         include_alignments: _builtins.bool = ...,
+        segmentation: Global___Segmentation.ValueType = ...,
+        protect_spans: _builtins.bool | None = ...,
+        adapt_case: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
+    _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
+    _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
+    _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protect_spans) -> _WhichOneofReturnType__protect_spans | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
 
@@ -311,15 +400,20 @@ class Translation(_message.Message):
     HYPOTHESES_FIELD_NUMBER: _builtins.int
     SOURCE_TRUNCATED_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
     source_truncated: _builtins.bool
     """The text was cut to the model's limit, as LONG_INPUT_POLICY_TRUNCATE permits."""
     parts: _builtins.int
-    """Parts the text was translated in; 0 for a blank text."""
+    """Parts the text was translated in; 0 for a text without language, such as a blank one or a number."""
     @_builtins.property
     def hypotheses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hypothesis]:
         """Best first, no two with the same text. As many as `n_best` asks for, fewer if the search found fewer different
         texts, and one for a blank text or a text translated in several parts.
         """
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___QualityFlag.ValueType]:
+        """What is odd about the first hypothesis, each sign once."""
 
     def __init__(
         self,
@@ -327,10 +421,11 @@ class Translation(_message.Message):
         hypotheses: _abc.Iterable[Global___Hypothesis] | None = ...,
         source_truncated: _builtins.bool = ...,
         parts: _builtins.int = ...,
+        flags: _abc.Iterable[Global___QualityFlag.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hypotheses", b"hypotheses", "parts", b"parts", "source_truncated", b"source_truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hypotheses", b"hypotheses", "parts", b"parts", "source_truncated", b"source_truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

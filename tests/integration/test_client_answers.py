@@ -76,7 +76,7 @@ async def test_the_command_keeps_lines_in_order(toy: Toy) -> None:
 async def test_the_command_says_which_line_is_too_long(toy: Toy) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "serving.client", "--server", address(toy)],
+        [sys.executable, "-m", "serving.client", "--server", address(toy), "--long-input", "reject"],
         input=b"one\n" + b"y" * 61 + b"\ntwo\n",
         capture_output=True,
         cwd=ROOT,

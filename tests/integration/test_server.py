@@ -221,6 +221,7 @@ COUNTED = {
     "dragoman_dropped_sentences": {"model", "reason"},
     "dragoman_sentences": {"model", "outcome"},
     "dragoman_finish_reasons": {"model", "reason"},
+    "dragoman_quality_flags": {"model", "flag"},
     "dragoman_source_tokens": {"model"},
     "dragoman_padding_tokens": {"model"},
     "dragoman_target_tokens": {"model"},
@@ -334,7 +335,9 @@ async def test_logs_tell_of_every_call_and_never_the_text(
     try:
         await toy.stub.Translate(request(SECRET), metadata=(("x-request-id", "good"),))
         await failure(toy.stub.Translate(request(SECRET, beam_size=77, target_prefixes=[SECRET] * 3)))
-        await failure(toy.stub.Translate(request(SECRET * 20)))
+        too_long = request(SECRET * 20)
+        too_long.long_input_policy = pb.LONG_INPUT_POLICY_REJECT
+        await failure(toy.stub.Translate(too_long))
         await failure(toy.stub.Translate(request(SECRET + NAN_TEXT)))
         monkeypatch.setattr(toy.runner, "before_step", lambda: int(SECRET))
         await failure(toy.stub.Translate(request(SECRET)))

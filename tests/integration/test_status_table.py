@@ -93,7 +93,7 @@ async def test_a_bad_option(toy: Toy, options: dict[str, object], field: str) ->
 
 async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
     bad = request("abc", beam_size=99, length_penalty=NAN, repetition_penalty=-1.0, target_prefixes=["a", "b"])
-    bad.long_input_policy = 77  # type: ignore[assignment]
+    bad.long_input_policy = bad.segmentation = 77  # type: ignore[assignment]
     bad.source_language, bad.target_language = "xx", "yy"
     fields = bad_fields(await failure(toy.stub.Translate(bad)))
     assert fields.keys() == {
@@ -102,6 +102,7 @@ async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
         "options.repetition_penalty",
         "options.target_prefixes",
         "long_input_policy",
+        "segmentation",
         "source_language",
         "target_language",
     }
@@ -111,7 +112,9 @@ async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
 
 async def test_a_text_too_long_under_reject(toy: Toy) -> None:
     long = "a" * 61
-    fields = bad_fields(await failure(toy.stub.Translate(request("fine", long))))
+    asked = request("fine", long)
+    asked.long_input_policy = pb.LONG_INPUT_POLICY_REJECT
+    fields = bad_fields(await failure(toy.stub.Translate(asked)))
     assert list(fields) == ["contents[1]"]
     assert "61" in fields["contents[1]"]
     assert "60" in fields["contents[1]"]

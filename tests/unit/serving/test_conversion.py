@@ -18,8 +18,10 @@ from serving.messages import (
     ModelDefaults,
     ModelLimits,
     Options,
+    QualityFlag,
     Result,
     Sampling,
+    Segmentation,
     Token,
     Translation,
     Verification,
@@ -36,16 +38,21 @@ EVERY_OPTION = Options(
     repetition_penalty=1.5,
     target_prefixes=("Je", ""),
     sampling=Sampling(temperature=0.5, top_k=7, top_p=0.75, seed=0),
+    segmentation=Segmentation.NONE,
     long_input=LongInput.SPLIT,
+    protect_spans=False,
+    adapt_case=False,
     tokens=True,
     alignments=True,
 )
+
+OUTSIDE = {"segmentation", "long_input", "protect_spans", "adapt_case", "tokens", "alignments"}  # of DecodingOptions
 
 
 @pytest.mark.parametrize(
     ("message", "record", "elsewhere"),
     [
-        (pb.DecodingOptions, Options, {"long_input", "tokens", "alignments"}),
+        (pb.DecodingOptions, Options, OUTSIDE),
         (pb.SamplingOptions, Sampling, set()),
         (pb.ModelLimits, ModelLimits, set()),
         (pb.ModelDefaults, ModelDefaults, set()),
@@ -81,13 +88,15 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 def test_an_answer_survives_the_wire() -> None:
     best = Hypothesis("a", -1.5, -0.25, (Token("a", -0.5),), (AlignmentLink(0, 1, 2, 3),), FinishReason.LENGTH)
-    answer = Result((Translation((best,), True, 2),), "m", 3, 4, 5, 0.25, 1.5, "id")
+    answer = Result((Translation((best,), True, 2, (QualityFlag.REPETITION,)),), "m", 3, 4, 5, 0.25, 1.5, "id")
     assert to_result(pb.TranslateResponse.FromString(to_response(answer).SerializeToString()), "id") == answer
 
 
-def test_a_reason_from_a_newer_server_is_unknown() -> None:
+def test_a_reason_and_a_flag_from_a_newer_server_are_unknown() -> None:
     newer = pb.Hypothesis(finish_reason=9)  # type: ignore[arg-type]
-    answer = to_result(pb.TranslateResponse(translations=[pb.Translation(hypotheses=[newer])]), "id")
+    flagged = pb.Translation(hypotheses=[newer], flags=[99])  # type: ignore[list-item]
+    answer = to_result(pb.TranslateResponse(translations=[flagged]), "id")
+    assert answer.translations[0].flags == (QualityFlag.UNKNOWN,)
     assert answer.translations[0].hypotheses[0].finish_reason is FinishReason.UNKNOWN
 
 

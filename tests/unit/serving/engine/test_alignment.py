@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serving.engine.alignment import word_links, word_spans
+from serving.engine.alignment import word_links
+from serving.text.words import word_spans
 
 
 def words(text: str) -> list[str]:

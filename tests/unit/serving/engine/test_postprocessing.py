@@ -8,9 +8,9 @@ from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, PreparedText
 from serving.engine.request import TranslationRequest
-from serving.engine.segmentation import Part
 from serving.engine.submission import Decoded
 from serving.messages import FinishReason, Options, Translation
+from serving.text.reading import Reading
 from tests.unit.serving.engine.toy_engine import manifest, subword_model, tokenizer
 
 WHOLE = tokenizer().encode_prefix("The cat")
@@ -20,7 +20,9 @@ OTHER = tokenizer().encode_prefix("The dog")
 
 def translation(*found: tuple[int, ...], n_best: int) -> Translation:
     text = "Le chat"
-    prepared = Prepared((PreparedText(text, (Part(0, len(text)),), (tokenizer().encode(text),)),), ())
+    reading = Reading(text, tokenizer().unknown)
+    part = reading.part(0, len(text))
+    prepared = Prepared((PreparedText(reading, (part,), (tokenizer().encode(text),), len(text)),), ())
     hypotheses = tuple(
         FinishedHypothesis(tokens, (-0.5,) * (len(tokens) + 1), (0,) * len(tokens), -float(rank), FinishReason.EOS)
         for rank, tokens in enumerate(found)

@@ -15,7 +15,7 @@ from serving.engine.preprocessing import default_max_length
 from serving.engine.request import TranslationRequest
 from serving.engine.validation import ServingLimits
 from serving.errors import DeadlineExceeded, EngineFailure, Overloaded, Unavailable
-from serving.messages import FinishReason, LongInput, Options
+from serving.messages import FinishReason, LongInput, Options, Segmentation
 from tests.unit.serving.engine.toy_engine import PATIENCE, Gate, tokenizer
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -82,7 +82,7 @@ def test_blank_and_other_texts_together(copy: Served) -> None:
 def test_alignments_point_into_the_texts(reverse: bool) -> None:
     with served(reverse=reverse) as copy:
         text = "  The cat  sat."
-        (translation,) = copy.translate(text, alignments=True)
+        (translation,) = copy.translate(text, alignments=True, segmentation=Segmentation.NONE)
         (hypothesis,) = translation.hypotheses
         assert hypothesis.text == "The cat sat."
         found = [
@@ -100,7 +100,7 @@ def test_alignments_point_into_the_texts(reverse: bool) -> None:
 
 
 def test_a_text_too_long_is_refused_with_limit_and_remedy(copy: Served) -> None:
-    found = violations(copy, TEXT, LONG, TEXT, LONG)
+    found = violations(copy, TEXT, LONG, TEXT, LONG, long_input=LongInput.REJECT)
     assert list(found) == ["contents[1]", "contents[3]"]
     assert str(tokenizer().count(LONG)) in found["contents[1]"]
     assert "30" in found["contents[1]"]

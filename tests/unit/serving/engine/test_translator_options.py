@@ -90,6 +90,7 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         copy,
         TEXT,
         LONG,
+        long_input=LongInput.REJECT,
         beam_size=99,
         n_best=77,
         length_penalty=NAN,
@@ -120,7 +121,7 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
 def test_all_that_is_wrong_with_a_request_is_one_error(copy: Served) -> None:
     request = TranslationRequest(
         (TEXT, LONG),
-        Options(n_best=0, target_prefixes=("", "Katze " * 60)),
+        Options(n_best=0, target_prefixes=("", "Katze " * 60), long_input=LongInput.REJECT),
         source_language="de",
         target_language="FR",
         served=("en to fr by toy/1", "de to en by other/2"),

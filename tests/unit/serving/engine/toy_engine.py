@@ -21,7 +21,7 @@ from serving.engine.engine import Engine
 from serving.engine.observer import DropReason, Outcome, RejectReason, SilentObserver
 from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Decoded, Sentence
-from serving.messages import FinishReason, Sampling
+from serving.messages import FinishReason, QualityFlag, Sampling
 from tests.toy_runner import ToyModel, ToyRunner
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -132,6 +132,9 @@ class Recorder(SilentObserver):
 
     def detokenized(self, seconds: float) -> None:
         self.counts["detokenized"] += 1
+
+    def flagged(self, flag: QualityFlag) -> None:
+        self.counts[flag] += 1
 
 
 @dataclass

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.engine.observer import DropReason, EngineObserver, Outcome, RejectReason
-from serving.messages import FinishReason
+from serving.engine.observer import DropReason, Outcome, RejectReason
+from serving.messages import FinishReason, QualityFlag
 from serving.observability.gpu import GpuCollector
 from serving.observability.metrics import Metrics, ModelMetrics
 
@@ -23,11 +23,11 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def model(metrics: Metrics) -> EngineObserver:
+def model(metrics: Metrics) -> ModelMetrics:
     return ModelMetrics(metrics, "toy/1")
 
 
-def test_events_become_samples(metrics: Metrics, model: EngineObserver) -> None:
+def test_events_become_samples(metrics: Metrics, model: ModelMetrics) -> None:
     model.submitted(3, 30)
     model.rejected(2, RejectReason.QUEUE_FULL)
     model.dropped(DropReason.DEADLINE)
@@ -39,6 +39,7 @@ def test_events_become_samples(metrics: Metrics, model: EngineObserver) -> None:
     model.restarted()
     model.finished(Outcome.OK, FinishReason.EOS, 12)
     model.finished(Outcome.CANCELLED, None, 0)
+    model.flagged(QualityFlag.REPETITION)
     expected = {
         ("dragoman_rejections_total", "reason", "queue_full"): 2,
         ("dragoman_dropped_sentences_total", "reason", "deadline"): 1,
@@ -57,6 +58,7 @@ def test_events_become_samples(metrics: Metrics, model: EngineObserver) -> None:
         ("dragoman_sentences_total", "outcome", "ok"): 1,
         ("dragoman_sentences_total", "outcome", "cancelled"): 1,
         ("dragoman_finish_reasons_total", "reason", "eos"): 1,
+        ("dragoman_quality_flags_total", "flag", "repetition"): 1,
         ("dragoman_target_tokens_total", "", ""): 12,
         ("dragoman_target_length_tokens_sum", "", ""): 12,
     }
@@ -65,24 +67,24 @@ def test_events_become_samples(metrics: Metrics, model: EngineObserver) -> None:
         assert metrics.registry.get_sample_value(name, labels) == amount, name
 
 
-def test_a_models_series_exist_before_anything_happens(metrics: Metrics, model: EngineObserver) -> None:
+def test_a_models_series_exist_before_anything_happens(metrics: Metrics, model: ModelMetrics) -> None:
     for reason in RejectReason:
         assert metrics.registry.get_sample_value("dragoman_rejections_total", M | {"reason": reason}) == 0
     assert metrics.registry.get_sample_value("dragoman_step_seconds_count", M) == 0
 
 
-def test_names_follow_the_conventions(metrics: Metrics, model: EngineObserver) -> None:
+def test_names_follow_the_conventions(metrics: Metrics, model: ModelMetrics) -> None:
     families = list(text_string_to_metric_families(generate_latest(metrics.registry).decode()))
     assert len(families) > 20
     for family in families:
         assert family.name.startswith(("dragoman_", "grpc_server_", "process_")), family.name
         assert family.documentation, family.name
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-        closed = {"model", "method", "code", "phase", "reason", "outcome", "device"}
+        closed = {"model", "method", "code", "phase", "reason", "outcome", "device", "flag"}
         assert labels <= closed | {"grpc_type", "grpc_service", "grpc_method", "grpc_code"}, family.name
 
 
-def test_two_servers_in_one_process_count_apart(metrics: Metrics, model: EngineObserver) -> None:
+def test_two_servers_in_one_process_count_apart(metrics: Metrics, model: ModelMetrics) -> None:
     other = Metrics("a.Service")
     ModelMetrics(other, "toy/1")
     model.finished(Outcome.OK, FinishReason.EOS, 1)

@@ -1,4 +1,4 @@
-"""Splitting of a text that is too long for the model, on sentence borders where there are any."""
+"""Splitting of a text into lines and sentences, and of what is too long for the model into parts."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import sentencex  # type: ignore[import-untyped]
 
-from serving.bundle.tokenizer import SubwordTokenizer
+from serving.text.words import Span
 
 _LINE = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _WORD_BORDER = re.compile(r"\s+(?=\S)")
 # After Latin and Arabic marks with white space, or after CJK comma, semicolon and colon without.
 _CLAUSE_BORDER = re.compile(r"(?:[,;:)\]\u00bb\u201d\u2013\u2014\u060c\u061b]\s+|[\u3001\uff0c\uff1b\uff1a])(?=\S)")
 _NOT_BLANK = re.compile(r"\S(?:.*\S)?", re.DOTALL)
-_SPACE = re.compile(r"\s")
+_SPACE = re.compile(r"[\s\ud800-\udfff]")
+# All but a no-break space, which belongs to the words around it.
+_COLUMN_GAP = re.compile(r"\s{2,}|[^\S \u00a0\u2007\u2009\u202f]")
+_ONE_SENTENCE = re.compile(r"[^.!?\u0250-\U0010ffff]*[.!?]*[\"')\]]*\s*")
 _WIDE_GAP = re.compile(r"\s{2,}|[^\S ]")  # white space other than one plain space
 _BLOCK = 8192  # characters given to sentencex at once: on some texts its time is quadratic
 
@@ -29,7 +34,39 @@ class Part:
     end: int
 
 
-def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) -> list[Part]:
+class Tokenizer(Protocol):
+    """What splitting needs to know of a model."""
+
+    def count(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        ...
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the start and end of each token in text order."""
+        ...
+
+
+def sentences(text: str, language: str) -> Iterator[Part]:
+    """Yield the sentences of each line, without white space around them; columns of a line count as sentences.
+
+    No part holds white space that a model would not keep, but for a single no-break space.
+
+    Args:
+        text: Any text.
+        language: BCP-47 tag; the rules for the end of a sentence depend on it.
+    """
+    for line in _LINE.finditer(text):
+        content = line.group()
+        borders = {0, len(content)}
+        if not _ONE_SENTENCE.fullmatch(content):
+            borders.update(sentence_borders(content, language))
+        borders.update(gap.end() for gap in _COLUMN_GAP.finditer(content))
+        for start, end in pairwise(sorted(borders)):
+            if part := _NOT_BLANK.search(content, start, end):
+                yield Part(line.start() + part.start(), line.start() + part.end())
+
+
+def split(text: str, *, limit: int, tokenizer: Tokenizer, language: str) -> list[Part]:
     """Split a text into parts of at most ``limit`` source tokens.
 
     No part spans a line break, nor anything but a single space or nothing between sentences: the model would not keep
@@ -53,24 +90,24 @@ def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) 
     ]
 
 
-def join(text: str, parts: Sequence[Part], translations: Sequence[str]) -> tuple[str, list[int]]:
-    """Put translated parts in the places of the parts, keeping the white space of the text.
+def join(text: str, parts: Sequence[Span], translations: Sequence[str]) -> tuple[str, list[int]]:
+    """Put translated parts in the places of the parts, keeping what is between them.
 
     Returns:
         The joined text, and the position of each part's translation in it.
     """
     joined, starts, length, position = [], [], 0, 0
     for part, translation in zip(parts, translations, strict=True):
-        gap = text[position : part.start]
+        gap = text[position : part[0]]
         joined += [gap, translation]
         starts.append(length + len(gap))
         length += len(gap) + len(translation)
-        position = part.end
+        position = part[1]
     joined.append(text[position:])
     return "".join(joined), starts
 
 
-def _cut(line: str, limit: int, tokenizer: SubwordTokenizer, language: str) -> Iterator[tuple[int, int]]:
+def _cut(line: str, limit: int, tokenizer: Tokenizer, language: str) -> Iterator[tuple[int, int]]:
     """Cut one line; the pieces follow each other without a gap."""
     starts = _token_starts(line, tokenizer)
     if len(starts) <= limit and not _WIDE_GAP.search(line):
@@ -116,7 +153,7 @@ def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> i
     return max(reach, position + 1)
 
 
-def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
+def _token_starts(text: str, tokenizer: Tokenizer) -> list[int]:
     """Return the position at which each token begins, white space skipped; never decreasing."""
     starts, last = [], 0
     for begin, end in tokenizer.spans(text):
@@ -128,7 +165,7 @@ def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
 
 def sentence_borders(text: str, language: str) -> list[int]:
     """Return the positions at which sentences begin, without the first. ``text`` is one line."""
-    # sentencex 1.1 panics where white space of more than one byte follows certain periods.
+    # sentencex 1.1 panics where white space of more than one byte follows certain periods, and takes no surrogates.
     plain, base = _SPACE.sub(" ", text), language.partition("-")[0].lower()
     borders: list[int] = []
     position = 0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.engine import segmentation
-from serving.engine.segmentation import Part, join, sentence_borders, split
+from serving.text import segmentation
+from serving.text.segmentation import join, sentence_borders, sentences, split
 from tests.unit.serving.engine.toy_engine import tokenizer
 
 SENTENCES = "The cat sat on the mat. Where is the train station? I drink milk, and the dog drinks water. "
@@ -26,7 +26,10 @@ def parts_of(text: str, limit: int) -> list[str]:
 @settings(deadline=None, max_examples=200)
 def test_parts_and_the_white_space_between_them_are_the_text(text: str, limit: int) -> None:
     parts = split(text, limit=limit, tokenizer=tokenizer(), language="en")
-    assert join(text, parts, [text[part.start : part.end] for part in parts])[0] == text
+    assert (
+        join(text, [(part.start, part.end) for part in parts], [text[part.start : part.end] for part in parts])[0]
+        == text
+    )
     position = 0
     for part in parts:
         assert not text[position : part.start].strip()
@@ -82,9 +85,29 @@ def test_sentences_of_another_script() -> None:
     assert all(text[part.end - 1] == "\u3002" for part in parts)
 
 
+def found(text: str) -> list[str]:
+    return [text[part.start : part.end] for part in sentences(text, "en")]
+
+
+def test_every_sentence_of_every_line() -> None:
+    text = "  The cat sat. Where is it?\n\n\tDr. Smith came at 5 p.m. today.\r\nYes"
+    assert found(text) == ["The cat sat.", "Where is it?", "Dr. Smith came at 5 p.m. today.", "Yes"]
+
+
+def test_columns_are_sentences_and_a_no_break_space_is_part_of_one() -> None:
+    assert found("Name\tAge   City\u3000Job") == ["Name", "Age", "City", "Job"]
+    assert found("It is 10\u00a0km.") == ["It is 10\u00a0km."]
+
+
+@given(st.lists(LETTERS, max_size=60).map("".join))
+@settings(deadline=None, max_examples=200)
+def test_sentences_hold_all_that_is_not_white_space(text: str) -> None:
+    assert "".join("".join(found(text)).split()) == "".join(text.split())
+
+
 def test_joining_tells_where_each_translation_begins() -> None:
     text = "  One. \n\n Two.\n"
-    joined, starts = join(text, [Part(2, 6), Part(10, 14)], ["Premier.", "Deux."])
+    joined, starts = join(text, [(2, 6), (10, 14)], ["Premier.", "Deux."])
     assert (joined, starts) == ("  Premier. \n\n Deux.\n", [2, 14])
 
 
@@ -113,7 +136,7 @@ def test_a_panic_makes_one_sentence_and_nothing_else_is_hidden(monkeypatch: pyte
         def boundaries(language: str, text: str) -> None:
             raise error
 
-        monkeypatch.setattr("serving.engine.segmentation.sentencex.get_sentence_boundaries", boundaries)
+        monkeypatch.setattr("serving.text.segmentation.sentencex.get_sentence_boundaries", boundaries)
 
     raising(PanicException())
     assert sentence_borders("It is. It was.", "en") == []

@@ -1,0 +1,45 @@
+"""Signs that a translation may be wrong, cheap enough to look for in every one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from serving.messages import QualityFlag
+
+_NUMBER = re.compile(r"\d+(?:[.,:'\u2019]\d+|[ \u00a0\u202f]\d{3}(?!\d))*")
+_SEPARATOR = re.compile(r"\D")
+_LONGEST_LOOP = 8  # tokens
+_TURNS = 4
+_LENGTH_FACTOR, _LENGTH_SPARE = 2, 12  # tokens
+
+
+def quality_flags(source: str, target: str, source_tokens: int, target_tokens: Sequence[int]) -> Iterator[QualityFlag]:
+    """Yield what is odd about the translation of one part of a text."""
+    if numbers(source) != numbers(target):
+        yield QualityFlag.NUMBERS_DIFFER
+    if _loops(target_tokens):
+        yield QualityFlag.REPETITION
+    if source == target and source.count(" ") > 1:
+        yield QualityFlag.COPIED_SOURCE
+    ours, theirs = len(target_tokens), source_tokens
+    if max(ours, theirs) > _LENGTH_FACTOR * min(ours, theirs) + _LENGTH_SPARE:
+        yield QualityFlag.LENGTH_RATIO
+
+
+def numbers(text: str) -> list[str]:
+    """Return the digits of each number of a text, sorted; how they are grouped and pointed does not matter."""
+    return sorted(_SEPARATOR.sub("", number) for number in _NUMBER.findall(text))
+
+
+def _loops(tokens: Sequence[int]) -> bool:
+    """Return whether a run of tokens follows itself again and again."""
+    if len(tokens) < 2 * _TURNS - 1 or len(set(tokens)) > len(tokens) - 2 * (_TURNS - 1):
+        return False
+    for period in range(1, _LONGEST_LOOP + 1):
+        same = 0
+        for token, earlier in zip(tokens[period:], tokens, strict=False):
+            same = same + 1 if token == earlier else 0
+            if same >= max(period * (_TURNS - 1), 2 * _TURNS - 2):
+                return True
+    return False
