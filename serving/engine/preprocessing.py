@@ -127,7 +127,8 @@ def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: Su
         pieces = [piece for piece in found if piece]
     elif policy is LongInput.SPLIT:
         # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
-        pieces = split(read, limit=limit, tokenizer=tokenizer, language=language)
+        cut = split(read, limit=limit, tokenizer=tokenizer, language=language)
+        pieces = [reading.whole(piece.start, piece.end) for piece in cut]
     else:
         pieces = [Part(0, len(read))]
 
@@ -141,10 +142,11 @@ def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: Su
     for piece in pieces:
         part, source = encoded(piece, limit if policy is LongInput.TRUNCATE else None)
         if policy is LongInput.SPLIT and source.ids.size > limit + 1:
-            # Which number stands in for a span may make a difference of some tokens.
-            spare = max(1, limit - 2 * len(part.stand_ins))
+            # Which numbers stand in for spans makes a difference of some tokens.
+            spare = max(1, limit // 2) if part.stand_ins else limit
             shorter = split(read[piece.start : piece.end], limit=spare, tokenizer=tokenizer, language=language)
-            kept += [encoded(Part(piece.start + one.start, piece.start + one.end), limit) for one in shorter]
+            ends = ((piece.start + one.start, piece.start + one.end) for one in shorter)
+            kept += [encoded(reading.whole(start, end), limit) for start, end in ends]
         else:
             kept.append((part, source))
     kept = [(part, source) for part, source in kept if source.ids.size > 1]  # not the end token alone

@@ -89,8 +89,9 @@ class ModelMetrics:
         self._finish_reasons = {
             reason: m.finish_reasons.labels(model, reason) for reason in (FinishReason.EOS, FinishReason.LENGTH)
         }
-        told = [flag for flag in QualityFlag if flag != QualityFlag.UNKNOWN]  # which only clients know
-        self._quality_flags = {flag: m.quality_flags.labels(model, flag) for flag in told}
+        self._quality_flags: dict[QualityFlag, Counter] = {
+            flag: m.quality_flags.labels(model, flag) for flag in QualityFlag if flag is not QualityFlag.UNKNOWN
+        }
         self._source_tokens = m.source_tokens.labels(model)
         self._padding_tokens = m.padding_tokens.labels(model)
         self._target_tokens = m.target_tokens.labels(model)

@@ -116,6 +116,10 @@ class Reading:
             return None
         return Part(start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip()))
 
+    def whole(self, start: int, end: int) -> Part:
+        """Return a piece of the reading without the rest of a stand-in at its begin, with all of one at its end."""
+        return Part(self._outside(start), self._outside(end))
+
     def part(self, start: int, end: int) -> ReadPart:
         """Return a piece of the reading with a number of its own for each stand-in."""
         begin, stop = self.edits.before(start, end)
@@ -134,6 +138,10 @@ class Reading:
     def _within(self, start: int, end: int) -> list[StandIn]:
         first = bisect_left(self._stand_ins, start, key=_start)
         return list(self._stand_ins[first : bisect_right(self._stand_ins, end - _WIDTH, lo=first, key=_start)])
+
+    def _outside(self, position: int) -> int:
+        index = bisect_left(self._stand_ins, position, key=_start) - 1
+        return max(position, self._stand_ins[index].end) if index >= 0 else position
 
     def _stand_in(self, span: ProtectedSpan) -> StandIn:
         begin, end = self.edits.after(span.start, span.end)

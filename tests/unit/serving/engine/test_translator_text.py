@@ -69,7 +69,7 @@ def test_each_part_is_a_sentence_by_default_and_as_asked_otherwise(copy: Served)
         ({"long_input": LongInput.REJECT}, 1),
         ({"long_input": LongInput.TRUNCATE}, 1),
     ):
-        (translation,) = copy.translate(text, **options)  # type: ignore[arg-type]
+        (translation,) = copy.translate(text, **options)
         assert (translation.hypotheses[0].text, translation.parts) == (text, parts)
 
 
@@ -104,6 +104,14 @@ def test_protection_and_case_can_be_switched_off(copy: Served) -> None:
     (translation,) = copy.translate("SEE {name} IT")
     assert translation.hypotheses[0].text == "SEE {name} IT"
     assert "731" in "".join(token.text for token in translation.hypotheses[0].tokens)
+
+
+@pytest.mark.parametrize("policy", [None, LongInput.SPLIT])
+@pytest.mark.parametrize("text", ["{a} and " * 40 + "{b}.", "{a}-" * 60, "{a}x" * 60, "https://e.com " * 50])
+def test_no_span_is_cut_or_lost_in_a_sentence_too_long(copy: Served, text: str, policy: LongInput | None) -> None:
+    (translation,) = copy.translate(text, beam_size=1, long_input=policy)
+    assert translation.hypotheses[0].text == text.strip() + " " * (text[-1:] == " ")
+    assert not translation.source_truncated
 
 
 def test_alternatives_keep_their_spans(copy: Served) -> None:
