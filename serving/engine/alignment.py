@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from serving.bundle.tokenizer import Spans
 from serving.messages import AlignmentLink
-from serving.text.words import Words
+from serving.text.words import WordIndex
 
 
 def word_links(
@@ -36,7 +36,7 @@ def word_links(
     Returns:
         Distinct links, in target order, then in source order.
     """
-    source_words, target_words = Words(source), Words(target)
+    source_words, target_words = WordIndex(source), WordIndex(target)
     links = set()
     for position, (begin, end) in zip(alignment, target_spans.tolist(), strict=True):
         target_word = target_words.covering(begin, end)

@@ -22,7 +22,7 @@ from serving.text.quality import quality_flags
 from serving.text.reading import Reading, ReadPart, StandIn
 from serving.text.restoration import restoring_edits
 from serving.text.segmentation import join
-from serving.text.words import Span, Words
+from serving.text.words import Span, WordIndex
 
 _BLANK = Hypothesis("", 0.0, 0.0, (), (), FinishReason.EOS)
 
@@ -112,7 +112,7 @@ def _finished(
         def attending(stand_in: StandIn) -> Span | None:
             inside = (source.spans[:, 0] < stand_in.end) & (source.spans[:, 1] > stand_in.start)
             found = spans[[bool(inside[position]) for position in hypothesis.alignment]]
-            return Words(text).covering(*found[0].tolist()) if len(found) else None
+            return WordIndex(text).covering(*found[0].tolist()) if len(found) else None
 
         edits, appended = restoring_edits(text, part.stand_ins, attending)
         restored = EditedText(text, edits)

@@ -34,7 +34,7 @@ class Part:
     end: int
 
 
-class Tokenizer(Protocol):
+class TokenCounter(Protocol):
     """What splitting needs to know of a model."""
 
     def count(self, text: str) -> int:
@@ -66,7 +66,7 @@ def sentences(text: str, language: str) -> Iterator[Part]:
                 yield Part(line.start() + part.start(), line.start() + part.end())
 
 
-def split(text: str, *, limit: int, tokenizer: Tokenizer, language: str) -> list[Part]:
+def split(text: str, *, limit: int, tokenizer: TokenCounter, language: str) -> list[Part]:
     """Split a text into parts of at most ``limit`` source tokens.
 
     No part spans a line break, nor anything but a single space or nothing between sentences: the model would not keep
@@ -107,7 +107,7 @@ def join(text: str, parts: Sequence[Span], translations: Sequence[str]) -> tuple
     return "".join(joined), starts
 
 
-def _cut(line: str, limit: int, tokenizer: Tokenizer, language: str) -> Iterator[tuple[int, int]]:
+def _cut(line: str, limit: int, tokenizer: TokenCounter, language: str) -> Iterator[tuple[int, int]]:
     """Cut one line; the pieces follow each other without a gap."""
     starts = _token_starts(line, tokenizer)
     if len(starts) <= limit and not _WIDE_GAP.search(line):
@@ -153,7 +153,7 @@ def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> i
     return max(reach, position + 1)
 
 
-def _token_starts(text: str, tokenizer: Tokenizer) -> list[int]:
+def _token_starts(text: str, tokenizer: TokenCounter) -> list[int]:
     """Return the position at which each token begins, white space skipped; never decreasing."""
     starts, last = [], 0
     for begin, end in tokenizer.spans(text):

@@ -50,7 +50,7 @@ def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character)[0] in "PS"
 
 
-class Words:
+class WordIndex:
     """The words of a text, to be found by position."""
 
     def __init__(self, text: str) -> None:

@@ -36,7 +36,7 @@ TEXTS: dict[str, tuple[str, ...]] = {
         "The book is called ⟦book_1.epub.zip⟧.",
         "Put ⟦src/main.py⟧ next to ⟦README.md⟧.",
         "The letter is in ⟦../letters/mum.docx⟧, I think.",
-        "Who wrote ⟦/home/mary/poem.txt⟧?",
+        "Who wrote ⟦/var/poems/mary.txt⟧?",
         "Copy ⟦./a.json⟧ to ⟦/tmp/b.json⟧ and ⟦/tmp/c.json⟧.",
     ),
     "handles": (
