@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import sacrebleu
@@ -19,9 +18,8 @@ from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
 from serving.bundle.manifest import Verification
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
-from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
@@ -209,10 +207,6 @@ def translate_in_engine(
         Sentence(np.array([*(row[::-1] if manifest.reverse_source else row), manifest.special_ids.eos]), options)
         for row in map(list, ids)
     ]
-    limits = EngineLimits(queue_sentences=len(sentences), queue_tokens=sum(s.source.size for s in sentences) + 1)
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size, limits=limits)
-    try:
-        decoded: Any = engine.submit(sentences).future.result()
-    finally:
-        engine.stop()
+    with offline_engine(runner) as engine:
+        decoded = engine.submit(sentences).future.result()
     return [list(one.hypotheses[0].tokens) for one in decoded]

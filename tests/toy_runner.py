@@ -86,6 +86,14 @@ class ToyRunner:
         self.counts = ToyCounts()
 
     @property
+    def special_ids(self) -> SpecialIds:
+        return self.model.special_ids
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self.model.vocabulary_size
+
+    @property
     def precision_name(self) -> str:
         """Of its logits."""
         return "fp32"

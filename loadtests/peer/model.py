@@ -11,7 +11,7 @@ from ctranslate2 import Translator
 
 from loadtests.offline.ctranslate2_model import convert
 from serving.bundle.bundle import load_bundle
-from serving.bundle.tokenizer import SubwordTokenizer
+from serving.opening import open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,9 @@ class PeerModel:
             workers: Batches at the same time.
             threads: Threads of each.
         """
-        self.manifest = load_bundle(directory).manifest
-        tokenizer = self.manifest.tokenizer
-        self._tokenizer = SubwordTokenizer(
-            (directory / tokenizer.source).read_bytes(),
-            (directory / tokenizer.target).read_bytes(),
-            special_ids=self.manifest.special_ids,
-            reverse_source=self.manifest.reverse_source,
-        )
+        bundle = load_bundle(directory)
+        self.manifest = bundle.manifest
+        self._tokenizer = open_tokenizer(bundle)
         with TemporaryDirectory() as folder:
             converted = Path(folder) / "model"
             convert(directory, converted)

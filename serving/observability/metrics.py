@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from serving.decoding.hypothesis import FinishReason
-from serving.engine.observer import DropReason, Outcome, RejectReason
+from serving.engine.observer import DropReason, Observer, Outcome, RejectReason
 from serving.observability.call_metrics import CALL_SECONDS, CallMetrics
 from serving.observability.gpu import GpuCollector
 
@@ -81,7 +81,7 @@ class Metrics:
         )
 
 
-class ModelMetrics:
+class ModelMetrics(Observer):
     """One model's share of the metrics, as its engine and translator report them."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,30 @@ def test_module_names_say_something(folder: str) -> None:
     names = {path.stem if path.stem != "__init__" else path.parent.name for path in modules(folder)}
     assert not names & VAGUE_NAMES
     assert not {name for name in names if name in sys.stdlib_module_names and not name.startswith("__")}
+
+
+def test_one_module_puts_a_model_together() -> None:
+    """Each way from a bundle to a translator of its own is one more to forget the tokenizer's kind in."""
+    parts = {
+        "serving.bundle.tokenizer.SubwordTokenizer",
+        "serving.engine.engine.Engine",
+        "serving.engine.translator.Translator",
+    }
+    places = {name: {path for path in modules(*PACKAGES, "loadtests") if name in _called(path)} for name in parts}
+    assert places == {name: {ROOT / "serving" / "opening.py"} for name in parts}
+
+
+def _called(path: Path) -> set[str]:
+    """Whatever a module imports by name and calls, as ``module.name``."""
+    nodes = list(ast.walk(parsed(path)))
+    origins = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return {origin for name, origin in origins.items() if name in called}
 
 
 def test_everything_public_has_a_docstring() -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.bundle.manifest import Manifest
 from serving.decoding.beam import BeamSearch
 from serving.decoding.options import DecodingOptions
 from serving.errors import StartupError
@@ -104,16 +103,8 @@ def test_a_host_buffer_keeps_busy_slots_through_every_size_and_allocates_for_the
 
 
 def decode(runner: OnnxRunner, grid: Grid, sources: list[list[int]], length: int) -> list[tuple[int, ...]]:
-    manifest: Manifest = runner.manifest
-    ids = manifest.special_ids
-    search = BeamSearch(
-        2,
-        len(sources),
-        decoder_start_id=ids.decoder_start,
-        eos_id=ids.eos,
-        pad_id=ids.pad,
-        vocabulary_size=manifest.vocabulary_size,
-    )
+    ids = runner.special_ids
+    search = BeamSearch(2, len(sources), special_ids=ids, vocabulary_size=runner.vocabulary_size)
     grid.admit([np.array([*source, ids.eos]) for source in sources])
     search.admit([DecodingOptions(max_length=length, min_length=length, beam_size=2)] * len(sources))
     while not search.advance(grid.step(search.plan())).size:
