@@ -17,7 +17,10 @@ from serving.errors import StartupError
 
 Spans = NDArray[np.int64]
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
+# Training cleans its text alike (`clean_text` in training/data/cleaning.py; tests/parity compares the two): any white
+# space separates words; controls, the zero-width space, the byte order mark and lone surrogates are not part of them.
+_WHITE_SPACE = re.compile(r"[^\S ]")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\ufeff\ud800-\udfff]")
 
 
 class _Mapping(TypedDict):
@@ -112,11 +115,11 @@ class SubwordTokenizer:
 
     def count(self, text: str) -> int:
         """Source tokens of a text, the end token not counted."""
-        return len(self._source.encode(_whole(text)))
+        return len(self._source.encode(_clean(text)))
 
     def encode_prefix(self, text: str) -> tuple[int, ...]:
         """Encodes the beginning of a translation; no end token."""
-        return tuple(self._target.encode(_whole(text)))
+        return tuple(self._target.encode(_clean(text)))
 
     @property
     def copies_unknown_words(self) -> bool:
@@ -141,13 +144,17 @@ class SubwordTokenizer:
         )
 
     def _mapped(self, text: str) -> _Mapping:
-        mapping: _Mapping = self._source.encode(_whole(text), return_type="offset_mapping")
+        clean = _clean(text)
+        mapping: _Mapping = self._source.encode(clean, return_type="offset_mapping")
+        if len(clean) < len(text):
+            kept = [place for place, character in enumerate(text) if not _INVISIBLE.match(character)] + [len(text)]
+            mapping["offsets"] = [(kept[begin], kept[end]) for begin, end in mapping["offsets"]]
         return mapping
 
 
-def _whole(text: str) -> str:
-    """Replaces half characters, which no UTF-8 text can hold, one for one."""
-    return _SURROGATES.sub("\ufffd", text)
+def _clean(text: str) -> str:
+    """Return the text as training would have cleaned it, but for runs of spaces, which the tokenizers collapse."""
+    return _WHITE_SPACE.sub(" ", _INVISIBLE.sub("", text))
 
 
 def _load(model: bytes, side: str, kind: TokenizerKind) -> SentencePieceProcessor | WordProcessor:

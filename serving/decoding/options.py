@@ -28,7 +28,7 @@ class DecodingOptions:
 
     Attributes:
         beam_size: Hypotheses kept at each step; 1 is greedy.
-        n_best: Hypotheses returned; <= beam_size.
+        n_best: Hypotheses returned at most; a search ends with up to ``2 * beam_size`` of them.
         length_penalty: alpha in score = sum of log p / length ** alpha; length counts the end token.
         min_length: Target tokens before the end token is admitted.
         max_length: Target tokens at most, the end token not counted.

@@ -1,4 +1,4 @@
-"""Word alignment out of token alignment."""
+"""Word alignment from token alignment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Span = tuple[int, int]
 
 
 def word_spans(text: str) -> list[Span]:
-    """Begin and end of each word, in order: runs without white space, with punctuation at their ends taken off.
+    """Return begin and end of each word, in order: runs without white space, with punctuation at their ends taken off.
 
     A punctuation mark that was taken off is a word of its own, and so is each character of a script without spaces.
     """
@@ -64,7 +64,7 @@ def word_links(
     source_offset: int = 0,
     target_offset: int = 0,
 ) -> tuple[AlignmentLink, ...]:
-    """Links each target word to the source words that its tokens attend to most.
+    """Link each target word to the source words that its tokens attend to most.
 
     A token that covers several words stands for all of them together. Tokens that attend to the end token, and those
     made of white space only, link nothing.
@@ -108,7 +108,7 @@ class _Words:
         self._ends = [end for _, end in spans]
 
     def covering(self, begin: int, end: int) -> Span | None:
-        """From the first to the last word that shares a character with begin .. end; empty means one character."""
+        """Span the words that share a character with begin .. end; an empty range means one character."""
         first = bisect_right(self._ends, begin)
         last = bisect_left(self._starts, max(end, begin + 1)) - 1
         return (self._starts[first], self._ends[last]) if first <= last else None
