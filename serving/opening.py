@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 from serving.bundle.bundle import Bundle
 from serving.bundle.manifest import Manifest
@@ -43,16 +42,10 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class RunningModel:
-    """A model that translates until it is closed, or until the end of a ``with`` block."""
+    """A model that translates until it is closed."""
 
     engine: Engine
     translator: Translator
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self, timeout: float | None = None) -> None:
         """End the threads of the engine, waiting up to ``timeout`` seconds for each, and of the tokenizer."""

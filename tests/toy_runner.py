@@ -81,17 +81,10 @@ class ToyRunner:
     ) -> None:
         """Holds no state until a grid is made."""
         self.model = model
+        self.special_ids, self.vocabulary_size = model.special_ids, model.vocabulary_size
         self.before_encode = before_encode
         self.before_step = before_step
         self.counts = ToyCounts()
-
-    @property
-    def special_ids(self) -> SpecialIds:
-        return self.model.special_ids
-
-    @property
-    def vocabulary_size(self) -> int:
-        return self.model.vocabulary_size
 
     @property
     def precision_name(self) -> str:

@@ -50,12 +50,8 @@ class BlockTranslator:
         """
         self._job = job
         self._options = settings.options
-        model = open_model(
-            load_bundle(settings.bundle),
-            precision=settings.precision,
-            device=settings.device,
-            threads=settings.threads,
-        )
+        bundle = load_bundle(settings.bundle)
+        model = open_model(bundle, precision=settings.precision, device=settings.device, threads=settings.threads)
         self._model = model.start(
             engine_limits=EngineLimits(queue_sentences=UNLIMITED, queue_tokens=UNLIMITED),
             serving_limits=ServingLimits(max_parts=UNLIMITED),

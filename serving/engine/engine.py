@@ -42,13 +42,7 @@ class Engine:
         self._queue = JobQueue(limits, observer, name, clock)
         self._workers = [
             Worker(
-                number,
-                self._queue,
-                make_lane,
-                idle_lanes=limits.idle_lanes,
-                observer=observer,
-                name=name,
-                clock=clock,
+                number, self._queue, make_lane, idle_lanes=limits.idle_lanes, observer=observer, name=name, clock=clock
             )
             for number in range(limits.workers)
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,15 +27,7 @@ Ended = list[tuple[Job, "list[Hypothesis] | DragomanError"]]
 class Lane:
     """All sentences in flight with one beam size; slot i belongs to ``jobs[i]``. Used by its worker's thread only."""
 
-    def __init__(
-        self,
-        runner: Runner,
-        beam: int,
-        slots: int,
-        *,
-        observer: EngineObserver,
-        clock: Clock = time.monotonic,
-    ) -> None:
+    def __init__(self, runner: Runner, beam: int, slots: int, *, observer: EngineObserver, clock: Clock) -> None:
         """Allocate the grid."""
         self.beam = beam
         self.jobs: list[Job] = []

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from serving.bundle.bundle import Bundle
-from serving.bundle.manifest import Axis, Manifest, Precision, SpecialIds, StateSpec, TensorSpec
+from serving.bundle.manifest import Axis, Manifest, Precision, StateSpec, TensorSpec
 from serving.bundle.shortlist import Shortlist
 from serving.decoding.constraints import no_edits
 from serving.errors import StartupError
@@ -38,6 +38,7 @@ class OnnxRunner:
                  decoder: ort.InferenceSession, device: str, shortlist: Shortlist | None = None) -> None:  # fmt: skip
         self.manifest, self.precision_name, self.precision = manifest, precision, manifest.precisions[precision]
         self.encoder, self.decoder, self.shortlist = encoder, decoder, shortlist
+        self.special_ids, self.vocabulary_size = manifest.special_ids, manifest.vocabulary_size
         self._device = device
         self.device_model = DeviceModel(
             self.precision, GraphedSession(encoder), GraphedSession(decoder), SlotGraphs(device),
@@ -97,16 +98,6 @@ class OnnxRunner:
             return cls(manifest, precision, encoder, decoder, device, shortlist)
 
         return with_graphs_if_they_work(load, _try_out) if device == "cuda" and cuda_graphs else load(False)
-
-    @property
-    def special_ids(self) -> SpecialIds:
-        """The token ids with a meaning of their own."""
-        return self.manifest.special_ids
-
-    @property
-    def vocabulary_size(self) -> int:
-        """The number of target tokens."""
-        return self.manifest.vocabulary_size
 
     @property
     def device(self) -> str:

@@ -7,6 +7,7 @@ such a model) and ``answers.json``, what it answered when it was made. A change 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_there_is_one_for_the_format_version_of_today() -> None:
 def test_it_answers_as_it_did(folder: Path) -> None:
     recorded = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     bundle = load_bundle(folder / "digits" / "1")
-    with open_model(bundle, precision="fp32", device="cpu").start() as model:
+    with closing(open_model(bundle, precision="fp32", device="cpu").start()) as model:
         for case in recorded:
             options = TranslationOptions(beam_size=case["beam_size"], n_best=case["n_best"], alignments=True)
             result = model.translator.translate_blocking(TranslationRequest((case["text"],), options))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import closing
 
 import pytest
 
@@ -67,7 +68,7 @@ ON_THE_CPU = [name for name, precision in shipped().manifest.precisions.items() 
 @pytest.mark.parametrize("precision", ON_THE_CPU)
 def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: str) -> None:
     jobs, others = jobs_and_others()
-    with open_model(shipped(), precision=precision, device="cpu").start() as model:
+    with closing(open_model(shipped(), precision=precision, device="cpu").start()) as model:
         by_itself = alone(model.translator, jobs)
         together = asyncio.run(in_company(model.translator, jobs, others))
     assert len(by_itself) == len(together) == 1000
@@ -87,7 +88,7 @@ def test_the_test_finds_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: with co-tenants made to leak, the comparison above must fail."""
     monkeypatch.setattr(OnnxRunner, "grid", lambda self, beam, slots: _LeakyGrid(self, beam, slots))
     jobs, others = jobs_and_others()
-    with open_model(shipped(), device="cpu").start() as model:
+    with closing(open_model(shipped(), device="cpu").start()) as model:
         by_itself = alone(model.translator, jobs[:60])
         together = asyncio.run(in_company(model.translator, jobs[:60], others[:60]))
     assert differences(by_itself, together) > 0
