@@ -20,7 +20,7 @@ UNLIMITED = 1 << 30  # of a queue that nobody else waits in
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory: what its bundle says, and what turns text into tokens and sources into targets."""
+    """A model in memory, not yet running."""
 
     manifest: Manifest
     tokenizer: SubwordTokenizer

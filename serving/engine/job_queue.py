@@ -1,4 +1,4 @@
-"""What callers and workers share: the sentences that were accepted, from the queue to their end.
+"""The queue between callers and workers, which accounts for every accepted sentence until its end.
 
 Every accepted sentence ends exactly once: decoded, or with an error, also when a step fails, the engine stops, or a
 worker dies.
