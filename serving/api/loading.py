@@ -1,4 +1,4 @@
-"""The models of a server, from bundles on disk."""
+"""Loading of bundles on disk into served models."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STOP_SECONDS = 10.0  # for the step that is running when an engine is told to e
 
 
 def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) -> None:
-    """Load every bundle of the models directory.
+    """Load every bundle in the directory of models.
 
     Raises:
-        StartupError: There is none, or some cannot be served; the message names every problem.
+        StartupError: There is no bundle, or some cannot be served; lists every problem.
     """
     problems = []
     for directory in bundle_directories(config.models):
@@ -41,10 +41,10 @@ def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics)
 
 
 def bundle_directories(models: Path) -> list[Path]:
-    """Find every ``NAME/VERSION`` directory that holds a manifest; hidden ones are exports in progress.
+    """Return every ``NAME/VERSION`` directory with a manifest; hidden ones are exports in progress.
 
     Raises:
-        StartupError: There is none.
+        StartupError: There is no such directory.
     """
     found = sorted(path.parent for path in models.glob(f"[!.]*/[!.]*/{MANIFEST_FILE}"))
     if not found:

@@ -1,4 +1,4 @@
-"""A request's decoding options: per sentence, never per batch."""
+"""Decoding options of one sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sampling:
-    """Random choice of each token instead of search; needs ``beam_size`` 1.
+    """Random choice of each token instead of search; requires ``beam_size`` 1.
 
     Attributes:
         temperature: Divides log-probabilities; > 0.
@@ -24,7 +24,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How one sentence is decoded; already validated.
+    """Validated decoding options of one sentence.
 
     Attributes:
         beam_size: Hypotheses kept at each step; 1 is greedy.

@@ -67,5 +67,5 @@ def test_a_translation_copies_the_words_its_unknown_ones_attend_to() -> None:
     "model", [b"\xff", b"[]", b"{}", b'{"pattern": "(", "tokens": []}', b'{"pattern": "x", "tokens": ["a"]}']
 )
 def test_something_else_is_no_vocabulary(model: bytes) -> None:
-    with pytest.raises(StartupError, match="no word vocabulary; export the bundle again"):
+    with pytest.raises(StartupError, match="is not a word vocabulary; export the bundle again"):
         SubwordTokenizer(model, MODEL, special_ids=IDS, kind="words")
