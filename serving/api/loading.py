@@ -55,7 +55,9 @@ def bundle_directories(models: Path) -> list[Path]:
 def served(model: LoadedModel, *, config: ServerConfig, metrics: Metrics) -> ServedModel:
     """Start a model with the limits of the configuration."""
     manifest, runner = model.manifest, model.runner
-    limits = ServingLimits(max_beam_size=config.max_beam, max_parts=config.max_queue_sentences)
+    limits = ServingLimits(
+        max_beam_size=config.max_beam, max_parts=config.max_queue_sentences, max_contents=config.max_contents
+    )
     running = model.start(
         engine_limits=EngineLimits(
             queue_sentences=config.max_queue_sentences,
@@ -72,7 +74,6 @@ def served(model: LoadedModel, *, config: ServerConfig, metrics: Metrics) -> Ser
         precision=runner.precision_name,
         device=runner.device,
         limits=limits,
-        max_contents=config.max_contents,
         translator=running.translator,
         snapshot=running.engine.snapshot,
         close=lambda: running.close(_STOP_SECONDS),

@@ -11,10 +11,11 @@ from typing import Any
 from serving.bulk.blocks import Block, read
 from serving.bulk.job import BulkJob
 from serving.bundle.bundle import load_bundle
+from serving.engine.request import TranslationRequest
 from serving.engine.scheduler import EngineLimits
-from serving.engine.translation import TranslationOptions, TranslationRequest
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
+from serving.messages import Options
 from serving.opening import UNLIMITED, open_model
 
 _LINES_IN_FLIGHT = 1024  # enough to keep the grid full, and no more of a block than that in the engine's queue
@@ -36,7 +37,7 @@ class WorkerSettings:
     precision: str
     device: str
     threads: int
-    options: TranslationOptions
+    options: Options
 
 
 class BlockTranslator:

@@ -25,7 +25,7 @@ _OUTCOMES: dict[type[DragomanError], Outcome] = {
 }
 
 
-class Phase(IntEnum):
+class QueuePhase(IntEnum):
     """The life of a queue, which only moves forward."""
 
     RUNNING = 0
@@ -49,13 +49,13 @@ class JobQueue:
         self._scheduler: Scheduler[Job] = Scheduler(limits)
         self._unsettled: set[Job] = set()
         self._settling = 0
-        self._phase = Phase.RUNNING
+        self._phase = QueuePhase.RUNNING
         self.cancellations = 0
 
     @property
     def closed(self) -> bool:
         """Whether everything has ended and nothing more is accepted."""
-        return self._phase is Phase.CLOSED
+        return self._phase is QueuePhase.CLOSED
 
     def snapshot(self, *, lanes: int, state_bytes: int, healthy: bool) -> EngineSnapshot:
         """Return what waits and runs now, together with what only the workers know."""
@@ -70,7 +70,7 @@ class JobQueue:
                 running_tokens=scheduler.running_tokens,
                 lanes=lanes,
                 state_bytes=state_bytes,
-                draining=self._phase is not Phase.RUNNING,
+                draining=self._phase is not QueuePhase.RUNNING,
                 healthy=healthy,
             )
 
@@ -95,9 +95,9 @@ class JobQueue:
         raise self._refusal(reason, min(max(retry_after, _RETRY_SECONDS[0]), _RETRY_SECONDS[1]))
 
     def _refuse(self, submission: Submission) -> RejectReason | None:
-        if self._phase >= Phase.STOPPING:
+        if self._phase >= QueuePhase.STOPPING:
             return RejectReason.STOPPED
-        if self._phase is Phase.DRAINING:
+        if self._phase is QueuePhase.DRAINING:
             return RejectReason.DRAINING
         return self._scheduler.submit([(job, job.sentence.demand()) for job in submission.jobs], self._clock())
 
@@ -131,7 +131,7 @@ class JobQueue:
 
     def drain(self) -> None:
         """Refuse new work from now on; accepted work goes on."""
-        self._advance(Phase.DRAINING)
+        self._advance(QueuePhase.DRAINING)
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until all accepted work has ended; return False if ``timeout`` seconds were not enough."""
@@ -140,9 +140,9 @@ class JobQueue:
 
     def stop(self) -> None:
         """Let every worker end after its current step."""
-        self._advance(Phase.STOPPING)
+        self._advance(QueuePhase.STOPPING)
 
-    def _advance(self, phase: Phase) -> None:
+    def _advance(self, phase: QueuePhase) -> None:
         with self._changed:
             self._phase = max(self._phase, phase)
             self._changed.notify_all()
@@ -152,8 +152,8 @@ class JobQueue:
     def wait(self, worker: int, busy: bool) -> bool:
         """Wait until a worker has something to do, which a busy one always has; return False when it is to end."""
         with self._changed:
-            self._changed.wait_for(lambda: busy or self._phase >= Phase.STOPPING or self._scheduler.has_work(worker))
-            return self._phase < Phase.STOPPING
+            self._changed.wait_for(lambda: busy or self._phase >= QueuePhase.STOPPING or self._scheduler.has_work(worker))
+            return self._phase < QueuePhase.STOPPING
 
     def schedule(self, worker: int) -> Turn[Job]:
         """Return what a worker is to begin; what is too late leaves the queue."""
@@ -175,7 +175,7 @@ class JobQueue:
     def close(self, error: DragomanError) -> None:
         """End everything that was accepted and has not ended; workers end when they next ask for work."""
         with self._changed:
-            self._phase = Phase.CLOSED
+            self._phase = QueuePhase.CLOSED
             self._scheduler = Scheduler(self._limits)
             unsettled = list(self._unsettled)
             self._changed.notify_all()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.decoding.beam import BeamSearch
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.compaction import compaction
 from serving.engine.observer import EngineObserver
 from serving.engine.submission import Job
@@ -21,7 +21,7 @@ from serving.step import Candidates, Ints, StepPlan
 _STEPS_REMEMBERED = 8  # more than the two after which a cancelled sentence has left its slot
 
 Clock = Callable[[], float]
-Ended = list[tuple[Job, "list[Hypothesis] | DragomanError"]]
+Ended = list[tuple[Job, "list[FinishedHypothesis] | DragomanError"]]
 
 
 class Lane:
@@ -102,7 +102,7 @@ class Lane:
         self._fresh.clear()
         return ended
 
-    def _outcome(self, slot: int, poisoned: bool) -> list[Hypothesis] | DragomanError:
+    def _outcome(self, slot: int, poisoned: bool) -> list[FinishedHypothesis] | DragomanError:
         if poisoned:
             return EngineFailure("the model's scores for this sentence are NaN")
         hypotheses = self._search.hypotheses(slot)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from serving.decoding.hypothesis import FinishReason
+from serving.messages import FinishReason
 
 
 class RejectReason(StrEnum):

@@ -1,4 +1,4 @@
-"""Segmentation of texts that are too long for the model, on sentence borders where there are any."""
+"""Splitting of a text that is too long for the model, on sentence borders where there are any."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) 
         text: Any text.
         limit: Tokens of a part, the end token not counted.
         tokenizer: Counts them.
-        language: BCP-47 tag; decides what ends a sentence.
+        language: BCP-47 tag; the rules for the end of a sentence depend on it.
 
     Returns:
         The parts in order. Between, before and after them is white space, or nothing.
@@ -54,10 +54,10 @@ def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) 
 
 
 def join(text: str, parts: Sequence[Part], translations: Sequence[str]) -> tuple[str, list[int]]:
-    """Put translated parts where the parts were, keeping the white space of the text.
+    """Put translated parts in the places of the parts, keeping the white space of the text.
 
     Returns:
-        The joined text, and where each part's translation begins in it.
+        The joined text, and the position of each part's translation in it.
     """
     joined, starts, length, position = [], [], 0, 0
     for part, translation in zip(parts, translations, strict=True):
@@ -108,7 +108,7 @@ def _gap_before(line: str, position: int) -> str:
 
 
 def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> int:
-    """Return the last border of the best kind in (position, reach], else ``reach`` itself; always move on."""
+    """Return the last border of the best kind in (position, reach], else ``reach``; never ``position`` itself."""
     for kind in borders:
         index = bisect_right(kind, reach) - 1
         if index >= 0 and kind[index] > position:
@@ -117,7 +117,7 @@ def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> i
 
 
 def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
-    """Return where each token begins, white space skipped; never decreasing."""
+    """Return the position at which each token begins, white space skipped; never decreasing."""
     starts, last = [], 0
     for begin, end in tokenizer.spans(text):
         piece = text[begin:end]
@@ -127,7 +127,7 @@ def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
 
 
 def sentence_borders(text: str, language: str) -> list[int]:
-    """Find where sentences begin, except for the first, in a ``text`` of one line."""
+    """Return the positions at which sentences begin, without the first. ``text`` is one line."""
     # sentencex 1.1 panics where white space of more than one byte follows certain periods.
     plain, base = _SPACE.sub(" ", text), language.partition("-")[0].lower()
     borders: list[int] = []
@@ -143,7 +143,7 @@ def sentence_borders(text: str, language: str) -> list[int]:
 
 
 def _sentences(language: str, text: str) -> list[int]:
-    """Find where sentences begin; a text that sentencex panics on is one sentence."""
+    """Return the positions at which sentences begin; a text that makes sentencex panic is one sentence."""
     try:
         return [int(sentence["start_index"]) for sentence in sentencex.get_sentence_boundaries(language, text)]
     except BaseException as error:

@@ -13,8 +13,9 @@ from contextlib import closing
 
 import pytest
 
-from serving.engine.translation import TranslationOptions, TranslationRequest
+from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
+from serving.messages import Options
 from serving.opening import open_model
 from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
 from serving.step import Candidates, StepPlan
@@ -24,7 +25,7 @@ Answer = tuple[str, float]
 
 
 def request(text: str, beam: int) -> TranslationRequest:
-    return TranslationRequest((text,), TranslationOptions(beam_size=beam))
+    return TranslationRequest((text,), Options(beam_size=beam))
 
 
 async def in_company(translator: Translator, jobs: Sequence[tuple[str, int]], others: Sequence[str]) -> list[Answer]:

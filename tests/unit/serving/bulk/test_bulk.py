@@ -14,8 +14,8 @@ from serving import translate
 from serving.bulk.blocks import Block, index, read
 from serving.bulk.job import BulkJob
 from serving.bulk.worker import BlockTranslator, WorkerSettings
-from serving.engine.translation import LongInputPolicy, TranslationOptions
 from serving.errors import StartupError
+from serving.messages import LongInput, Options
 from training.data.words import train_words
 
 MODELS = Path(__file__).parents[4] / "models"
@@ -89,7 +89,7 @@ def test_a_worker_translates_each_line_by_itself(tmp_path: Path) -> None:
     work.source.write_bytes(f"I drink milk.\n\n{long}\n".encode() + b"\xff\nI drink milk.")
     (block,), _ = index(work.source, 10)
     work.open({})
-    options = TranslationOptions(beam_size=2, long_input=LongInputPolicy.REJECT)
+    options = Options(beam_size=2, long_input=LongInput.REJECT)
     worker = BlockTranslator(work, WorkerSettings(MODELS / "en-fr" / "3", "fp32", "cpu", 1, options))
     try:
         assert worker(vars(block)) == vars(block)
@@ -119,7 +119,7 @@ def test_a_worker_opens_a_bundle_with_word_vocabularies(tmp_path: Path) -> None:
     work = job(tmp_path, "aa ab ac\n")
     (block,) = index(work.source, 10)[0]
     work.open({})
-    worker = BlockTranslator(work, WorkerSettings(bundle, "fp32", "cpu", 1, TranslationOptions(max_length=3)))
+    worker = BlockTranslator(work, WorkerSettings(bundle, "fp32", "cpu", 1, Options(max_length=3)))
     try:
         worker(vars(block))
     finally:
