@@ -152,7 +152,9 @@ class JobQueue:
     def wait(self, worker: int, busy: bool) -> bool:
         """Wait until a worker has something to do, which a busy one always has; return False when it is to end."""
         with self._changed:
-            self._changed.wait_for(lambda: busy or self._phase >= QueuePhase.STOPPING or self._scheduler.has_work(worker))
+            self._changed.wait_for(
+                lambda: busy or self._phase >= QueuePhase.STOPPING or self._scheduler.has_work(worker)
+            )
             return self._phase < QueuePhase.STOPPING
 
     def schedule(self, worker: int) -> Turn[Job]:
