@@ -173,7 +173,7 @@ format: $(DEVELOPMENT)
 # FAMILIES="cho bahdanau" builds some only. tests/system/test_families.py runs the same.
 .PHONY: families
 families: $(DEVELOPMENT)
-	@$(RUN) python -m tests.system.families $(FAMILIES)
+	@$(RUN) python -m scripts.families $(FAMILIES)
 
 # --- generated code ------------------------------------------------------------------------------------------------
 
