@@ -96,12 +96,12 @@ load-spike: $(LOADING)
 	@$(RUN) python -m loadtests.service.spike --models $(MODELS) $(LOAD_ARGS)
 
 load-peer: $(LOADING)
-	@$(RUN) python -m loadtests.service.compare_services --models $(MODELS) $(LOAD_ARGS)
+	@$(RUN) python -m loadtests.peer.compare --models $(MODELS) $(LOAD_ARGS)
 
 # Installs nothing: it is for machines that reach no package registry.
 .PHONY: gpu-check
 gpu-check:
-	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m loadtests.offline.gpu_check $(GPU_ARGS)
+	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m scripts.gpu_check $(GPU_ARGS)
 
 # --- containers and monitoring -------------------------------------------------------------------------------------
 

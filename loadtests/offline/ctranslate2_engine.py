@@ -14,7 +14,7 @@ class CTranslate2Engine:
     """A converted bundle (see ``ctranslate2_model.py``), on its compute types."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a model.
+        """Open a model.
 
         ``variant`` is a compute type. ``TYPE*N`` runs N batches at a time that share the threads; ``TYPE-shortlist``
         uses the bundle's shortlist.
@@ -28,7 +28,7 @@ class CTranslate2Engine:
         )
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
-        """Translates sources as one batch, or as ``options`` of ``translate_batch`` say."""
+        """Translate sources as one batch, or as ``options`` of ``translate_batch`` say."""
         results = self._translator.translate_batch(
             [[str(number) for number in source] for source in sources],
             beam_size=search.beam,

@@ -1,4 +1,4 @@
-"""One case on all engines: they take turns, and each of ours is set against the best of each rival."""
+"""One case on all engines in turn; each precision of ours is compared with the best of each rival."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _NOT_WORTH_TIMING = 1.3  # times the best rival's time
 
 @dataclass(frozen=True)
 class Contestant:
-    """A worker, and what its engine is told besides the search."""
+    """A worker and the options of its engine besides the search."""
 
     worker: Worker
     options: Mapping[str, object]
 
     def seconds(self, case: Case) -> float:
-        """Translates a case; returns seconds a batch."""
+        """Translate a case; return seconds per batch."""
         return self.worker.translate(case.batches, case.search, self.options).seconds / len(case.batches)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds a batch of each round, and translations, by engine."""
+    """Seconds per batch in each round, and translations, by engine."""
 
     case: Case
     specs: Mapping[str, EngineSpec]
@@ -46,12 +46,12 @@ class Measured:
     outputs: Mapping[str, list[Ids]]
 
     def equal(self, one: str, other: str) -> float:
-        """Share of sentences that two engines translate alike."""
+        """Return the share of sentences that two engines translate alike."""
         pairs = list(zip(self.outputs[one], self.outputs[other], strict=True))
         return sum(a == b for a, b in pairs) / len(pairs)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row for each of our precisions and each kind of rival: its best median against our best, round by round."""
+        """Yield a row for each of our precisions and each kind of rival: its best median against our best, by round."""
         ours = [name for name, spec in self.specs.items() if spec.kind == OURS]
         for precision in dict.fromkeys(_type(self.specs[name]) for name in ours):
             name = best({one: self.times[one] for one in ours if _type(self.specs[one]) == precision})
@@ -93,9 +93,9 @@ class Measured:
 
 
 def measure(case: Case, contestants: Mapping[str, Contestant], rounds: int) -> Measured:
-    """Warms every engine up with the case itself, then lets them take turns.
+    """Warm every engine up with the case itself, then time them in turns.
 
-    What they translate must agree, so the rivals suppress what ours does; as that costs them time, it is not timed.
+    Translations must agree, so the rivals suppress the tokens that ours does; as that costs them time, it is not timed.
     """
     outputs = {
         name: one.worker.translate(case.batches, case.search, one.options).outputs for name, one in contestants.items()
@@ -106,15 +106,15 @@ def measure(case: Case, contestants: Mapping[str, Contestant], rounds: int) -> M
     return Measured(case, specs, {name: one.options for name, one in contestants.items()}, times, outputs)
 
 
-def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search) -> dict[str, Contestant]:
-    """Finds how each CTranslate2 makes its batches best, on some sentences, and leaves out those far behind."""
+def tuned(workers: Sequence[Worker], sources: Sequence[Ids], search: Search) -> dict[str, Contestant]:
+    """Find the best batching of each CTranslate2 on a sample of sentences, and leave out those far behind."""
     sample, search = [sources[:: max(len(sources) // _TUNING_SENTENCES, 1)]], replace(search, suppressed=())
     found: dict[str, tuple[float, Contestant]] = {}
-    for name, worker in workers.items():
+    for worker in workers:
         worker.translate(sample, search, _BATCHINGS[0])
         timed = {n: worker.translate(sample, search, options).seconds for n, options in enumerate(_BATCHINGS)}
         fastest = min(timed, key=timed.__getitem__)
-        found[name] = timed[fastest], Contestant(worker, _BATCHINGS[fastest])
+        found[str(worker.spec)] = timed[fastest], Contestant(worker, _BATCHINGS[fastest])
     limit = min(seconds for seconds, _ in found.values()) * _NOT_WORTH_TIMING
     plain = {f"ctranslate2/{variant}" for variants in _FULL_PRECISION.values() for variant in variants}
     return {name: one for name, (seconds, one) in found.items() if seconds <= limit or name in plain}
@@ -129,5 +129,5 @@ def _compete(precision: str, kind: str, rival: EngineSpec) -> bool:
 
 
 def _type(spec: EngineSpec) -> str:
-    """Precision or compute type, without how many batches or workers there are."""
+    """Return the precision or compute type, without the number of batches or workers."""
     return spec.variant.partition("*")[0]

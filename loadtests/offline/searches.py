@@ -1,4 +1,4 @@
-"""What is translated, and how: the same for every engine."""
+"""Token ids and search options, the same for every engine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SHORTLIST = "-shortlist"  # after the name of a precision or compute type that u
 class Search:
     """Greedy or beam search with the defaults of a bundle: score = sum of log p / length, the end token counted.
 
-    A sentence ends when ``beam`` hypotheses have ended. Both engines do that if they are told nothing else.
+    A sentence ends when ``beam`` hypotheses have ended, the default of all engines.
 
     Attributes:
         beam: Hypotheses kept at each step; 1 is greedy.
-        max_length: Target tokens at most, the end token not counted.
+        max_length: Maximum of target tokens, without the end token.
         min_length: Target tokens before the end token is admitted; equal to ``max_length``, all are as long.
-        suppressed: Token ids that are never emitted. Ours never emits special ones; a rival has to be told.
+        suppressed: Token ids that are never emitted; this engine never emits special ones anyway.
     """
 
     beam: int

@@ -19,11 +19,11 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What a worker opens.
+    """An engine and its model.
 
     Attributes:
         kind: ``dragoman``, ``ctranslate2`` or ``huggingface``.
-        variant: Its precision or compute type.
+        variant: Its precision or compute type; ``TYPE*N`` runs N batches at a time.
         path: The bundle, or the converted model.
     """
 
@@ -33,6 +33,11 @@ class EngineSpec:
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.variant}"
+
+    @property
+    def parallel(self) -> bool:
+        """Whether several batches run at a time."""
+        return "*" in self.variant
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,15 @@ class Worker:
     """The parent's side of a worker; ends it on exit.
 
     Attributes:
-        spec: What it runs.
-        start_seconds: From the start of its process until it could translate.
+        spec: The engine it runs.
+        start_seconds: Time from the start of its process until it could translate.
     """
 
     def __init__(self, spec: EngineSpec, threads: int) -> None:
-        """Starts the process and waits until its model is loaded.
+        """Start the process and wait until its model is loaded.
 
         Raises:
-            RuntimeError: It could not load it; the reason is on standard error.
+            RuntimeError: It could not be loaded.
         """
         self.spec = spec
         started = time.perf_counter()
@@ -81,12 +86,12 @@ class Worker:
         self.start_seconds = time.perf_counter() - started
 
     def translate(self, batches: Batches, search: Search, options: Mapping[str, object] | None = None) -> Timed:
-        """Translates batches of source token ids one after the other."""
+        """Translate batches of source token ids one after the other."""
         timed: Timed = self._call("translate", batches, search, options or {})
         return timed
 
     def memory(self) -> Memory:
-        """What its process holds."""
+        """Return the resident memory of its process."""
         found: Memory = self._call("memory")
         return found
 
@@ -104,7 +109,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.kill()
         self._process.communicate()
 

@@ -25,7 +25,7 @@ class Run:
 
     Attributes:
         calls: Every call, by due time.
-        figures: The summary, with the cores that the server used, and that others used who had no part in the test.
+        figures: The summary, with the cores used by the server and by processes outside the test.
     """
 
     calls: list[Call]
@@ -33,25 +33,20 @@ class Run:
 
 
 def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[str, object]) -> Run:
-    """Runs a locustfile of this folder against a service.
+    """Run a locustfile of this folder against a service.
 
     Args:
         locustfile: Name of the module, such as ``open_loop``.
-        service: What is called.
+        service: The service to call.
         out: Prefix of the files that are written: ``OUT.calls.csv``, ``OUT.summary.json``, ``OUT.locust.html``,
             Locust's own ``OUT_*.csv`` and the log ``OUT.log``.
-        options: Of the locustfile and of Locust, by their long names.
+        options: Options of the locustfile and of Locust, by their long names.
 
     Raises:
         RuntimeError: Locust could not run, or broke off; failed calls are no error.
     """
     out = out.resolve()
-    files = {
-        "calls": f"{out}.calls.csv",
-        "summary": f"{out}.summary.json",
-        "html": f"{out}.locust.html",
-        "csv": str(out),
-    }
+    files = {"calls": f"{out}.calls.csv", "summary": f"{out}.summary.json", "html": f"{out}.locust.html", "csv": out}
     command = [sys.executable, "-m", "locust", "--headless", "--only-summary"]
     command += ["-f", f"loadtests/service/{locustfile}.py", "--host", service.address, "--exit-code-on-error", "0"]
     for name, value in {**files, **options}.items():
@@ -68,14 +63,14 @@ def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[st
 
 
 class _Clocks:
-    """Processor time from construction on: of the server, and of everybody but it and the load generator."""
+    """Processor time since construction: of the server, and of all processes but it and the load generator."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._before = self._now()
 
     def cores(self) -> dict[str, dict[str, float]]:
-        """Cores in use, by whom; what others used was not there for the test, and should be little."""
+        """Return the cores in use by the server and by others, which should be few."""
         wall, server, generator, busy = (now - then for now, then in zip(self._now(), self._before, strict=True))
         others = max(busy - server - generator, 0.0)
         return {"server": {"cores": round(server / wall, 3)}, "others": {"cores": round(others / wall, 3)}}

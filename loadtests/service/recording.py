@@ -1,4 +1,4 @@
-"""What both locustfiles share: their options, and a record of every call, of all workers, written when Locust quits."""
+"""Options of both locustfiles, and the record of every call of all workers, written when Locust quits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from loadtests.service.traffic import Traffic
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    """Adds the options of both locustfiles; Locust also takes them from a file (``--config``)."""
+    """Add the options of both locustfiles; Locust also takes them from a file (``--config``)."""
     parser.add_argument("--sentences", metavar="FILE", help="one a line, plain or .gz, drawn at random")
     parser.add_argument("--beams", type=_whole_numbers, default="1,4", metavar="N,N", help="beam sizes to draw from")
     parser.add_argument("--deadline", type=float, default=30.0, metavar="SECONDS", help="of a call, from its due time")
@@ -35,17 +35,17 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def traffic(options: argparse.Namespace) -> Traffic:
-    """The callers that the command line describes."""
+    """Return the callers that the command line describes."""
     data = os.environ.get("DRAGOMAN_DATA")
     texts = sentences(Path(options.sentences) if options.sentences else None, Path(data) if data else None)
     return Traffic(texts, options.beams, abandoned=options.abandoned, patience=options.patience)
 
 
 class Recorder:
-    """Listens to Locust: keeps the calls of this process, hands those of a worker to the master, writes the results."""
+    """Listener of Locust's events: keeps the calls of a process, passes a worker's to the master, writes results."""
 
     def __init__(self, environment: Environment) -> None:
-        """Starts to listen."""
+        """Listen to the events of an environment."""
         self._environment = environment
         self._calls: list[Call] = []
         self._cpu: dict[str, float] = {}  # processor seconds of each process that sends calls

@@ -1,4 +1,4 @@
-"""What callers ask for: sentences and beam sizes drawn from lists, and callers who go away before the answer."""
+"""Requests of callers: sentences and beam sizes drawn from lists, some cancelled before the answer."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ class Traffic:
     patience: float = 1.0
 
     def draw(self, random: Random) -> Ask:
-        """The next call."""
+        """Draw the next call."""
         text, beam = random.choice(self.texts), random.choice(self.beams)
         leaves = random.random() < self.abandoned
         return Ask(_encoded(text, beam), beam, random.uniform(0.0, self.patience) if leaves else None)
 
     def arrivals(self, shape: Shape, seed: int) -> list[Arrival]:
-        """Calls for each due time of a shape; the same seed gives the same calls."""
+        """Return a call for each due time of a shape; equal seeds give equal calls."""
         random = Random(seed)
         return [Arrival(due, self.draw(random)) for due in shape.due_times(seed).tolist()]
 
 
 @cache
 def _encoded(text: str, beam: int) -> bytes:
-    # Words are no tokens: a line of few words can still be longer than the model takes, and must not fail for it.
+    # Words are not tokens: a line of few words can still be longer than the model takes, and must not fail for it.
     return pb.TranslateRequest(
         contents=[text],
         options=pb.DecodingOptions(beam_size=beam),

@@ -1,4 +1,4 @@
-"""A Locust user that calls Translate over gRPC and tells Locust's events what became of each call."""
+"""A Locust user that calls Translate over gRPC and reports the outcome of each call to Locust's events."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ grpc.experimental.gevent.init_gevent()
 
 
 class CallFailed(Exception):
-    """What Locust's table of failures shows."""
+    """A failure, as Locust's table of failures shows it."""
 
 
 class TranslationUser(User):
-    """Calls with the shipped channel options: retries, reconnection and sizes are those of ``serving.client``.
+    """A caller with the shipped channel options: retries, reconnection and sizes are those of ``serving.client``.
 
     The users of a process share one channel, as the threads of an application do.
     """
@@ -37,7 +37,7 @@ class TranslationUser(User):
     _channels: ClassVar[dict[str, grpc.Channel]] = {}
 
     def __init__(self, environment: Any) -> None:
-        """Connects at the first call."""
+        """Create the channel of the process, which connects at the first call."""
         super().__init__(environment)
         address = self.host or ""
         if address not in self._channels:
@@ -46,7 +46,7 @@ class TranslationUser(User):
         self._deadline: float = environment.parsed_options.deadline
 
     def send(self, ask: Ask, *, start: float, due: float) -> Any:
-        """Sends a call now and returns at once; Locust's ``request`` event follows when the call ends.
+        """Send a call now and return at once; Locust's ``request`` event follows when the call ends.
 
         Args:
             ask: The call.
