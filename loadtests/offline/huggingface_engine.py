@@ -81,7 +81,7 @@ def _build(bundle: Bundle) -> Any:
     sizes, weights = bundle.manifest.architecture.sizes, read_weights(bundle)
     pre_norm = sizes["norm"] == "pre"
     kind, config = _M2M100 if pre_norm else _MARIAN
-    settings = config(vocab_size=bundle.manifest.vocabulary_size, **_config(sizes, bundle.manifest.special_ids))
+    settings = config(vocab_size=bundle.manifest.vocabulary_size, **configuration(sizes, bundle.manifest.special_ids))
     model = kind(settings).eval()
     for side, coder in (("source", model.model.encoder), ("target", model.model.decoder)):
         table = torch.tensor(weights[f"{side}_positions.weight"])
@@ -97,7 +97,8 @@ def _build(bundle: Bundle) -> Any:
     return model
 
 
-def _config(sizes: Mapping[str, Any], ids: SpecialIds) -> dict[str, Any]:
+def configuration(sizes: Mapping[str, Any], ids: SpecialIds) -> dict[str, Any]:
+    """Return the arguments of a configuration of ``transformers`` for a Transformer of these sizes."""
     layers = {f"{coder}_layers": int(sizes[f"{coder}_layers"]) for coder in ("encoder", "decoder")}
     heads = {f"{coder}_attention_heads": int(sizes["heads"]) for coder in ("encoder", "decoder")}
     return {

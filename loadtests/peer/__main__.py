@@ -20,7 +20,7 @@ from serving.pb.translation_service_pb2_grpc import add_TranslationServiceServic
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command."""
+    """Run the command."""
     asyncio.run(_serve(_parser().parse_args(arguments)))
     return 0
 

@@ -18,7 +18,7 @@ _WINDOW = 4  # batches' worth of items among which those of like size are looked
 
 
 class Full(Exception):
-    """As many items wait as may."""
+    """The limit of waiting items is reached."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,11 @@ class _Waiting(Generic[Kind, Item, Answer]):
 
 
 class DynamicBatcher(Generic[Kind, Item, Answer]):
-    """Gives batches of one kind to workers, each on a thread of its own.
+    """Queue that gives batches of one kind to workers, each on a thread of its own.
 
     A free worker takes the item that has waited longest, and with it those of its kind that are nearest to it in size,
     out of the oldest few batches' worth: little padding, and nobody waits for ever. It waits for more until a batch is
-    full or the oldest item has waited ``delay``; under load items have waited longer than that, and it takes what is
-    there at once.
+    full or the oldest item has waited ``delay``; under load items have waited longer, and it takes a batch at once.
     """
 
     def __init__(
@@ -57,13 +56,13 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
         delay: float,
         max_queue: int = 4096,
     ) -> None:
-        """Starts nothing yet; see :meth:`start`.
+        """Prepare a queue; :meth:`start` starts its workers.
 
         Args:
-            work: Answers a batch, in order; called on the workers' threads.
+            work: Function that answers a batch, in order; called on the workers' threads.
             workers: Batches at the same time.
             max_batch: Items of a batch.
-            delay: Seconds that an item waits at most for others to join it while a worker is free.
+            delay: Maximum of seconds that an item waits for others while a worker is free.
             max_queue: Items that may wait.
         """
         self._work = work
@@ -77,11 +76,11 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Starts the workers."""
+        """Start the workers."""
         self._tasks = [asyncio.create_task(self._run()) for _ in range(self._workers)]
 
     async def stop(self) -> None:
-        """Ends the workers after their present batches; who still waits is cancelled."""
+        """Stop the workers after their present batches; cancel the items that wait."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,16 +89,16 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
         self._pool.shutdown()
 
     async def submit(self, kind: Kind, item: Item, size: int) -> Timed[Answer]:
-        """Waits for the answer to an item; cancelling it takes the item out of the queue.
+        """Wait for the answer to an item; cancelling it removes the item from the queue.
 
         Args:
             kind: Only items of an equal kind share a batch.
-            item: What is worked on.
-            size: Its length, which decides who shares a batch with whom.
+            item: The item to work on.
+            size: Its length; items of similar size share a batch.
 
         Raises:
             Full: Too many items wait.
-            Exception: What the work on its batch raised.
+            Exception: The error of its batch.
         """
         if len(self._waiting) >= self._max_queue:
             raise Full(f"{len(self._waiting)} texts wait, which is the limit")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from loadtests.service.calls import Call, read_calls
+from loadtests.service.cores import Cores
 from loadtests.service.services import Service
 
 ROOT = Path(__file__).parents[2]
@@ -52,34 +50,14 @@ def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[st
     for name, value in {**files, **options}.items():
         command += [f"--{name}", str(value)]
     log = Path(f"{out}.log")
-    clocks = _Clocks(service)
+    cores = Cores(service.process)
     with log.open("wb") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
     if status:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
         raise RuntimeError(f"Locust ended with status {status}; it said:\n{tail}")
+    used = cores.used()
     figures = json.loads(Path(f"{out}.summary.json").read_text(encoding="utf-8"))
-    return Run(read_calls(Path(f"{out}.calls.csv")), figures | clocks.cores())
-
-
-class _Clocks:
-    """Processor time since construction: of the server, and of all processes but it and the load generator."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._before = self._now()
-
-    def cores(self) -> dict[str, dict[str, float]]:
-        """Return the cores in use by the server and by others, which should be few."""
-        wall, server, generator, busy = (now - then for now, then in zip(self._now(), self._before, strict=True))
-        others = max(busy - server - generator, 0.0)
-        return {"server": {"cores": round(server / wall, 3)}, "others": {"cores": round(others / wall, 3)}}
-
-    def _now(self) -> tuple[float, float, float, float]:
-        children, system = psutil.Process().cpu_times(), psutil.cpu_times()
-        return (
-            time.monotonic(),
-            self._service.processor_seconds(),
-            children.children_user + children.children_system,
-            sum(system) - system.idle - system.iowait,
-        )
+    return Run(
+        read_calls(Path(f"{out}.calls.csv")), figures | {who: {"cores": used[who]} for who in ("server", "others")}
+    )

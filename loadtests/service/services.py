@@ -32,11 +32,6 @@ class Service:
     process: psutil.Process
     start_seconds: float
 
-    def processor_seconds(self) -> float:
-        """Return the processor time it has used."""
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
 
 @contextmanager
 def dragoman(models: Path, log: Path, options: Sequence[str] = ()) -> Iterator[Service]:
