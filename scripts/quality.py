@@ -1,4 +1,4 @@
-"""BLEU and chrF of a running server on a parallel test set, by source: ``python -m loadtests.service.quality``.
+"""BLEU and chrF of a running server on a parallel test set, by source: ``python -m scripts.quality``.
 
 Needs sacrebleu (extra ``train`` or ``export``).
 """
@@ -21,7 +21,7 @@ _TEXTS_PER_CALL = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a Markdown table with a row for each label and one for all, then the signatures."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.service.quality", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m scripts.quality", description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("reference", type=Path)
     parser.add_argument("labels", type=Path, nargs="?", help="the kind of each line")

@@ -7,18 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from loadtests.offline.searches import Batches, Ids, Search
 
 _ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class EngineSpec:
+class EngineSpec(NamedTuple):
     """An engine and its model.
 
     Attributes:
@@ -35,28 +33,31 @@ class EngineSpec:
         return f"{self.kind}/{self.variant}"
 
     @property
+    def type(self) -> str:
+        """Precision or compute type."""
+        return self.variant.partition("*")[0]
+
+    @property
     def parallel(self) -> bool:
         """Whether several batches run at a time."""
         return "*" in self.variant
 
 
-@dataclass(frozen=True)
-class Timed:
+class Timed(NamedTuple):
     """Translations of all batches, one batch after the other, and the seconds they took."""
 
     seconds: float
     outputs: list[Ids]
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Resident memory of a worker's process in bytes: now, and the most it ever had."""
+class Memory(NamedTuple):
+    """Resident memory of a worker's process in bytes, and its peak."""
 
     resident: int
     peak: int
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker"]):
     """The parent's side of a worker; ends it on exit.
 
     Attributes:
@@ -72,16 +73,12 @@ class Worker:
         """
         self.spec = spec
         started = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.offline.worker_process"],
-            cwd=_ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        command = [sys.executable, "-m", "loadtests.offline.worker_process"]
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             self._call("open", spec, threads)
         except BaseException:
-            self.close()
+            self.__exit__()
             raise
         self.start_seconds = time.perf_counter() - started
 
@@ -96,8 +93,8 @@ class Worker:
         return found
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the process has no pipes")
+        assert self._process.stdin
+        assert self._process.stdout
         pickle.dump((method, arguments), self._process.stdin)
         self._process.stdin.flush()
         try:
@@ -108,13 +105,6 @@ class Worker:
             raise RuntimeError(f"{self.spec}: {answer}")
         return answer
 
-    def close(self) -> None:
-        """End the process."""
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()

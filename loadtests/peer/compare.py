@@ -13,7 +13,7 @@ from typing import Any
 from loadtests.pictures import plot_services
 from loadtests.service.commands import curve_options, finish, parser, traffic_options
 from loadtests.service.curve import sustained
-from loadtests.service.measurement import Measured, measure_in_turn
+from loadtests.service.measurement import Measured, Plan, measure_in_turn
 from loadtests.service.services import ctranslate2, dragoman
 
 _SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)  # of each service's capacity
@@ -35,10 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dragoman(asked.models, asked.out / "dragoman-server.log", asked.server_option) as ours,
         ctranslate2(asked.models, asked.out / "ctranslate2-server.log", asked.peer_option) as theirs,
     ):
-        measured = measure_in_turn(
-            {"dragoman": ours, "ctranslate2": theirs}, asked.out, shares=_SHARES, options=traffic,
-            step_seconds=asked.step_seconds, capacity_seconds=asked.capacity_seconds,
-        )  # fmt: skip
+        plan = Plan(_SHARES, asked.step_seconds, asked.capacity_seconds, traffic)
+        measured = measure_in_turn({"dragoman": ours, "ctranslate2": theirs}, asked.out, plan)
     picture = asked.out / "curves.png"
     curves = {name: one.curve for name, one in measured.items()}
     plot_services(picture, curves, _LIMITS, f"Poisson arrivals, mixed lengths, beam {_BEAM}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from loadtests.pictures import plot_curve
 from loadtests.report import write_csv
 from loadtests.service.commands import curve_options, finish, parser, traffic_options
-from loadtests.service.measurement import measure
+from loadtests.service.measurement import Plan, measure
 from loadtests.service.services import dragoman
 
 _SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)  # of the capacity
@@ -22,9 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     traffic = traffic_options(asked) | {"abandoned": 0.01}
     with dragoman(asked.models, asked.out / "server.log") as service:
         measured = measure(
-            service, asked.out / "load", shares=_SHARES, options=traffic,
-            step_seconds=asked.step_seconds, capacity_seconds=asked.capacity_seconds,
-        )  # fmt: skip
+            service, asked.out / "load", Plan(_SHARES, asked.step_seconds, asked.capacity_seconds, traffic)
+        )
     figures = measured.summary()
     picture = asked.out / "curve.png"
     plot_curve(picture, measured.curve, measured.knee, "Latency against throughput")

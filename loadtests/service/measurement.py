@@ -17,6 +17,24 @@ _USERS = 64  # callers without pauses
 
 
 @dataclass(frozen=True)
+class Plan:
+    """A measurement of latency against throughput.
+
+    Attributes:
+        shares: Rates of the open loop as shares of the capacity, ascending, so that the backlog of an overloaded step
+            falls on no lower rate.
+        step_seconds: Duration of each rate; its first eighth is left out.
+        capacity_seconds: Duration of the closed loop.
+        options: Options of the locustfiles.
+    """
+
+    shares: Sequence[float]
+    step_seconds: float
+    capacity_seconds: float
+    options: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class Measured:
     """Latency against throughput of a service.
 
@@ -45,57 +63,34 @@ class Measured:
         }
 
 
-def measure(
-    service: Service,
-    out: Path,
-    *,
-    shares: Sequence[float],
-    step_seconds: float,
-    capacity_seconds: float,
-    options: Mapping[str, object],
-) -> Measured:
-    """Measure a fresh service, which the closed loop warms up.
-
-    Args:
-        service: The service to call.
-        out: Prefix of the files that are written; see :func:`run_locust`.
-        shares: Rates of the open loop as shares of the capacity, ascending, so that the backlog of an overloaded step
-            falls on no lower rate.
-        step_seconds: Duration of each rate; its first eighth is left out.
-        capacity_seconds: Duration of the closed loop.
-        options: Options of the locustfiles.
-    """
-    limit = capacity(service, out.with_name(f"{out.name}-capacity"), seconds=capacity_seconds, options=options)
-    rates = ",".join(f"{limit * share:.4g}" for share in shares)
-    seconds = step_seconds * len(shares)
-    run = run_locust("open_loop", service, out, {**options, "arrivals": "step", "rates": rates, "seconds": seconds})
-    return Measured(limit, points(run.calls, len(shares), seconds, settle=step_seconds / 8), run.figures)
+def measure(service: Service, out: Path, plan: Plan) -> Measured:
+    """Measure a fresh service, which the closed loop warms up; ``out`` is the prefix of the files."""
+    capacity_out = out.with_name(f"{out.name}-capacity")
+    limit = capacity(service, capacity_out, seconds=plan.capacity_seconds, options=plan.options)
+    rates = ",".join(f"{limit * share:.4g}" for share in plan.shares)
+    seconds = plan.step_seconds * len(plan.shares)
+    arrivals = {"arrivals": "step", "rates": rates, "seconds": seconds}
+    run = run_locust("open_loop", service, out, {**plan.options, **arrivals})
+    curve = points(run.calls, len(plan.shares), seconds, settle=plan.step_seconds / 8)
+    return Measured(limit, curve, run.figures)
 
 
-def measure_in_turn(
-    services: Mapping[str, Service],
-    out: Path,
-    *,
-    shares: Sequence[float],
-    step_seconds: float,
-    capacity_seconds: float,
-    options: Mapping[str, object],
-) -> dict[str, Measured]:
+def measure_in_turn(services: Mapping[str, Service], out: Path, plan: Plan) -> dict[str, Measured]:
     """Measure services that are compared as :func:`measure` does, each share of all of them before the next share.
 
     A machine that is slow for a while, as virtual ones are, is then slow for all. Services are idle between turns.
     """
     limits = {
-        name: capacity(service, out / f"{name}-capacity", seconds=capacity_seconds, options=options)
+        name: capacity(service, out / f"{name}-capacity", seconds=plan.capacity_seconds, options=plan.options)
         for name, service in services.items()
     }
     runs: dict[str, list[Run]] = {name: [] for name in services}
-    for share in shares:
+    for share in plan.shares:
         for name, service in services.items():
-            arrivals = {"arrivals": "poisson", "rate": f"{limits[name] * share:.4g}", "seconds": step_seconds}
+            arrivals = {"arrivals": "poisson", "rate": f"{limits[name] * share:.4g}", "seconds": plan.step_seconds}
             prefix = out / f"{name}-{share * 100:.0f}"
-            runs[name].append(run_locust("open_loop", service, prefix, {**options, **arrivals}))
-    return {name: _joined(limits[name], parts, step_seconds) for name, parts in runs.items()}
+            runs[name].append(run_locust("open_loop", service, prefix, {**plan.options, **arrivals}))
+    return {name: _joined(limits[name], parts, plan.step_seconds) for name, parts in runs.items()}
 
 
 def _joined(limit: float, runs: Sequence[Run], seconds: float) -> Measured:

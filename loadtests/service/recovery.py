@@ -13,8 +13,8 @@ _CALM = 3  # seconds in a row, so that one good second amid bad ones is not take
 def recovery_seconds(calls: Sequence[Call], start: float, end: float) -> float:
     """Return the seconds from the end of a spike until latency is back to normal; infinite if it never was.
 
-    A server has recovered when for three seconds in a row 90 % of the calls that are due in each are answered within the 99th percentile
-    of the calls due before the spike.
+    A server has recovered when, for three seconds in a row, 90 % of the calls due in each are answered within the 99th
+    percentile of the calls due before the spike.
 
     Args:
         calls: All calls of the run.

@@ -6,7 +6,6 @@ import argparse
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import pytest
@@ -37,15 +36,19 @@ class Check:
     corpus: Corpus
     sources: list[Ids]
     figures: dict[str, Any] = field(default_factory=dict)
+    _translations: dict[tuple[str, str, int], list[Hypothesis]] = field(default_factory=dict)
 
     def open(self, precision: str) -> GpuModel:
         return GpuModel(self.asked.bundle, precision, self.asked.device)
 
-    @cache
     def translations(self, device: str, precision: str, beam: int) -> list[Hypothesis]:
-        """Translate all sentences."""
-        with GpuModel(self.asked.bundle, precision, device) as model:
-            return model.translate(self.sources, [Search(beam, self.asked.max_length)] * len(self.sources))
+        """Translate all sentences, once."""
+        key = device, precision, beam
+        if key not in self._translations:
+            searches = [Search(beam, self.asked.max_length)] * len(self.sources)
+            with GpuModel(self.asked.bundle, precision, device) as model:
+                self._translations[key] = model.translate(self.sources, searches)
+        return self._translations[key]
 
     def note(self, kind: str, name: str, **figures: object) -> None:
         """Keep figures for the results, which are written whether the limits hold or not."""
