@@ -6,7 +6,7 @@
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make test    all tests
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
-#   make gpu-check  parity, steadiness and speed on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
+#   make gpu-check  tests and benchmark on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
 #   make image-test       build every image, run them strictly, start the compose file
 #   make scale-test       replicas behind HAProxy and a balancing client: restarts, kill -9, a second core; Ray
@@ -170,7 +170,7 @@ format: $(DEVELOPMENT)
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-# FAMILIES="cho bahdanau" builds some only. tests/system/test_families.py runs the same.
+# FAMILIES="cho bahdanau" builds some only. tests/system/test_families.py checks all of them.
 .PHONY: families
 families: $(DEVELOPMENT)
 	@$(RUN) python -m scripts.families $(FAMILIES)

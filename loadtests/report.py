@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "onnxruntime", "onnxruntime-gpu", "ctranslate2", "numpy", "torch", "pytorch-lightning", "transformers", "accelerate",
-    "sacrebleu", "grpcio", "locust",
+    "onnxruntime", "onnxruntime-gpu", "ctranslate2", "numpy", "torch", "transformers", "accelerate",
+    "pytorch-lightning", "sacrebleu", "grpcio", "locust",
 )  # fmt: skip
 _INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
 

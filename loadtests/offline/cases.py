@@ -21,21 +21,13 @@ _BUCKET_SENTENCES = 32
 
 @dataclass(frozen=True)
 class Case:
-    """Batches that are translated one after the other.
+    """Batches that are translated one after the other."""
 
-    Attributes:
-        model: The bundle's name.
-        sentences: Description of the sentences.
-        batch: Sentences per batch.
-        search: Options of the search.
-        batches: Source token ids, the end token included.
-    """
-
-    model: str
-    sentences: str
-    batch: int
-    search: Search
-    batches: Batches
+    model: str  # the bundle's name
+    sentences: str  # description of the sentences
+    batch: int  # sentences per batch
+    search: Search  # options of the search
+    batches: Batches  # source token ids, the end token included
 
 
 def random_cases(manifest: Manifest, batches: Sequence[int] = BATCHES) -> Iterator[Case]:

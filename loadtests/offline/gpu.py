@@ -42,15 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="default: both")
     asked = parser.parse_args(arguments)
     try:
-        found = {"card": card(asked.device), "bundle": str(asked.bundle), **measure(asked)}
+        name, found = card(asked.device), measure(asked)
     except (StartupError, ValueError, OSError) as error:
         print(f"gpu: {error}", file=sys.stderr)
         return 1
-    write_json(asked.out / "times.json", found)
+    write_json(asked.out / "times.json", {"card": name, "bundle": str(asked.bundle), **found})
     titles = {"times": "Batches of one length", "bulk": "All sentences at once"}
     tables = [f"## {titles[part]}\n\n{table(found[part])}\n" for part in asked.parts]
     note = "Medians in ms; ratio: CTranslate2's time over ours.\n"
-    (asked.out / "times.md").write_text("\n".join([f"# Times on {found['card']['name']}\n", note, *tables]), "utf-8")
+    (asked.out / "times.md").write_text("\n".join([f"# Times on {name['name']}\n", note, *tables]), "utf-8")
     print("\n".join(tables))
     return 0
 

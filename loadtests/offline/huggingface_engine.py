@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from loadtests.offline.bundle_weights import Weights, read_weights
 from loadtests.offline.searches import Ids, Search
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.bundle.manifest import SpecialIds
 
 # Settings with a counterpart.
 _NEEDED = {
@@ -81,7 +80,10 @@ def _build(bundle: Bundle) -> Any:
     sizes, weights = bundle.manifest.architecture.sizes, read_weights(bundle)
     pre_norm = sizes["norm"] == "pre"
     kind, config = _M2M100 if pre_norm else _MARIAN
-    settings = config(vocab_size=bundle.manifest.vocabulary_size, **configuration(sizes, bundle.manifest.special_ids))
+    settings = config(
+        vocab_size=bundle.manifest.vocabulary_size,
+        **configuration(sizes, **bundle.manifest.special_ids.model_dump(exclude={"unk"})),
+    )
     model = kind(settings).eval()
     for side, coder in (("source", model.model.encoder), ("target", model.model.decoder)):
         table = torch.tensor(weights[f"{side}_positions.weight"])
@@ -97,7 +99,7 @@ def _build(bundle: Bundle) -> Any:
     return model
 
 
-def configuration(sizes: Mapping[str, Any], ids: SpecialIds) -> dict[str, Any]:
+def configuration(sizes: Mapping[str, Any], *, pad: int, bos: int, eos: int, decoder_start: int) -> dict[str, Any]:
     """Return the arguments of a configuration of ``transformers`` for a Transformer of these sizes."""
     layers = {f"{coder}_layers": int(sizes[f"{coder}_layers"]) for coder in ("encoder", "decoder")}
     heads = {f"{coder}_attention_heads": int(sizes["heads"]) for coder in ("encoder", "decoder")}
@@ -110,10 +112,10 @@ def configuration(sizes: Mapping[str, Any], ids: SpecialIds) -> dict[str, Any]:
         "activation_function": _ACTIVATIONS[str(sizes["activation"])],
         "scale_embedding": bool(sizes["scale_embedding"]),
         "max_position_embeddings": int(sizes["max_positions"]),
-        "pad_token_id": ids.pad,
-        "bos_token_id": ids.bos,
-        "eos_token_id": ids.eos,
-        "decoder_start_token_id": ids.decoder_start,
+        "pad_token_id": pad,
+        "bos_token_id": bos,
+        "eos_token_id": eos,
+        "decoder_start_token_id": decoder_start,
         "forced_eos_token_id": None,
     }
 

@@ -15,15 +15,9 @@ class Search:
     """Greedy or beam search with the defaults of a bundle: score = sum of log p / length, the end token counted.
 
     A sentence ends when ``beam`` hypotheses have ended, the default of all engines.
-
-    Attributes:
-        beam: Hypotheses kept at each step; 1 is greedy.
-        max_length: Maximum of target tokens, without the end token.
-        min_length: Target tokens before the end token is admitted; equal to ``max_length``, all are as long.
-        suppressed: Token ids that are never emitted; this engine never emits special ones anyway.
     """
 
-    beam: int
-    max_length: int
-    min_length: int = 0
-    suppressed: tuple[int, ...] = ()
+    beam: int  # hypotheses kept at each step; 1 is greedy
+    max_length: int  # maximum of target tokens, without the end token
+    min_length: int = 0  # target tokens before the end token is admitted; ``max_length`` forces a length
+    suppressed: tuple[int, ...] = ()  # ids that are never emitted; special ones never are in this engine

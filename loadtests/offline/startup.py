@@ -22,17 +22,11 @@ _COLUMNS = {"ready s": "{ready_seconds:.2f}", "bytes when ready": "{ready_bytes}
 
 @dataclass(frozen=True)
 class Start:
-    """One start of a server.
+    """One start of a server."""
 
-    Attributes:
-        ready_seconds: Time from the start of its process until it logged that it was ready.
-        ready_bytes: Resident memory then.
-        used_bytes: Resident memory after some translations of beam 1 and 4.
-    """
-
-    ready_seconds: float
-    ready_bytes: int
-    used_bytes: int
+    ready_seconds: float  # time from the start of its process until it logged that it was ready
+    ready_bytes: int  # resident memory then
+    used_bytes: int  # resident memory after some translations of beam 1 and 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

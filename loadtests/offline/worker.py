@@ -17,17 +17,11 @@ _ROOT = Path(__file__).parents[2]
 
 
 class EngineSpec(NamedTuple):
-    """An engine and its model.
+    """An engine and its model."""
 
-    Attributes:
-        kind: ``dragoman``, ``ctranslate2`` or ``huggingface``.
-        variant: Its precision or compute type; ``TYPE*N`` runs N batches at a time.
-        path: The bundle, or the converted model.
-    """
-
-    kind: str
-    variant: str
-    path: Path
+    kind: str  # ``dragoman``, ``ctranslate2`` or ``huggingface``
+    variant: str  # its precision or compute type; ``TYPE*N`` runs N batches at a time
+    path: Path  # the bundle, or the converted model
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.variant}"

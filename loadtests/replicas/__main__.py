@@ -41,7 +41,7 @@ async def measure(hosts: Network, models: Path, texts: Sequence[str], logs: Path
     batch = [texts[number % len(texts)] for number in range(_REQUEST_SENTENCES)]
     figures: dict[str, Any] = {}
     with ExitStack() as stack:
-        stack.callback(lambda: [replica.kill() for replica in replicas])  # the list changes
+        stack.callback(close_all, replicas)  # the list changes
         for replica in replicas:
             replica.start()
         proxy = Balancer(hosts, "haproxy", replicas, logs=logs)
@@ -59,6 +59,12 @@ async def measure(hosts: Network, models: Path, texts: Sequence[str], logs: Path
         figures["rolling_restart_client"] = await rolling(balanced, short, restart=pods)
         figures["resident_mebibytes"] = [replica.usage().memory_info().rss >> 20 for replica in replicas]
     return figures
+
+
+def close_all(replicas: Sequence[Replica]) -> None:
+    """Kill every replica."""
+    for replica in replicas:
+        replica.kill()
 
 
 def failures(figures: dict[str, Any]) -> list[str]:

@@ -19,29 +19,17 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 
 class Call(NamedTuple):
-    """One call, retries included.
+    """One call, retries included."""
 
-    Attributes:
-        due: When it was to begin, seconds from the start of the run.
-        late: Seconds after that at which it was sent: the load generator's fault, not the server's.
-        latency: Seconds from due to the end.
-        status: OK, ABANDONED or the name of the gRPC status.
-        beam: Beam size.
-        queue: Queueing time in seconds, as the server reports it; 0 unless OK.
-        compute: Computing time in seconds, as the server reports it; 0 unless OK.
-        source_tokens: As the server counts them; 0 unless OK.
-        target_tokens: As the server counts them; 0 unless OK.
-    """
-
-    due: float
-    late: float
-    latency: float
-    status: str
-    beam: int
-    queue: float = 0.0
-    compute: float = 0.0
-    source_tokens: int = 0
-    target_tokens: int = 0
+    due: float  # seconds from the start of the run to the moment when it was to begin
+    late: float  # seconds from due to sent, the load generator's fault and not the server's
+    latency: float  # seconds from due to the end
+    status: str  # OK, ABANDONED or the name of the gRPC status
+    beam: int  # beam size
+    queue: float = 0.0  # seconds, as the server reports them; 0 unless OK, as all that follows
+    compute: float = 0.0  # seconds, as the server reports them
+    source_tokens: int = 0  # as the server counts them
+    target_tokens: int = 0  # as the server counts them
 
     @property
     def end(self) -> float:

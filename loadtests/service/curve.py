@@ -13,23 +13,14 @@ from loadtests.service.calls import ABANDONED, OK, Call, latencies, percentile
 
 @dataclass(frozen=True)
 class Point:
-    """One step of a run. Latencies are in seconds from the due time; infinite where that many calls failed.
+    """One step of a run. Latencies are in seconds from the due time; infinite where that many calls failed."""
 
-    Attributes:
-        offered: Calls due a second.
-        answered: Calls answered a second, whenever they were due.
-        calls: Calls due in the step.
-        failed: Those of them that failed.
-        mean: Mean latency.
-        p50: Latency that half of the calls did not exceed; and so on.
-    """
-
-    offered: float
-    answered: float
-    calls: int
-    failed: int
-    mean: float
-    p50: float
+    offered: float  # calls due a second
+    answered: float  # calls answered a second, whenever they were due
+    calls: int  # calls due in the step
+    failed: int  # those of them that failed
+    mean: float  # mean latency
+    p50: float  # latency that half of the calls did not exceed; and so on
     p90: float
     p99: float
     p999: float

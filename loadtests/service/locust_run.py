@@ -19,15 +19,10 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run."""
 
-    Attributes:
-        calls: Every call, by due time.
-        figures: The summary, with the cores used by the server and by processes outside the test.
-    """
-
-    calls: list[Call]
-    figures: dict[str, Any]
+    calls: list[Call]  # every call, by due time
+    figures: dict[str, Any]  # the summary, with the cores used by the server and by others
 
 
 def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[str, object]) -> Run:

@@ -18,35 +18,21 @@ _USERS = 64  # callers without pauses
 
 @dataclass(frozen=True)
 class Plan:
-    """A measurement of latency against throughput.
+    """A measurement of latency against throughput."""
 
-    Attributes:
-        shares: Rates of the open loop as shares of the capacity, ascending, so that the backlog of an overloaded step
-            falls on no lower rate.
-        step_seconds: Duration of each rate; its first eighth is left out.
-        capacity_seconds: Duration of the closed loop.
-        options: Options of the locustfiles.
-    """
-
-    shares: Sequence[float]
-    step_seconds: float
-    capacity_seconds: float
-    options: Mapping[str, object]
+    shares: Sequence[float]  # rates as shares of the capacity, ascending: a backlog falls on no lower rate
+    step_seconds: float  # duration of each rate; its first eighth is left out
+    capacity_seconds: float  # duration of the closed loop
+    options: Mapping[str, object]  # options of the locustfiles
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Latency against throughput of a service.
+    """Latency against throughput of a service."""
 
-    Attributes:
-        capacity: Answers a second that callers without pauses got.
-        curve: A point for each rate, ascending.
-        figures: Summary of the open loop.
-    """
-
-    capacity: float
-    curve: list[Point]
-    figures: Mapping[str, Any]
+    capacity: float  # answers a second that callers without pauses got
+    curve: list[Point]  # A point for each rate, ascending
+    figures: Mapping[str, Any]  # summary of the open loop
 
     @property
     def knee(self) -> Point:

@@ -20,17 +20,11 @@ _STOP_SECONDS = 40.0  # a little more than a server gives accepted calls to fini
 
 @dataclass(frozen=True)
 class Service:
-    """A running server.
+    """A running server."""
 
-    Attributes:
-        address: HOST:PORT of gRPC.
-        process: Its process.
-        start_seconds: Time from the start of the process until it logged that it was ready.
-    """
-
-    address: str
-    process: psutil.Process
-    start_seconds: float
+    address: str  # HOST:PORT of gRPC
+    process: psutil.Process  # its process
+    start_seconds: float  # time from the start of the process until it logged that it was ready
 
 
 @contextmanager

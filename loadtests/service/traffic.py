@@ -16,7 +16,7 @@ class Ask:
     """One call to make.
 
     Attributes:
-        request: A serialized TranslateRequest, encoded before the run to keep the generator cheap.
+        request: A TranslateRequest, serialized before the run to keep the generator cheap.
         beam: Its beam size.
         abandon_after: Seconds after which the caller cancels, if there is no answer yet; None for never.
     """
@@ -36,19 +36,12 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Traffic:
-    """A population of callers.
+    """A population of callers."""
 
-    Attributes:
-        texts: Drawn with equal probability, as are beam sizes; name one twice to draw it twice as often.
-        beams: Beam sizes.
-        abandoned: Share of calls whose caller goes away.
-        patience: Seconds within which those go away, evenly distributed.
-    """
-
-    texts: Sequence[str]
-    beams: Sequence[int]
-    abandoned: float = 0.0
-    patience: float = 1.0
+    texts: Sequence[str]  # drawn with equal probability, as are beam sizes; name one twice to draw it twice as often
+    beams: Sequence[int]  # beam sizes
+    abandoned: float = 0.0  # share of calls whose caller goes away
+    patience: float = 1.0  # seconds within which those go away, evenly distributed
 
     def draw(self, random: Random) -> Ask:
         """Draw the next call."""

@@ -11,7 +11,6 @@ from transformers import MarianConfig, MarianMTModel, Seq2SeqTrainer, Seq2SeqTra
 
 from loadtests.offline.huggingface_engine import configuration
 from loadtests.training.batches import Workload, moment
-from serving.bundle.manifest import SpecialIds
 from training.config import TrainingConfig
 from training.data.batches import Batch
 from training.models.transformer import TransformerSettings
@@ -31,7 +30,6 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 
 def build(settings: TransformerSettings, workload: Workload) -> MarianMTModel:
     """Return a MarianMT model of these sizes, with fresh weights."""
-    ids = SpecialIds(pad=0, unk=1, bos=2, eos=3, decoder_start=2)
     dropout = {
         "dropout": settings.dropout,
         "attention_dropout": settings.attention_dropout,
@@ -39,7 +37,8 @@ def build(settings: TransformerSettings, workload: Workload) -> MarianMTModel:
     }
     tied = {"share_encoder_decoder_embeddings": True, "tie_word_embeddings": True}
     size = max(workload.corpus.source.size, workload.corpus.target.size)
-    return MarianMTModel(MarianConfig(vocab_size=size, **configuration(asdict(settings), ids), **dropout, **tied))
+    shape = configuration(asdict(settings), pad=0, bos=2, eos=3, decoder_start=2)
+    return MarianMTModel(MarianConfig(vocab_size=size, **shape, **dropout, **tied))
 
 
 def _inputs(batch: Batch) -> dict[str, torch.Tensor]:
