@@ -86,14 +86,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None =
 
 
 def write_page(path: Path, *, title: str, figures: Mapping[str, Any], pictures: Sequence[Path]) -> None:
-    """Write a self-contained HTML page.
-
-    Args:
-        path: The page.
-        title: Its heading.
-        figures: Figures to show; lists of mappings become tables, ``broken_thresholds`` the verdict.
-        pictures: PNG files to show.
-    """
+    """Write a self-contained HTML page; ``broken_thresholds`` among the figures is its verdict."""
     import jinja2  # of the extra ``load``; benchmarks that only print tables run without it
 
     templates = jinja2.Environment(

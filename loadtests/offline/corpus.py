@@ -25,12 +25,7 @@ class Corpus:
 
 
 def read_corpus(data: Path, source_language: str, target_language: str) -> Corpus:
-    """Read a test set.
-
-    Args:
-        data: The folder of the corpora, or the path of two files up to their languages.
-        source_language: Ending of the sentences' file, before ``.gz``.
-        target_language: Ending of the references'.
+    """Read a test set from the folder of the corpora, or from two files up to their languages.
 
     Raises:
         ValueError: There are no sentences, or not as many references.

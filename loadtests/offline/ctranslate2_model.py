@@ -28,10 +28,6 @@ def convert(bundle: Path, out: Path) -> None:
 
     The compute type is chosen where the model is loaded. Its tokens are the bundle's token ids, written in decimal.
 
-    Args:
-        bundle: NAME/VERSION of a Transformer.
-        out: Directory that does not exist yet.
-
     Raises:
         ConversionError: CTranslate2 cannot compute what this model does.
         StartupError: The bundle is damaged.
@@ -83,12 +79,7 @@ def _checked_sizes(family: str, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def transformer_spec(weights: Weights, sizes: Mapping[str, Any]) -> Any:
-    """Build CTranslate2's description of a model, without its vocabularies.
-
-    Args:
-        weights: Parameters by their names in ``training.models.transformer``.
-        sizes: The manifest's architecture sizes.
-    """
+    """Build CTranslate2's description of a model with the manifest's architecture sizes, without its vocabularies."""
     pre_norm = sizes["norm"] == "pre"
     spec = TransformerSpec.from_config(
         (int(sizes["encoder_layers"]), int(sizes["decoder_layers"])),

@@ -56,14 +56,7 @@ class GpuModel(AbstractContextManager["GpuModel"]):
     """One precision of a bundle in the engine."""
 
     def __init__(self, path: Path, precision: str, device: str, *, cuda_graphs: bool = True) -> None:
-        """Open a bundle.
-
-        Args:
-            path: Directory of the bundle.
-            precision: One of its precisions.
-            device: ``cuda``; ``cpu`` runs the code for GPUs on the CPU; ``host`` is the usual way on the CPU.
-            cuda_graphs: Whether to record runs, where that works.
-        """
+        """Open a bundle on ``cuda``, on ``cpu`` with the code for GPUs, or on ``host``, the usual way on the CPU."""
         bundle = load_bundle(path)
         if device == "cuda":
             self.runner = OnnxRunner.open(bundle, precision=precision, device="cuda", cuda_graphs=cuda_graphs)

@@ -101,14 +101,13 @@ def _build(bundle: Bundle) -> Any:
 
 def configuration(sizes: Mapping[str, Any], *, pad: int, bos: int, eos: int, decoder_start: int) -> dict[str, Any]:
     """Return the arguments of a configuration of ``transformers`` for a Transformer of these sizes."""
-    layers = {f"{coder}_layers": int(sizes[f"{coder}_layers"]) for coder in ("encoder", "decoder")}
-    heads = {f"{coder}_attention_heads": int(sizes["heads"]) for coder in ("encoder", "decoder")}
+    both: dict[str, Any] = {}
+    for coder in ("encoder", "decoder"):
+        both |= {f"{coder}_layers": int(sizes[f"{coder}_layers"]), f"{coder}_attention_heads": int(sizes["heads"])}
+        both[f"{coder}_ffn_dim"] = int(sizes["feedforward_dim"])
     return {
-        **layers,
-        **heads,
+        **both,
         "d_model": int(sizes["dim"]),
-        "encoder_ffn_dim": int(sizes["feedforward_dim"]),
-        "decoder_ffn_dim": int(sizes["feedforward_dim"]),
         "activation_function": _ACTIVATIONS[str(sizes["activation"])],
         "scale_embedding": bool(sizes["scale_embedding"]),
         "max_position_embeddings": int(sizes["max_positions"]),

@@ -38,12 +38,7 @@ def ratio(rival: Sequence[float], ours: Sequence[float]) -> Spread:
 
 
 def alternate(engines: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Run every engine once per round, every other round in the opposite order.
-
-    Args:
-        engines: Functions that return the seconds they took.
-        rounds: Number of rounds.
-    """
+    """Run every engine, which returns its seconds, once per round; every other round in the opposite order."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     order = list(engines)
     for number in range(rounds):

@@ -89,12 +89,7 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
         self._pool.shutdown()
 
     async def submit(self, kind: Kind, item: Item, size: int) -> Timed[Answer]:
-        """Wait for the answer to an item; cancelling it removes the item from the queue.
-
-        Args:
-            kind: Only items of an equal kind share a batch.
-            item: The item to work on.
-            size: Its length; items of similar size share a batch.
+        """Wait for the answer to an item, which shares a batch with items of its kind and of similar size.
 
         Raises:
             Full: Too many items wait.

@@ -73,12 +73,7 @@ def milliseconds(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def summary(calls: Sequence[Call], *, scheduled: int | None = None) -> dict[str, Any]:
-    """Return the figures of a run.
-
-    Args:
-        calls: Calls that were reported.
-        scheduled: Number of calls that were due in an open loop; missing ones count as failed.
-    """
+    """Return the figures of a run; of ``scheduled`` calls of an open loop, missing ones count as failed."""
     outcomes = Counter(call.status for call in calls)
     if scheduled is not None and scheduled > len(calls):
         outcomes[LOST] = scheduled - len(calls)

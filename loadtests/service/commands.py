@@ -14,12 +14,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the common options.
-
-    Args:
-        module: Name of the command's module; its thresholds are beside it, its results in ``runs``.
-        description: Text of ``--help``.
-    """
+    """Return a parser with the common options; thresholds are beside the module, results go to ``runs``."""
     options = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     options.add_argument("--models", type=Path, default=Path("models"), help="directory of bundles")
     options.add_argument(

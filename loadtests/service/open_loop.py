@@ -48,18 +48,15 @@ def schedule(options: argparse.Namespace) -> list[Arrival]:
 
 def shape(options: argparse.Namespace) -> arrivals.Shape:
     """Return the shape that the command line describes."""
-    match options.arrivals:
-        case "constant":
-            return arrivals.constant(options.rate, options.seconds)
+    o = options
+    match o.arrivals:
         case "step":
-            return arrivals.step(options.rates, options.seconds)
+            return arrivals.step(o.rates, o.seconds)
         case "spike":
-            return arrivals.spike(
-                options.rate, options.peak, options.seconds, start=options.spike_start, end=options.spike_end
-            )
+            return arrivals.spike(o.rate, o.peak, o.seconds, start=o.spike_start, end=o.spike_end)
         case "diurnal":
-            return arrivals.diurnal(options.rate, options.peak, options.seconds)
-    return arrivals.poisson(options.rate, options.seconds)
+            return arrivals.diurnal(o.rate, o.peak, o.seconds)
+    return arrivals.constant(o.rate, o.seconds) if o.arrivals == "constant" else arrivals.poisson(o.rate, o.seconds)
 
 
 class OpenLoopUser(TranslationUser):

@@ -93,7 +93,7 @@ class Recorder:
         if options.calls:
             write_calls(Path(options.calls), self._calls)
         if options.summary:
-            Path(options.summary).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            Path(options.summary).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         for sentence in broken:
             print(f"threshold broken: {sentence}")
         if broken:

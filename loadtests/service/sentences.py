@@ -16,11 +16,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def sentences(file: Path | None, data: Path | None) -> list[str]:
-    """Return English sentences of mixed length, at most ``MAX_WORDS`` words each.
-
-    Args:
-        file: One sentence per line; None selects the test set of the corpora, or the bundled sentences without one.
-        data: The folder of the corpora.
+    """Return English sentences of 1 to ``MAX_WORDS`` words: of a file, of the corpora in ``data``, or the bundled ones.
 
     Raises:
         ValueError: The file has no such sentence.

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,18 +27,14 @@ class Service:
     start_seconds: float  # time from the start of the process until it logged that it was ready
 
 
-@contextmanager
-def dragoman(models: Path, log: Path, options: Sequence[str] = ()) -> Iterator[Service]:
+def dragoman(models: Path, log: Path, options: Sequence[str] = ()) -> AbstractContextManager[Service]:
     """Run this project's server, as it is shipped, on a free port."""
-    with _running("serving", ["--models", str(models), "--http", "127.0.0.1:0", *options], log) as service:
-        yield service
+    return _running("serving", ["--models", str(models), "--http", "127.0.0.1:0", *options], log)
 
 
-@contextmanager
-def ctranslate2(models: Path, log: Path, options: Sequence[str] = ()) -> Iterator[Service]:
+def ctranslate2(models: Path, log: Path, options: Sequence[str] = ()) -> AbstractContextManager[Service]:
     """Run CTranslate2 with the same weights behind the same API, on a free port."""
-    with _running("loadtests.peer", ["--models", str(models), *options], log) as service:
-        yield service
+    return _running("loadtests.peer", ["--models", str(models), *options], log)
 
 
 @contextmanager
