@@ -23,7 +23,7 @@ from training.data.words import SPACE, Words
 from training.errors import DataError, ModelError
 from training.models.contract import TranslationModel
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _PROBE = 1 << 16
 
@@ -202,7 +202,7 @@ def initialise_embeddings(
         coverage[side] = Coverage(
             len(vectors), weight.shape[0], float(counts[side][rows.numpy()].sum() / max(total, 1))
         )
-        logger.info("%s embeddings from %s: %s", side, path, coverage[side])
+        _LOG.info("%s embeddings from %s: %s", side, path, coverage[side])
     return coverage
 
 

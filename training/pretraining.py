@@ -20,7 +20,7 @@ from training.errors import CheckpointError, ModelError
 from training.lightning_module import TranslationTask, ValidationSet
 from training.models.contract import TranslationModel, Vocabulary
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CHOSEN = 0.15  # of the tokens are to be predicted; of these
 HIDDEN = 0.8  # are replaced by the mask token,
@@ -112,4 +112,4 @@ def start_from(model: nn.Module, start: LoadedCheckpoint) -> None:
                 f"{tuple(parameter.shape)}; give both models the same sizes."
             )
         parameter.copy_(theirs[name])
-    logger.info("%d parameter tensors start from init_from", len(shared))
+    _LOG.info("%d parameter tensors start from init_from", len(shared))

@@ -37,7 +37,7 @@ from training.parallel import strategy_of
 from training.pretraining import MaskedLanguageTask, inherited_tokenizer, start_from
 from training.progress import Progress
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 VALIDATION_ROWS = 64
 ALL_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -238,11 +238,11 @@ def run(config: TrainingConfig) -> RunResult:
     flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
     kind = MaskedLanguageTask if isinstance(model, MaskedLm) else TranslationTask
     task = kind(config, model, corpus, read_validation(config, corpus, model.vocabulary))
-    logger.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
+    _LOG.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"
     if last.is_file():
         _check_resumable(last, config, corpus)
-        logger.info("resuming from %s", last)
+        _LOG.info("resuming from %s", last)
     settings = config.validation
     keeper = BestAndLast(
         config.run_dir,

@@ -26,7 +26,7 @@ from training.data.directories import alone
 from training.data.parallel_text import CorpusFiles
 from training.errors import TeacherError
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 LOG_EVERY = 10_000
 
@@ -113,7 +113,7 @@ def translate_corpus(text: CleanedText, directory: Path, teacher: TeacherSetting
         _claim(directory / "made-of.json", {"corpus": text.path.parent.name, **teacher.identity()})
         total = text.report.kept
         if (start := complete_lines(done)) < total:
-            logger.info("the teacher translates %d of %d sentences", total - start, total)
+            _LOG.info("the teacher translates %d of %d sentences", total - start, total)
             running = nullcontext(teacher.server) if teacher.models is None else serve_teacher(teacher.models)
             with running as server:
                 _translate(text, start, done, teacher, str(server))
@@ -144,7 +144,7 @@ def _translate(text: CleanedText, start: int, done: Path, teacher: TeacherSettin
         for number, pair in enumerate(islice(text.pairs(), start, None), start=start + 1):
             process.stdin.write(pair.source.encode() + b"\n")
             if number % LOG_EVERY == 0:
-                logger.info("%d sentences are on their way", number)
+                _LOG.info("%d sentences are on their way", number)
     if (reached := complete_lines(done)) < text.report.kept:
         said = complaints.read_text(encoding="utf-8").strip().splitlines()
         raise TeacherError(
@@ -161,7 +161,7 @@ def _join(text: CleanedText, done: Path, finished: Path) -> None:
             failed += not translation
             if translation:
                 out.write(f"{pair.source}\t{translation}\t{pair.label}\n")
-    logger.info("the teacher's translations are complete; %d failed and are left out", failed)
+    _LOG.info("the teacher's translations are complete; %d failed and are left out", failed)
     partial.replace(finished)
 
 
