@@ -14,7 +14,7 @@ def recovery_seconds(calls: Sequence[Call], start: float, end: float) -> float:
     """Return the seconds from the end of a spike until latency is back to normal; infinite if it never was.
 
     A server has recovered when, for three seconds in a row, 90 % of the calls due in each are answered within the 99th
-    percentile of the calls due before the spike, which lasts from ``start`` to ``end``, seconds from the start of the run.
+    percentile of the calls due before the spike. It lasts from ``start`` to ``end``, seconds from the start of the run.
     """
     limit = percentile(latencies(call for call in calls if call.due < start), 99)
     last = int(max(call.due for call in calls) - end)  # whole seconds seen after the spike
