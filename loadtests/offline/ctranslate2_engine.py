@@ -13,7 +13,7 @@ from loadtests.offline.searches import SHORTLIST, Ids, Search
 class CTranslate2Engine:
     """A converted bundle (see ``ctranslate2_model.py``), on its compute types."""
 
-    def __init__(self, path: Path, variant: str, threads: int) -> None:
+    def __init__(self, path: Path, variant: str, threads: int, device: str = "cpu") -> None:
         """Open a model.
 
         ``variant`` is a compute type. ``TYPE*N`` runs N batches at a time that share the threads; ``TYPE-shortlist``
@@ -24,7 +24,7 @@ class CTranslate2Engine:
         compute_type = compute_type.removesuffix(SHORTLIST)
         inter = int(workers or 1)
         self._translator = Translator(
-            str(path), compute_type=compute_type, inter_threads=inter, intra_threads=threads // inter
+            str(path), device, compute_type=compute_type, inter_threads=inter, intra_threads=threads // inter
         )
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:

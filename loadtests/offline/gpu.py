@@ -79,8 +79,9 @@ def open_rival(bundle: Bundle, device: str) -> Iterator[Rival | None]:
     if device != "cuda" or find_spec("ctranslate2") is None or find_spec("onnx") is None:
         yield None
         return
-    from ctranslate2 import Translator, get_cuda_device_count
+    from ctranslate2 import get_cuda_device_count
 
+    from loadtests.offline.ctranslate2_engine import CTranslate2Engine
     from loadtests.offline.ctranslate2_model import convert
 
     if not get_cuda_device_count():
@@ -88,15 +89,8 @@ def open_rival(bundle: Bundle, device: str) -> Iterator[Rival | None]:
         return
     with tempfile.TemporaryDirectory() as folder:
         convert(bundle.directory, Path(folder) / "model")
-        translator = Translator(str(Path(folder) / "model"), device="cuda", compute_type="float16")
-        yield lambda sources, search, batch: translator.translate_batch(
-            [[str(number) for number in source] for source in sources],
-            beam_size=search.beam,
-            max_decoding_length=search.max_length,
-            min_decoding_length=search.min_length,
-            max_input_length=0,
-            max_batch_size=batch,
-        )
+        engine = CTranslate2Engine(Path(folder) / "model", "float16", threads=1, device="cuda")
+        yield lambda sources, search, batch: engine.translate(sources, search, {"max_batch_size": batch})
 
 
 def forced_times(

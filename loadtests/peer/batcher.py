@@ -39,6 +39,7 @@ class _Waiting(Generic[Kind, Item, Answer]):
     future: asyncio.Future[Timed[Answer]]
 
 
+@dataclass(eq=False)
 class DynamicBatcher(Generic[Kind, Item, Answer]):
     """Queue that gives batches of one kind to workers, each on a thread of its own.
 
@@ -47,37 +48,22 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
     full or the oldest item has waited ``delay``; under load items have waited longer, and it takes a batch at once.
     """
 
-    def __init__(
-        self,
-        work: Callable[[Kind, Sequence[Item]], Sequence[Answer]],
-        *,
-        workers: int,
-        max_batch: int,
-        delay: float,
-        max_queue: int = 4096,
-    ) -> None:
-        """Prepare a queue; :meth:`start` starts its workers.
+    work: Callable[[Kind, Sequence[Item]], Sequence[Answer]]  # answers a batch, in order, on a worker's thread
+    workers: int  # batches at the same time
+    max_batch: int  # items
+    delay: float  # seconds that an item waits for others, at most, while a worker is free
+    max_queue: int = 4096  # items
 
-        Args:
-            work: Function that answers a batch, in order; called on the workers' threads.
-            workers: Batches at the same time.
-            max_batch: Items of a batch.
-            delay: Maximum of seconds that an item waits for others while a worker is free.
-            max_queue: Items that may wait.
-        """
-        self._work = work
-        self._workers = workers
-        self._max_batch = max_batch
-        self._delay = delay
-        self._max_queue = max_queue
+    def __post_init__(self) -> None:
+        """Prepare a queue; :meth:`start` starts its workers."""
         self._waiting: list[_Waiting[Kind, Item, Answer]] = []  # by arrival
         self._changed = asyncio.Condition()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batch")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the workers."""
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._workers)]
+        self._tasks = [asyncio.create_task(self._run()) for _ in range(self.workers)]
 
     async def stop(self) -> None:
         """Stop the workers after their present batches; cancel the items that wait."""
@@ -95,7 +81,7 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
             Full: Too many items wait.
             Exception: The error of its batch.
         """
-        if len(self._waiting) >= self._max_queue:
+        if len(self._waiting) >= self.max_queue:
             raise Full(f"{len(self._waiting)} texts wait, which is the limit")
         entry = _Waiting(kind, item, size, perf_counter(), asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
@@ -113,7 +99,7 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
             started = perf_counter()
             items = [entry.item for entry in batch]
             try:
-                answers = await asyncio.get_running_loop().run_in_executor(self._pool, self._work, batch[0].kind, items)
+                answers = await asyncio.get_running_loop().run_in_executor(self._pool, self.work, batch[0].kind, items)
             except Exception as error:
                 for entry in batch:
                     if not entry.future.done():
@@ -129,14 +115,14 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
             while True:
                 await self._changed.wait_for(lambda: bool(self._waiting))
                 oldest = self._waiting[0]
-                left = oldest.arrived + self._delay - perf_counter()
+                left = oldest.arrived + self.delay - perf_counter()
                 same = [entry for entry in self._waiting if entry.kind == oldest.kind]
-                if left <= 0 or len(same) >= self._max_batch:
+                if left <= 0 or len(same) >= self.max_batch:
                     break
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), left)
-        window = same[: _WINDOW * self._max_batch]
-        batch = sorted(window, key=lambda entry: abs(entry.size - oldest.size))[: self._max_batch]
+        window = same[: _WINDOW * self.max_batch]
+        batch = sorted(window, key=lambda entry: abs(entry.size - oldest.size))[: self.max_batch]
         chosen = set(map(id, batch))
         self._waiting = [entry for entry in self._waiting if id(entry) not in chosen]
         return batch

@@ -71,9 +71,12 @@ class TranslationUser(User):
             call = Call(due, late, latency, code.name, ask.beam)
             length, failure = 0, None
             if code is grpc.StatusCode.OK:
-                response = future.result()
-                length = len(response)
-                call = _with_figures(call, pb.TranslateResponse.FromString(response))
+                length = len(future.result())
+                response = pb.TranslateResponse.FromString(future.result())
+                times = (response.queue_time, response.compute_time)
+                queue, compute = (duration.ToNanoseconds() / 1e9 for duration in times)
+                tokens = response.source_tokens, response.target_tokens
+                call = Call(due, late, latency, code.name, ask.beam, queue, compute, *tokens)
             elif code is grpc.StatusCode.CANCELLED and ask.abandon_after is not None:
                 call = call._replace(status=ABANDONED)
             else:
@@ -88,12 +91,3 @@ class TranslationUser(User):
             )
 
         return report
-
-
-def _with_figures(call: Call, response: pb.TranslateResponse) -> Call:
-    return call._replace(
-        queue=response.queue_time.ToNanoseconds() / 1e9,
-        compute=response.compute_time.ToNanoseconds() / 1e9,
-        source_tokens=response.source_tokens,
-        target_tokens=response.target_tokens,
-    )
