@@ -27,7 +27,7 @@ from typing import Any
 from loadtests.service.services import dragoman
 from serving.client import Options, TranslationClient
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+CONFIGS = Path(__file__).parents[1] / "training" / "configs"
 WORDS = {
     "zero": "null",
     "one": "eins",
@@ -267,6 +267,8 @@ def outcomes(folder: Path, names: Sequence[str]) -> Iterator[Outcome]:
     held_out = {task: task.write(folder / str(task)) for task in {FAMILIES[name].task for name in names}}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         built = dict(zip(names, pool.map(build, names, [folder] * len(names)), strict=True))
+    if not any(seconds is not None for seconds in built.values()):
+        return
     with dragoman(folder / "models", folder / "server.log") as service, TranslationClient(service.address) as client:
         for name, seconds in built.items():
             if seconds is not None:
