@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -102,6 +103,7 @@ class Recorder:
 
 @events.init.add_listener
 def _listen(environment: Environment, **_: Any) -> None:
+    gevent.get_hub().loop.update_now()  # imports take seconds, by which the timer of --run-time would be early
     Recorder(environment)
 
 
