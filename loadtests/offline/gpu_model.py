@@ -15,7 +15,7 @@ from loadtests.offline.corpus import Corpus, read_corpus
 from loadtests.offline.searches import Ids, Search
 from loadtests.service.sentences import sentences
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
@@ -80,7 +80,7 @@ class GpuModel(AbstractContextManager["GpuModel"]):
         """Whether decoder steps are recorded as CUDA graphs."""
         return self.runner.device_model.decoder.captures
 
-    def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[Hypothesis]:
+    def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[FinishedHypothesis]:
         """Return the best hypothesis of each source, each with its own search, all submitted at once."""
         submitted = [
             Sentence(

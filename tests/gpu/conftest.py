@@ -15,7 +15,7 @@ from loadtests.offline.gpu_model import GpuModel, add_options, card, text, unusa
 from loadtests.offline.searches import Ids, Search
 from loadtests.report import write_json
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 
 
 def _add_options(add: Any) -> None:
@@ -36,12 +36,12 @@ class Check:
     corpus: Corpus
     sources: list[Ids]
     figures: dict[str, Any] = field(default_factory=dict)
-    _translations: dict[tuple[str, str, int], list[Hypothesis]] = field(default_factory=dict)
+    _translations: dict[tuple[str, str, int], list[FinishedHypothesis]] = field(default_factory=dict)
 
     def open(self, precision: str) -> GpuModel:
         return GpuModel(self.asked.bundle, precision, self.asked.device)
 
-    def translations(self, device: str, precision: str, beam: int) -> list[Hypothesis]:
+    def translations(self, device: str, precision: str, beam: int) -> list[FinishedHypothesis]:
         """Translate all sentences, once."""
         key = device, precision, beam
         if key not in self._translations:

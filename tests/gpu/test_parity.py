@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.offline.corpus import bleu
 from loadtests.offline.gpu_model import BEAMS
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from tests.gpu.conftest import Check
 
 pytestmark = pytest.mark.gpu
@@ -19,7 +19,7 @@ MIN_EQUAL = {"fp32": 0.98, "fp16": 0.9}  # share of sentences with the same toke
 MAX_BLEU_LOSS = 0.3
 
 
-def agreement(expected: Sequence[Hypothesis], found: Sequence[Hypothesis]) -> tuple[float, float]:
+def agreement(expected: Sequence[FinishedHypothesis], found: Sequence[FinishedHypothesis]) -> tuple[float, float]:
     """Share of sentences with the same tokens, and the largest difference of their log-probabilities."""
     same = [(a, b) for a, b in zip(expected, found, strict=True) if a.tokens == b.tokens]
     largest = max((float(np.abs(np.subtract(a.log_probs, b.log_probs)).max()) for a, b in same), default=float("inf"))

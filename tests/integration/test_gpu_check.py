@@ -10,7 +10,8 @@ import pytest
 
 from loadtests.offline.base_random import random_bundle
 from scripts import gpu_check
-from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
+from serving.messages import FinishReason
 from tests.gpu.test_parity import agreement
 from tests.unit.loadtests.offline.conftest import USUAL, VOCABULARY
 
@@ -62,7 +63,7 @@ def test_a_bundle_without_fp16_does_not_pass(half_bundle: Path, text: Path, tmp_
 
 
 def test_differences_show() -> None:
-    one = Hypothesis((7, 8), (-0.5, -0.5), (0, 0), -0.5, FinishReason.LENGTH)
+    one = FinishedHypothesis((7, 8), (-0.5, -0.5), (0, 0), -0.5, FinishReason.LENGTH)
     other = replace(one, log_probs=(-0.5, -0.75))
     assert agreement([one, one], [other, replace(one, tokens=(7, 9))]) == (0.5, 0.25)
 
