@@ -19,7 +19,7 @@ UNLIMITED = 1 << 30  # of a queue that nobody else waits in
 
 
 @dataclass(frozen=True)
-class LoadedModel:
+class OpenModel:
     """A model in memory, not yet running."""
 
     manifest: Manifest
@@ -53,7 +53,7 @@ class RunningModel:
         self.translator.close()
 
 
-def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> LoadedModel:
+def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> OpenModel:
     """Load a bundle; the options are those of :meth:`OnnxRunner.open`.
 
     Raises:
@@ -61,7 +61,7 @@ def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto",
     """
     tokenizer = open_tokenizer(bundle)
     runner = OnnxRunner.open(bundle, precision=precision, device=device, threads=threads)
-    return LoadedModel(bundle.manifest, tokenizer, runner)
+    return OpenModel(bundle.manifest, tokenizer, runner)
 
 
 def open_tokenizer(bundle: Bundle) -> SubwordTokenizer:

@@ -13,7 +13,7 @@ from serving.engine.scheduler import EngineLimits
 from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
 from serving.observability.metrics import Metrics, ModelMetrics
-from serving.opening import LoadedModel, open_model
+from serving.opening import OpenModel, open_model
 
 _LOG = logging.getLogger(__name__)
 _STOP_SECONDS = 10.0  # for the step that is running when an engine is told to end
@@ -52,7 +52,7 @@ def bundle_directories(models: Path) -> list[Path]:
     return found
 
 
-def served(model: LoadedModel, *, config: ServerConfig, metrics: Metrics) -> ServedModel:
+def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> ServedModel:
     """Start a model with the limits of the configuration."""
     manifest, runner = model.manifest, model.runner
     limits = ServingLimits(
