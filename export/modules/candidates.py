@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class StepInputs:
-    """What the search and the cache feed a decoder step; the search's shapes as in ``serving.step.StepPlan``.
-
-    ``places`` (slot, beam, 2) and ``mask`` (slot, 1, beam, entry) are of ``serving.runtime.cache_table``. ``ranks``
-    has shape (candidate,); only its length matters: it is the number of candidates wanted.
-    """
-
-    tokens: Tensor
-    parents: Tensor
-    positions: Tensor
-    places: Tensor
-    mask: Tensor
-    scores: Tensor
-    targets: Tensor
-    edit_tokens: Tensor
-    edit_factors: Tensor
-    edit_biases: Tensor
-    ranks: Tensor
+from export.modules.contract import FamilyDecoder, StepInputs
+from serving.bundle.manifest import StateSpec, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -39,6 +22,51 @@ class Listed:
 
     tokens: Tensor
     index: Tensor
+
+
+class CandidateDecoder(nn.Module):
+    """A family's decoder with the selection of candidates behind it."""
+
+    def __init__(self, decoder: FamilyDecoder, suppressed: Sequence[int]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.suppressed: Tensor
+        self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
+
+    @property
+    def memory(self) -> tuple[TensorSpec, ...]:
+        """What a step reads of each source."""
+        return self.decoder.memory
+
+    @property
+    def state(self) -> tuple[StateSpec, ...]:
+        """What a step reads and writes."""
+        return self.decoder.state
+
+    def score(
+        self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
+    ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
+        """Run the family's step, shapes as there; return logits, the tokens they are of, alignment and the state."""
+        logits, alignment, present = self.decoder(step, lengths, memory, past)
+        return logits, None, alignment, present
+
+    def forward(
+        self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Run one step.
+
+        Args:
+            step: The fields of ``StepInputs``, in their order.
+            lengths: Of the sources, shape (slot,), int64, alone in a list.
+            memory: As ``memory`` says, shape (slot, ...) each.
+            past: As ``state`` says, shape (slot, ...) each.
+
+        Returns:
+            Candidates, the targets' log-probabilities, alignment, and the next state, as the manifest declares them.
+        """
+        inputs = StepInputs(*step)
+        logits, listed, alignment, present = self.score(inputs, lengths[0], memory, past)
+        return *best_candidates(logits, self.suppressed, inputs, listed), alignment, *present
 
 
 def best_candidates(
