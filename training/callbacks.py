@@ -10,7 +10,7 @@ import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 
 from training.data.batches import Batch
-from training.lightning_module import TranslationTask
+from training.lightning_module import TrainingTask
 
 
 def ends_step(trainer: lightning.Trainer, batch_idx: int) -> bool:
@@ -29,7 +29,7 @@ class AverageWeights(Callback):
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Follow the weights; an accumulating batch changes none."""
-        if isinstance(task, TranslationTask) and trainer.global_step != self._seen_step:
+        if isinstance(task, TrainingTask) and trainer.global_step != self._seen_step:
             self._seen_step = trainer.global_step
             task.average.update()
 
@@ -96,7 +96,7 @@ class BestAndLast(Checkpoint):
 
     def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Save `last.ckpt`, and `best.ckpt` if the score is a new best; stop if there was none for too long."""
-        if trainer.sanity_checking or not isinstance(task, TranslationTask):
+        if trainer.sanity_checking or not isinstance(task, TrainingTask):
             return
         score = task.scores[self.metric]
         sign = -1.0 if self.metric == "loss" else 1.0
@@ -115,7 +115,7 @@ class BestAndLast(Checkpoint):
         self._save_last(trainer, task)
 
     def _save_last(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        if isinstance(task, TranslationTask):
+        if isinstance(task, TrainingTask):
             task.checked_loss()  # weights that are no numbers never replace a checkpoint
         last = self.directory / "last.ckpt"
         trainer.save_checkpoint(last)

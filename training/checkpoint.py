@@ -15,7 +15,7 @@ from training.config import TrainingConfig
 from training.data.tokenizer import Tokenizer, load_tokenizer
 from training.errors import CheckpointError
 from training.models.build import build_model
-from training.models.contract import TranslationModel, Vocabulary
+from training.models.contract import LanguageModel, TranslationModel, Vocabulary
 
 KEY = "dragoman"
 FORMAT = 1
@@ -23,8 +23,8 @@ MODEL_PREFIX = "model."
 
 
 @dataclass(frozen=True)
-class LoadedCheckpoint:
-    """All that is needed to translate with, score or export a trained model.
+class Checkpoint:
+    """A trained model, and all that its use needs.
 
     Attributes:
         model: Averaged weights, eval mode, CPU, float32.
@@ -35,7 +35,7 @@ class LoadedCheckpoint:
         scores: The latest validation scores, such as `bleu` and `chrf`.
     """
 
-    model: TranslationModel[Any]
+    model: LanguageModel
     config: TrainingConfig
     source_tokenizer_bytes: bytes
     target_tokenizer_bytes: bytes
@@ -46,6 +46,13 @@ class LoadedCheckpoint:
     def vocabulary(self) -> Vocabulary:
         """Sizes and special ids."""
         return self.model.vocabulary
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint(Checkpoint):
+    """A trained model that translates."""
+
+    model: TranslationModel[Any]
 
 
 def pack_bytes(data: bytes) -> Tensor:
@@ -85,6 +92,20 @@ def load(path: Path | str) -> LoadedCheckpoint:
     """Load a trained model, ready to translate.
 
     Raises:
+        CheckpointError: If the file is missing, damaged, not a Dragoman checkpoint, or of a model without a decoder.
+    """
+    found = load_any(path)
+    if not isinstance(found.model, TranslationModel):
+        raise CheckpointError(
+            f"{path} is a masked language model, which does not translate; name it as init_from of a translation model"
+        )
+    return LoadedCheckpoint(**vars(found))
+
+
+def load_any(path: Path | str) -> Checkpoint:
+    """Load a trained model of any family.
+
+    Raises:
         CheckpointError: If the file is missing, damaged, or not a Dragoman checkpoint.
     """
     raw = read_checkpoint(Path(path))
@@ -99,7 +120,7 @@ def load(path: Path | str) -> LoadedCheckpoint:
     with torch.no_grad():
         for name in own["average"].keys() & parameters.keys():
             parameters[name].copy_(own["average"][name])
-    return LoadedCheckpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
+    return Checkpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from training.data.tokenizer import Tokenizer
 from training.data.words import SPACE, Words
 from training.errors import DataError, ModelError
-from training.models.contract import TranslationModel
+from training.models.contract import LanguageModel
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def match_vectors(path: Path, tokenizer: Tokenizer, dim: int) -> dict[int, NDArr
 
 
 def initialise_embeddings(
-    model: TranslationModel[Any],
+    model: LanguageModel,
     tokenizers: dict[str, Tokenizer],
     counts: dict[str, NDArray[np.int64]],
     settings: EmbeddingSettings,

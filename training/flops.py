@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.data.batches import Batch
-from training.models.contract import TranslationModel
+from training.models.contract import LanguageModel
 
 SIZES = (2, 5, 9)
 BACKWARD = 2  # a backward pass has two products for each of the forward pass: by the inputs, and by the weights
@@ -49,7 +48,7 @@ class FlopModel:
         model: On the CPU, as first built.
     """
 
-    def __init__(self, model: TranslationModel[Any]) -> None:
+    def __init__(self, model: LanguageModel) -> None:
         sizes = list(product(SIZES, SIZES))
         counts = [_count(model, source, target) for source, target in sizes]
         design = np.array([_terms(source, target) for source, target in sizes])
@@ -71,13 +70,13 @@ class FlopModel:
         return float((1 + BACKWARD) * (hidden + self._per_token * batch.normaliser))
 
 
-def _sample(model: TranslationModel[Any], source: int, target: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _sample(model: LanguageModel, source: int, target: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     eos = model.vocabulary.eos
     return torch.full((1, source), eos), torch.tensor([source]), torch.full((1, target), eos)
 
 
 @torch.no_grad()
-def _count(model: TranslationModel[Any], source: int, target: int) -> int:
+def _count(model: LanguageModel, source: int, target: int) -> int:
     # The CPU's fused attention hides its products from the counter.
     with sdpa_kernel([SDPBackend.MATH]), FlopCounterMode(display=False) as counter:
         model.hidden(*_sample(model, source, target))

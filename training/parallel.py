@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from training.config import TrainerConfig
-from training.models.contract import TranslationModel
+from training.models.contract import LanguageModel
 
 _ENTRIES = ("hidden", "project_vocab", "encode", "decode_step")
 
@@ -30,7 +28,7 @@ def strategy_of(settings: TrainerConfig) -> str | Strategy:
     )
 
 
-def shard(model: TranslationModel[Any], mesh: DeviceMesh) -> None:
+def shard(model: LanguageModel, mesh: DeviceMesh) -> None:
     """Share a model's parameters out over the processes of a mesh, in place.
 
     Layers are gathered one at a time, while they run. Those with cross-attention, whose keys and values are made

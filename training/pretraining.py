@@ -6,19 +6,18 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import LoadedCheckpoint
+from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.data.batches import Batch
 from training.data.corpus import PreparedCorpus
 from training.data.tokenizer import TokenizerSettings
 from training.errors import CheckpointError, ModelError
-from training.lightning_module import TranslationTask, ValidationSet
-from training.models.contract import TranslationModel, Vocabulary
+from training.lightning_module import TrainingTask, ValidationSet
+from training.models.contract import LanguageModel, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +42,11 @@ def mask_tokens(batch: Batch, vocabulary: Vocabulary) -> Batch:
     return batch._replace(source=torch.where(replaced, random, shown), target_out=source, real=real)
 
 
-class MaskedLanguageTask(TranslationTask):
+class MaskedLanguageTask(TrainingTask):
     """Trains a masked language model on the source side of its corpus."""
 
     def __init__(
-        self, config: TrainingConfig, model: TranslationModel[Any], corpus: PreparedCorpus, valid: ValidationSet
+        self, config: TrainingConfig, model: LanguageModel, corpus: PreparedCorpus, valid: ValidationSet
     ) -> None:
         """Take the corpus and the model.
 
@@ -72,12 +71,8 @@ class MaskedLanguageTask(TranslationTask):
             torch.manual_seed(batch_idx)
             super().validation_step(batch, batch_idx)
 
-    def translation_scores(self) -> dict[str, float]:
-        """None."""
-        return {}
 
-
-def inherited_tokenizer(settings: TokenizerSettings, start: LoadedCheckpoint, run_dir: Path) -> TokenizerSettings:
+def inherited_tokenizer(settings: TokenizerSettings, start: Checkpoint, run_dir: Path) -> TokenizerSettings:
     """Take the tokenizer of the run that this one starts from; keeps a copy in the run directory.
 
     Raises:
@@ -97,7 +92,7 @@ def inherited_tokenizer(settings: TokenizerSettings, start: LoadedCheckpoint, ru
 
 
 @torch.no_grad()
-def start_from(model: nn.Module, start: LoadedCheckpoint) -> None:
+def start_from(model: nn.Module, start: Checkpoint) -> None:
     """Copy every parameter that has the same name in both models, in place; the others stay as they are.
 
     Raises:

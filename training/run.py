@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.callbacks import AverageWeights, BestAndLast, StepTimer
-from training.checkpoint import KEY, AtomicCheckpointIO, load, read_checkpoint, unpack_bytes, vocabulary_of
+from training.checkpoint import KEY, AtomicCheckpointIO, load_any, read_checkpoint, unpack_bytes, vocabulary_of
 from training.config import TrainingConfig
 from training.data.batches import Batch, BatchStream, Resegmentation, Share, make_batch
 from training.data.cleaning import clean_text
@@ -29,10 +29,9 @@ from training.data.subwords import Subwords
 from training.embeddings import initialise_embeddings
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.flops import FlopModel
-from training.lightning_module import TranslationTask, ValidationSet
+from training.lightning_module import TrainingTask, TranslationTask, ValidationSet
 from training.models.build import build_model
-from training.models.contract import TranslationModel, Vocabulary
-from training.models.masked_lm import MaskedLm
+from training.models.contract import LanguageModel, TranslationModel, Vocabulary
 from training.parallel import strategy_of
 from training.pretraining import MaskedLanguageTask, inherited_tokenizer, start_from
 from training.progress import Progress
@@ -61,7 +60,7 @@ class FixedBatches:
 class Batches(lightning.LightningDataModule):
     """Gives Lightning the endless training batches from the task's position on, and the validation batches."""
 
-    def __init__(self, config: TrainingConfig, task: TranslationTask) -> None:
+    def __init__(self, config: TrainingConfig, task: TrainingTask) -> None:
         super().__init__()
         self.config, self.task = config, task
 
@@ -203,14 +202,14 @@ def _plain_errors() -> Iterator[None]:
         ) from error
 
 
-def prepare(config: TrainingConfig) -> tuple[PreparedCorpus, TranslationModel[Any]]:
+def prepare(config: TrainingConfig) -> tuple[PreparedCorpus, LanguageModel]:
     """Prepare the corpus and build the model: fresh, or starting from weights or vectors trained elsewhere.
 
     Raises:
         TrainingError: If the data cannot be used, or what the model shall start from does not fit it.
     """
     wanted = config.corpus()
-    start = load(config.init_from) if config.init_from is not None else None
+    start = load_any(config.init_from) if config.init_from is not None else None
     if start is not None:
         wanted = replace(wanted, tokenizer=inherited_tokenizer(wanted.tokenizer, start, config.run_dir))
     corpus = prepare_corpus(wanted, config.cache_dir or config.run_dir / "cache")
@@ -236,7 +235,7 @@ def run(config: TrainingConfig) -> RunResult:
         torch.set_num_threads(config.trainer.threads)
     corpus, model = prepare(config)
     flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
-    kind = MaskedLanguageTask if isinstance(model, MaskedLm) else TranslationTask
+    kind = TranslationTask if isinstance(model, TranslationModel) else MaskedLanguageTask
     task = kind(config, model, corpus, read_validation(config, corpus, model.vocabulary))
     logger.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"

@@ -25,20 +25,19 @@ from training.models.transformer_attention import (
     Remembered,
     SelfAttention,
 )
-from training.models.transformer_base import TransformerBase, TransformerState
+from training.models.transformer_base import TransformerBase, TransformerState, TranslatorSettings
 from training.models.transformer_layers import (
     EncoderLayer,
-    StackSettings,
     build_norm,
     build_positions,
     check_kv_heads,
     initialise,
 )
-from training.models.tying import Tie, build_embeddings
+from training.models.tying import build_embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderOnlySettings(StackSettings):
+class DecoderOnlySettings(TranslatorSettings):
     """Sizes and variants of a decoder-only model; `max_positions` holds source and target together.
 
     Attributes:
@@ -47,23 +46,15 @@ class DecoderOnlySettings(StackSettings):
         kv_heads: Heads of keys and values; divides `heads`, and 0 is as many.
         prefix: Whether a source token attends to the whole source (`bidirectional`, a prefix language model: Raffel et
             al. 2020, section 3.2.1) or to what precedes it (`causal`, as GPT: Radford et al. 2018).
-        tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
-        output_bias: Add a bias to the logits.
     """
 
     family: Literal["decoder_only"] = "decoder_only"
     layers: int = 6
     kv_heads: int = 0
     prefix: Literal["bidirectional", "causal"] = "bidirectional"
-    tie: Tie = "all"
-    output_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the sizes fit together.
-
-        Raises:
-            ModelError: If one number of heads does not divide the next.
-        """
+        """Check that the sizes fit together, and the numbers of heads."""
         super().__post_init__()
         check_kv_heads("kv_heads", self.kv_heads, self.heads)
 
@@ -79,13 +70,8 @@ class DecoderOnly(TransformerBase):
     cached = CachedPrefix
 
     def __init__(self, settings: DecoderOnlySettings, vocabulary: Vocabulary) -> None:
-        """Build the layers with fresh weights.
-
-        Raises:
-            ModelError: If all embeddings are to be tied but the two sides do not share a vocabulary.
-        """
-        super().__init__()
-        self.settings, self.vocabulary = settings, vocabulary
+        """Build the layers with fresh weights; all embeddings can only be tied if the sides share a vocabulary."""
+        super().__init__(settings, vocabulary)
         self.source_embedding, self.target_embedding, self.vocab_projection = build_embeddings(
             settings.tie, vocabulary, settings.dim, output_bias=settings.output_bias
         )

@@ -18,20 +18,19 @@ from training.models.encoder import SourceEncoder
 from training.models.masks import length_mask
 from training.models.positions import Rotation
 from training.models.transformer_attention import Cached, MultiHeadAttention, TeacherForced
-from training.models.transformer_base import TransformerBase, TransformerState
+from training.models.transformer_base import TransformerBase, TransformerState, TranslatorSettings
 from training.models.transformer_layers import (
     DecoderLayer,
-    StackSettings,
     build_norm,
     build_positions,
     check_kv_heads,
     initialise,
 )
-from training.models.tying import Tie, build_embeddings
+from training.models.tying import build_embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransformerSettings(StackSettings):
+class TransformerSettings(TranslatorSettings):
     """Sizes and variants of an encoder-decoder Transformer.
 
     Attributes:
@@ -40,23 +39,15 @@ class TransformerSettings(StackSettings):
         decoder_layers: Decoder depth.
         decoder_kv_heads: Heads of keys and values in the decoder; divides `heads`, and 0 is as many. Fewer make the
             decoder's caches smaller.
-        tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
-        output_bias: Add a bias to the logits (Marian's and BART's final logits bias).
     """
 
     family: Literal["transformer"] = "transformer"
     encoder_layers: int = 4
     decoder_layers: int = 4
     decoder_kv_heads: int = 0
-    tie: Tie = "all"
-    output_bias: bool = False
 
     def __post_init__(self) -> None:
-        """Check that the sizes fit together.
-
-        Raises:
-            ModelError: If one number of heads does not divide the next.
-        """
+        """Check that the sizes fit together, and the numbers of heads."""
         super().__post_init__()
         check_kv_heads("decoder_kv_heads", self.decoder_kv_heads, self.heads)
 
@@ -68,13 +59,8 @@ class Transformer(SourceEncoder, TransformerBase):
     cached = Cached
 
     def __init__(self, settings: TransformerSettings, vocabulary: Vocabulary) -> None:
-        """Build the layers with fresh weights.
-
-        Raises:
-            ModelError: If all embeddings are to be tied but the two sides do not share a vocabulary.
-        """
-        super().__init__()
-        self.settings, self.vocabulary = settings, vocabulary
+        """Build the layers with fresh weights; all embeddings can only be tied if the sides share a vocabulary."""
+        super().__init__(settings, vocabulary)
         source_embedding, self.target_embedding, self.vocab_projection = build_embeddings(
             settings.tie, vocabulary, settings.dim, output_bias=settings.output_bias
         )

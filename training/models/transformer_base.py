@@ -10,10 +10,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from training.models.contract import TranslationModel
+from training.models.contract import TranslationModel, Vocabulary
 from training.models.positions import Rotation
 from training.models.transformer_attention import Cached, KeysValues, LayerAttention, MultiHeadAttention, SelfAttention
 from training.models.transformer_layers import DecoderLayer, EncoderLayer, StackSettings
+from training.models.tying import Tie
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ class TransformerState:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TranslatorSettings(StackSettings):
+    """Variants of the Transformers that translate.
+
+    Attributes:
+        tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
+        output_bias: Add a bias to the logits (Marian's and BART's final logits bias).
+    """
+
+    tie: Tie = "all"
+    output_bias: bool = False
+
+
 class TransformerBase(TranslationModel[TransformerState]):
     """Transformer whose layers are given their attention, so that they serve training, decoding and export.
 
@@ -54,9 +68,12 @@ class TransformerBase(TranslationModel[TransformerState]):
         cached: How a layer attends in decoding.
     """
 
-    settings: StackSettings
     vocab_projection: nn.Linear
     cached: ClassVar[type[Cached]]
+
+    def __init__(self, settings: TranslatorSettings, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.settings, self.vocabulary = settings, vocabulary
 
     @property
     @abstractmethod

@@ -4,7 +4,6 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from training.data.batches import make_batch
 from training.errors import CheckpointError, ModelError
 from training.flops import FlopModel, peak_flops
 from training.models.build import ModelSettings, build_model
-from training.models.contract import TranslationModel, Vocabulary
+from training.models.contract import LanguageModel, Vocabulary
 from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
 from training.parallel import layers_of
@@ -40,7 +39,7 @@ def losses(config: TrainingConfig) -> list[float]:
     return [row["loss"] for row in read_rows(config.run_dir / "metrics.jsonl")]
 
 
-def gradients(model: TranslationModel[Any]) -> dict[str, torch.Tensor]:
+def gradients(model: LanguageModel) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
     batch = make_batch([[5, 6, 7], [8]], [[9], [10, 11]], model.vocabulary)
     model(batch.source, batch.lengths, batch.target_in).logsumexp(-1).sum().backward()

@@ -23,7 +23,7 @@ from training.models.transformer_layers import (
     build_norm,
 )
 
-EVERYTHING = MaskedAttention(4, torch.ones((), dtype=torch.bool))
+EVERYTHING = MaskedAttention(4, torch.ones((1, 1), dtype=torch.bool))
 
 
 def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
