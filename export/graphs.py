@@ -1,4 +1,4 @@
-"""How a model becomes graphs: an encoder over sources, and one decoder step over slots x beams, both ONNX."""
+"""Graphs of a model: an encoder over sources, and one decoder step over slots x beams, both ONNX."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ExportedModel:
 
 
 def family_modules(model: TranslationModel[Any], alignment: tuple[int, int]) -> tuple[FamilyEncoder, FamilyDecoder]:
-    """The encoder and decoder modules of a model's family.
+    """Return the encoder and decoder modules of a model's family.
 
     Raises:
         ExportError: No family of ours.
@@ -112,7 +112,7 @@ def family_modules(model: TranslationModel[Any], alignment: tuple[int, int]) -> 
 def export_graphs(
     model: TranslationModel[Any], *, alignment: tuple[int, int] = (-1, 0), shortlist: bool = False
 ) -> ExportedModel:
-    """Exports both graphs of a model, and checks that names, types and axes are the declared ones.
+    """Export both graphs of a model, and check that names, types and axes are the declared ones.
 
     Args:
         model: In eval mode.
@@ -163,7 +163,7 @@ def _export_both(
 def _export(
     module: nn.Module, groups: tuple[int, ...], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> ir.Model:
-    """Exports a module whose arguments are ``inputs``, gathered in lists of sizes ``groups`` if it wants lists."""
+    """Export a module whose arguments are ``inputs``, gathered in lists of sizes ``groups`` if it wants lists."""
     example: list[Any] = [torch.zeros(spec.shape(_EXAMPLE), dtype=getattr(torch, spec.dtype)) for spec in inputs]
     dynamic: list[Any] = [
         {i: torch.export.Dim.DYNAMIC for i, axis in enumerate(spec.axes) if isinstance(axis, Axis)} for spec in inputs
@@ -193,7 +193,7 @@ def _export(
 
 
 def _strip_traces(model: ir.Model) -> None:
-    """Removes the exporter's notes: stack traces with this machine's paths, larger than the graph itself."""
+    """Remove the exporter's notes: stack traces with this machine's paths, larger than the graph itself."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     for node in model.graph:
@@ -210,7 +210,7 @@ def _grouped(values: list[Any], sizes: Sequence[int]) -> list[list[Any]]:
 
 
 def _name_values(graph: ir.Graph, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-    """Gives inputs and outputs their declared names and axes; drops inputs that nothing reads."""
+    """Give inputs and outputs their declared names and axes; drop inputs that nothing reads."""
     problems: list[str] = []
     for values, specs in ((graph.inputs, inputs), (graph.outputs, outputs)):
         if len(values) != len(specs):

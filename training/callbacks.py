@@ -1,4 +1,4 @@
-"""What happens around the steps: the averaged weights, checkpoints, early stopping and the time limit."""
+"""Callbacks around the steps: averaged weights, checkpoints, early stopping and the time limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.lightning_module import TrainingTask
 
 
 def ends_step(trainer: lightning.Trainer, batch_idx: int) -> bool:
-    """Whether a batch is the last of its optimizer step."""
+    """Tell whether a batch is the last of its optimizer step."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
@@ -71,7 +71,7 @@ class BestAndLast(Checkpoint):
         return "best_and_last"
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
+        """Return the best score so far."""
         return {
             "best": self.best,
             "best_step": self.best_step,

@@ -79,12 +79,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         raw: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no checkpoint {path}; check the path.") from error
+        raise CheckpointError(f"there is no checkpoint {path}; check the path") from error
     except Exception as error:
-        raise CheckpointError(f"The checkpoint {path} cannot be read: {error}") from error
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
     found = raw.get(KEY, {}).get("format") if isinstance(raw, dict) else None
     if found != FORMAT:
-        raise CheckpointError(f"{path} is not a Dragoman checkpoint of format {FORMAT} (found {found}).")
+        raise CheckpointError(f"{path} is not a Dragoman checkpoint of format {FORMAT} (found {found})")
     return raw
 
 
@@ -147,5 +147,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             reason = next((e.strerror for e in causes if isinstance(e, OSError) and e.strerror), str(error))
             kept = "the one before is kept" if path.is_file() else "there is none yet"
             raise CheckpointError(
-                f"The checkpoint {path} cannot be written ({reason}), {kept}; make room and start again."
+                f"the checkpoint {path} cannot be written ({reason}), {kept}; make room and start again"
             ) from error

@@ -141,7 +141,7 @@ class TrainingTask(lightning.LightningModule):
             self._step_loss = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return this batch's part of the step's smoothed loss, shape (), float32, in nats a token.
+        """Return this batch's part of the step's smoothed loss, shape (), float32, in nats per token.
 
         Summed losses are divided by the mean number of tokens of the step's batches, over processes and accumulation;
         as gradients are averaged over both, every token of the step counts the same.
@@ -151,7 +151,7 @@ class TrainingTask(lightning.LightningModule):
         return loss
 
     def checked_loss(self) -> float:
-        """The smoothed loss of the last step over all processes, in nats a token; all must ask at the same time.
+        """Return the last step's smoothed loss over all processes, in nats per token; all must ask at the same time.
 
         Raises:
             DivergedError: If it is not a finite number.
@@ -159,8 +159,8 @@ class TrainingTask(lightning.LightningModule):
         loss = float(self.trainer.strategy.reduce(self._step_loss.clone(), reduce_op="mean"))
         if not math.isfinite(loss):
             raise DivergedError(
-                f"The loss is {loss} at step {self.trainer.global_step}; checkpoints are of steps before it: lower "
-                "optimizer.learning_rate, raise optimizer.warmup_steps or lower trainer.clip_norm, and start again."
+                f"the loss is {loss} at step {self.trainer.global_step}; checkpoints are of steps before it: lower "
+                "optimizer.learning_rate, raise optimizer.warmup_steps or lower trainer.clip_norm, and start again"
             )
         return loss
 

@@ -19,7 +19,7 @@ from training.errors import CheckpointError, ModelError
 from training.lightning_module import TrainingTask, ValidationSet
 from training.models.contract import LanguageModel, Vocabulary
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CHOSEN = 0.15  # of the tokens are to be predicted; of these
 HIDDEN = 0.8  # are replaced by the mask token,
@@ -56,7 +56,7 @@ class MaskedLanguageTask(TrainingTask):
         if config.validation.metric != "loss":
             raise ModelError(
                 f"validation.metric is '{config.validation.metric}', but a masked language model does not translate; "
-                "set it to 'loss'."
+                "set it to 'loss'"
             )
         super().__init__(config, model, corpus, valid)
 
@@ -79,14 +79,14 @@ def inherited_tokenizer(settings: TokenizerSettings, start: Checkpoint, run_dir:
         CheckpointError: If that run had one for each language, or the configuration names another one.
     """
     if not start.vocabulary.shared:
-        raise CheckpointError("init_from names a run with two tokenizers; only one for both languages can be taken.")
+        raise CheckpointError("init_from names a run with two tokenizers; only one for both languages can be taken")
     path = run_dir / "inherited.tokenizer"
     partial = path.with_suffix(f".{os.getpid()}")  # each process of a run writes it
     partial.write_bytes(start.source_tokenizer_bytes)
     partial.replace(path)
     if settings.path is not None and settings.path.read_bytes() != start.source_tokenizer_bytes:
         raise CheckpointError(
-            f"tokenizer.path is {settings.path}, but init_from was trained with another one; leave one of them out."
+            f"tokenizer.path is {settings.path}, but init_from was trained with another one; leave one of them out"
         )
     return replace(settings, path=path)
 
@@ -104,7 +104,7 @@ def start_from(model: nn.Module, start: Checkpoint) -> None:
         if parameter.shape != theirs[name].shape:
             raise CheckpointError(
                 f"init_from has {name} of shape {tuple(theirs[name].shape)}, but this model's is "
-                f"{tuple(parameter.shape)}; give both models the same sizes."
+                f"{tuple(parameter.shape)}; give both models the same sizes"
             )
         parameter.copy_(theirs[name])
-    logger.info("%d parameter tensors start from init_from", len(shared))
+    _LOG.info("%d parameter tensors start from init_from", len(shared))

@@ -1,4 +1,4 @@
-"""How a run is doing: lines in the log and in two files, TensorBoard, and a picture of its curves."""
+"""Progress of a run: lines in the log and in two files, TensorBoard, and a picture of its curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.errors import TrainingError
 from training.flops import FlopModel, peak_flops
 from training.lightning_module import TrainingTask
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_PICTURES = 60.0
 
@@ -73,7 +73,7 @@ class Progress(Callback):
         if trainer.is_global_zero:
             _append(self.steps, row)
             shown = f", {100 * row['model_flops_utilisation']:.1f} % of the GPU's peak" if peak is not None else ""
-            logger.info(
+            _LOG.info(
                 "step %d: loss %.4f, learning rate %.2e, pass %d, %.0f tokens/s%s",
                 *(row[name] for name in ("step", "loss", "learning_rate", "epoch", "tokens_per_second")),
                 shown,
@@ -84,7 +84,7 @@ class Progress(Callback):
         if trainer.sanity_checking or not isinstance(task, TrainingTask) or not trainer.is_global_zero:
             return
         _append(self.validations, {"step": trainer.global_step, **task.scores})
-        logger.info(
+        _LOG.info(
             "step %d: validation %s",
             trainer.global_step,
             ", ".join(f"{name} {value:.3f}" for name, value in task.scores.items()),
@@ -104,7 +104,7 @@ class Progress(Callback):
         try:
             draw_curves(read_rows(self.steps), read_rows(self.validations), self.picture)
         except TrainingError as error:  # no reason to end a run
-            logger.warning("%s", error)
+            _LOG.warning("%s", error)
         self._drawn = time.monotonic()
 
 

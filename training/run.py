@@ -36,7 +36,7 @@ from training.parallel import strategy_of
 from training.pretraining import MaskedLanguageTask, inherited_tokenizer, start_from
 from training.progress import Progress
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 VALIDATION_ROWS = 64
 ALL_KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
@@ -53,7 +53,7 @@ class FixedBatches:
         return iter(self.batches)
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Return the number of batches."""
         return len(self.batches)
 
 
@@ -82,7 +82,7 @@ class Batches(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> Iterable[Batch]:
-        """The dev set, the same in every process."""
+        """Return the dev set, the same in every process."""
         return FixedBatches(self.task.valid.batches)
 
 
@@ -112,8 +112,8 @@ def read_validation(config: TrainingConfig, corpus: PreparedCorpus, vocabulary: 
     ]
     if not usable:
         raise DataError(
-            f"None of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens a side; "
-            "give another data.valid, or raise data.max_tokens."
+            f"none of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens a side; "
+            "give another data.valid, or raise data.max_tokens"
         )
     count = min(config.validation.max_pairs, len(usable))
     chosen = [usable[i * len(usable) // count] for i in range(count)]
@@ -134,13 +134,13 @@ def _check_resumable(path: Path, config: TrainingConfig, corpus: PreparedCorpus)
     changed += ["vocabulary"] if tokenizers != [corpus.source.model, corpus.target.model] else []
     if changed:
         raise CheckpointError(
-            f"{path} was trained with another {' and '.join(changed)}; choose another run_dir to start afresh."
+            f"{path} was trained with another {' and '.join(changed)}; choose another run_dir to start afresh"
         )
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: what a tuner of hyperparameters wants to know.
+    """Outcome of a run, as a tuner of hyperparameters wants it.
 
     Attributes:
         metric: `validation.metric`.
@@ -178,7 +178,7 @@ def make_trainer(config: TrainingConfig, keeper: BestAndLast, flops: FlopModel |
         enable_progress_bar=settings.progress_bar,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        logger=tensorboard,
+        _LOG=tensorboard,
         plugins=[AtomicCheckpointIO()],
         callbacks=[
             AverageWeights(),
@@ -198,7 +198,7 @@ def _plain_errors() -> Iterator[None]:
         raise ConfigError(f"Lightning refuses trainer's settings: {' '.join(str(error).split())}") from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            "The memory of the GPU is full; lower batch.tokens and raise trainer.accumulate, or set trainer.recompute."
+            "the memory of the GPU is full; lower batch.tokens and raise trainer.accumulate, or set trainer.recompute"
         ) from error
 
 
@@ -237,11 +237,11 @@ def run(config: TrainingConfig) -> RunResult:
     flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
     kind = TranslationTask if isinstance(model, TranslationModel) else MaskedLanguageTask
     task = kind(config, model, corpus, read_validation(config, corpus, model.vocabulary))
-    logger.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
+    _LOG.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"
     if last.is_file():
         _check_resumable(last, config, corpus)
-        logger.info("resuming from %s", last)
+        _LOG.info("resuming from %s", last)
     settings = config.validation
     keeper = BestAndLast(
         config.run_dir,

@@ -14,7 +14,7 @@ from serving.bundle.manifest import StateSpec, TensorSpec
 
 @dataclass(frozen=True)
 class Listed:
-    """Which tokens the logits of a slot are of, where they are not of the whole vocabulary.
+    """Tokens that the logits of a slot are of, where they are not of the whole vocabulary.
 
     ``tokens`` (slot, shortlist), int64, are ascending; ``index`` (slot, vocab + 1), int32, says where among them a
     token is, -1 for those that are not.
@@ -35,12 +35,12 @@ class CandidateDecoder(nn.Module):
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:
-        """What a step reads of each source."""
+        """The decoder's memory: tensors that a step reads of each source."""
         return self.decoder.memory
 
     @property
     def state(self) -> tuple[StateSpec, ...]:
-        """What a step reads and writes."""
+        """Tensors that a step reads and writes."""
         return self.decoder.state
 
     def score(
@@ -72,7 +72,7 @@ class CandidateDecoder(nn.Module):
 def best_candidates(
     logits: Tensor, suppressed: Tensor, step: StepInputs, listed: Listed | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-softmax, edits, and the best continuations of each slot.
+    """Compute log-softmax, edits, and the best continuations of each slot.
 
     Of the whole vocabulary only the best few of each beam are looked at: as many more than wanted as there are edited
     and suppressed tokens, which are taken out of them; the edited ones join again with their new log-probabilities. So
@@ -114,7 +114,7 @@ def best_candidates(
 
 
 def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:
-    """The log-probabilities (slot, beam, token) of ``tokens``, of the same shape."""
+    """Look up the log-probabilities (slot, beam, token) of ``tokens``, of the same shape."""
     if listed is None:
         return log_probs.gather(-1, tokens)
     index = listed.index.gather(1, tokens.flatten(1)).reshape(tokens.shape)
@@ -124,10 +124,10 @@ def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:
 
 
 def _among(tokens: Tensor, barred: Tensor) -> Tensor:
-    """Which tokens (..., token) are among ``barred`` (..., barred)."""
+    """Mark the tokens (..., token) that are among ``barred`` (..., barred)."""
     return _any(tokens.unsqueeze(-1) == barred.unsqueeze(-2))
 
 
 def _any(flags: Tensor) -> Tensor:
-    """Whether any of (..., flag) is set; a sum of floats, for which CUDA has a kernel that needs no cuDNN."""
+    """Tell whether any of (..., flag) is set; a sum of floats, for which CUDA has a kernel that needs no cuDNN."""
     return flags.float().sum(-1) > 0

@@ -13,7 +13,7 @@ from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What the search and the cache feed a decoder step; the search's shapes as in ``serving.step.StepPlan``.
+    """Input of a decoder step from the search and the cache; the search's shapes as in ``serving.step.StepPlan``.
 
     ``places`` (slot, beam, 2) and ``mask`` (slot, 1, beam, entry) are of ``serving.runtime.cache_table``. ``ranks``
     has shape (candidate,); only its length matters: it is the number of candidates wanted.
@@ -51,12 +51,12 @@ class FamilyDecoder(nn.Module, ABC):
     @property
     @abstractmethod
     def memory(self) -> tuple[TensorSpec, ...]:
-        """What a step reads of each source."""
+        """Tensors that a step reads of each source."""
 
     @property
     @abstractmethod
     def state(self) -> tuple[StateSpec, ...]:
-        """What a step reads and writes."""
+        """Tensors that a step reads and writes."""
 
     @abstractmethod
     def forward(

@@ -103,7 +103,7 @@ class RnnStep(FamilyDecoder):
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:
-        """What it reads of each source."""
+        """Memory of the reader."""
         return memory_specs(self.model)
 
     @property
@@ -126,7 +126,7 @@ class RnnStep(FamilyDecoder):
 
 
 def memory_specs(model: Rnn) -> tuple[TensorSpec, ...]:
-    """What the reader remembers of a source."""
+    """Declare what the reader remembers of a source."""
     return tuple(
         TensorSpec(name=name, dtype="float32", axes=(Axis.SLOT, *(Axis(a) if isinstance(a, str) else a for a in axes)))
         for name, axes in model.decoder.reader.memory.items()
@@ -134,7 +134,7 @@ def memory_specs(model: Rnn) -> tuple[TensorSpec, ...]:
 
 
 def state_specs(model: Rnn) -> tuple[StateSpec, ...]:
-    """The decoder's state."""
+    """Declare the decoder's state."""
     axes = (Axis.SLOT, Axis.BEAM, model.settings.hidden_dim)
     return tuple(
         StateSpec(name=name, dtype="float32", axes=axes, initial=f"initial_{name}") for name in model.decoder.state

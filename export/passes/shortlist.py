@@ -34,7 +34,7 @@ _ZERO = 128  # of unsigned integers
 
 @contextmanager
 def projection_of(model: TranslationModel[Any]) -> Iterator[nn.Linear]:
-    """Takes the output layer out of a model for a while, so that its logits are what that layer reads."""
+    """Take the output layer out of a model for a while, so that its logits are what that layer reads."""
     projection = cast("nn.Linear", model.vocab_projection)
     model.vocab_projection = nn.Identity()
     try:
@@ -56,7 +56,7 @@ class ShortlistEncoder(nn.Module):
         return (*self.encoder.outputs, *encoder_outputs(layer_specs(self.projection)))
 
     def forward(self, source: Tensor, lengths: Tensor, shortlist: Tensor) -> tuple[Tensor, ...]:
-        """Source (source, src), lengths (source,) and tokens (source, shortlist), -1 after the last, to ``outputs``."""
+        """Map source (source, src), lengths (source,), tokens (source, shortlist), -1 after the last, to ``outputs``."""
         tokens, vocabulary = shortlist.clamp(min=0), self.projection.out_features
         index = torch.full((shortlist.shape[0], vocabulary + 1), -1, dtype=torch.int32)
         ranks = torch.arange(shortlist.shape[1], dtype=torch.int32).expand_as(shortlist)
@@ -98,7 +98,7 @@ class ShortlistDecoder(CandidateDecoder):
 
 
 def layer_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
-    """A slot's share of the output layer. The index has one place more, for padding."""
+    """Declare a slot's share of the output layer. The index has one place more, for padding."""
     one = (Axis.SLOT, 1, Axis.SHORTLIST)
     specs = (
         TensorSpec(name="shortlist_tokens", dtype="int64", axes=(Axis.SLOT, Axis.SHORTLIST)),
@@ -111,7 +111,7 @@ def layer_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
 
 
 def quantized_specs(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """What becomes of memory, or of the encoder's outputs, in int8 graphs: rows of integers, and their scales."""
+    """Declare memory, or the encoder's outputs, of int8 graphs: rows of integers, and their scales."""
     found: list[TensorSpec] = []
     for spec in specs:
         found.append(spec.model_copy(update={"dtype": "uint8"}) if spec.name == _WEIGHTS else spec)
@@ -121,7 +121,7 @@ def quantized_specs(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
 
 
 def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weights, inputs: Inputs) -> None:
-    """Makes the output layer int8, in place.
+    """Make the output layer int8, in place.
 
     The rows become unsigned: ONNX Runtime turns constant weights into what is exact on every processor (docs/adr/0006),
     but not memory, and products of unsigned integers are exact everywhere.
@@ -162,7 +162,7 @@ def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weight
 
 
 def _gather_rows(encoder: ir.Model, weights: Int8Weights) -> str:
-    """Lets the encoder put out integers and scales of the rows; returns the name of the output matrix."""
+    """Let the encoder put out integers and scales of the rows; return the name of the output matrix."""
     graph = encoder.graph
     turned = next(value for value in graph.outputs if value.name == _WEIGHTS).producer()
     gather = turned.inputs[0].producer() if turned is not None and turned.inputs[0] is not None else None

@@ -59,7 +59,7 @@ class DecoderOnlySettings(TranslatorSettings):
         check_kv_heads("kv_heads", self.kv_heads, self.heads)
 
     def positions_for(self, source: int, target: int) -> int:
-        """Positions of a source and a target, one after the other, each with a special token."""
+        """Return the positions of a source and a target, one after the other, each with a special token."""
         return source + target + 2
 
 

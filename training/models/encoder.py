@@ -1,4 +1,4 @@
-"""What reads a source sentence: the encoder half of a Transformer, and all but the head of a masked language model."""
+"""Encoder of source sentences: that half of a Transformer, and all but the head of a masked language model."""
 
 from __future__ import annotations
 

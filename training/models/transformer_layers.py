@@ -79,16 +79,16 @@ class StackSettings:
             ModelError: If `heads` does not divide `dim`, or rotation has an odd width to turn.
         """
         if self.dim % self.heads:
-            raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them.")
+            raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them")
         if self.positions == "rotary" and self.head_dim % 2:
-            raise ModelError(f"A head has {self.head_dim} dimensions, but rotary positions need an even number.")
+            raise ModelError(f"a head has {self.head_dim} dimensions, but rotary positions need an even number")
 
     def positions_for(self, source: int, target: int) -> int:
-        """How many positions it takes to translate so many source tokens into so many, special ones not counted."""
+        """Return the positions that a source and a target of these token counts, without special ones, need."""
         return max(source, target) + 1
 
     def check_lengths(self, source: int, target: int) -> None:
-        """Check that texts of so many tokens, special ones not counted, have positions.
+        """Check that texts of these token counts, without special tokens, have positions.
 
         Raises:
             ModelError: If there are too few.
@@ -97,7 +97,7 @@ class StackSettings:
         if needed > self.max_positions:
             raise ModelError(
                 f"model.max_positions is {self.max_positions}, but sources of {source} tokens and targets of {target} "
-                f"need {needed} with the special tokens; raise it or allow fewer tokens."
+                f"need {needed} with the special tokens; raise it or allow fewer tokens"
             )
 
 
@@ -108,7 +108,7 @@ def check_kv_heads(name: str, kv_heads: int, heads: int) -> None:
         ModelError: If they do not.
     """
     if kv_heads and heads % kv_heads:
-        raise ModelError(f"model.{name} is {kv_heads}, which does not divide the {heads} heads; change one of them.")
+        raise ModelError(f"model.{name} is {kv_heads}, which does not divide the {heads} heads; change one of them")
 
 
 def build_norm(settings: StackSettings) -> nn.Module:
