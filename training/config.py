@@ -224,7 +224,7 @@ def parse_config(tree: dict[str, Any], places: _Places | None = None) -> Trainin
             said = "this key is unknown; remove it or correct its spelling" if unknown else fault["msg"]
             path = ".".join(str(part) for part in fault["loc"])
             faults.append(places.of(fault["loc"]) + ": ".join(filter(None, (path, said))))
-        raise ConfigError("The configuration is wrong: " + "; ".join(faults)) from error
+        raise ConfigError("the configuration is wrong: " + "; ".join(faults)) from error
     except ConfigError:
         raise
     except TrainingError as error:

@@ -178,7 +178,7 @@ def make_trainer(config: TrainingConfig, keeper: BestAndLast, flops: FlopModel |
         enable_progress_bar=settings.progress_bar,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        _LOG=tensorboard,
+        logger=tensorboard,
         plugins=[AtomicCheckpointIO()],
         callbacks=[
             AverageWeights(),

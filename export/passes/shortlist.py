@@ -56,7 +56,7 @@ class ShortlistEncoder(nn.Module):
         return (*self.encoder.outputs, *encoder_outputs(layer_specs(self.projection)))
 
     def forward(self, source: Tensor, lengths: Tensor, shortlist: Tensor) -> tuple[Tensor, ...]:
-        """Map source (source, src), lengths (source,), tokens (source, shortlist), -1 after the last, to ``outputs``."""
+        """Map source (source, src), lengths (source,), tokens (source, shortlist), padded with -1, to ``outputs``."""
         tokens, vocabulary = shortlist.clamp(min=0), self.projection.out_features
         index = torch.full((shortlist.shape[0], vocabulary + 1), -1, dtype=torch.int32)
         ranks = torch.arange(shortlist.shape[1], dtype=torch.int32).expand_as(shortlist)

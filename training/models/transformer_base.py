@@ -109,7 +109,7 @@ class TransformerBase(TranslationModel[TransformerState]):
     def teacher_forced(
         self, source: Tensor, lengths: Tensor, target: Tensor, weights: list[Tensor] | None = None
     ) -> Tensor:
-        """Run over known targets as `hidden` does; appends every layer's attention weights to `weights`, if given."""
+        """Run as `hidden` does, to shape (row, time, dim); append attention weights to `weights`, if given."""
 
     def run_layers(self, x: Tensor, rotate: Rotation, attention: Iterable[SelfAttention]) -> Tensor:
         """Run the target's layers over embeddings, shape (row, time, dim), each with its own attention."""
