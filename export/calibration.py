@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from training.data.batches import make_source
 from training.models.contract import TranslationModel
+from training.progress_bar import progress
 
 _BINS = 4096
 _CLIPS = 512  # ranges that are tried
@@ -87,7 +88,8 @@ def calibrate(
     """
     vocabulary = model.vocabulary
     with _watched(model) as inputs:
-        for source, target in zip(sources, targets, strict=True):
+        pairs = list(zip(sources, targets, strict=True))
+        for source, target in progress(pairs, "calibrating"):
             ids, lengths = make_source([source], vocabulary, reverse=reverse)
             model(ids, lengths, torch.tensor([[vocabulary.decoder_start, *target]]))
     return inputs

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
+from training.progress_bar import progress
 
 _ITERATIONS = 5
 _MOST_TOKENS = 50  # of a sentence; longer pairs say little and cost their product, so they are left out
@@ -96,13 +97,13 @@ def model_1(
     width = max(max(ids) for ids in targets) + 1
     blocks = [
         _block(sources[first : first + _BLOCK], targets[first : first + _BLOCK], width)
-        for first in range(0, len(sources), _BLOCK)
+        for first in progress(range(0, len(sources), _BLOCK), "counting token pairs")
     ]
     pairs = np.unique(np.concatenate([block.pairs for block in blocks]))
     places = [np.searchsorted(pairs, block.pairs) for block in blocks]
     word = pairs // width
     probability = np.ones(pairs.size)
-    for _ in range(_ITERATIONS):
+    for _ in progress(range(_ITERATIONS), "learning the lexicon"):
         counts = np.zeros(pairs.size)
         for block, place in zip(blocks, places, strict=True):
             share = probability[place][block.pair]

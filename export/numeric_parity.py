@@ -17,6 +17,7 @@ from serving.decoding.constraints import no_edits
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.step import Candidates, StepPlan
 from training.models.contract import TranslationModel
+from training.progress_bar import progress
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,11 @@ def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes:
     Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
     have a shortlist, PyTorch's logits of all other tokens are -inf.
     """
-    return max(_difference(model, runner, shape, np.random.default_rng(number)) for number, shape in enumerate(shapes))
+    stage = f"comparing log-probabilities of {runner.precision_name}"
+    return max(
+        _difference(model, runner, shape, np.random.default_rng(number))
+        for number, shape in enumerate(progress(shapes, stage))
+    )
 
 
 def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator) -> float:

@@ -5,11 +5,11 @@ The reference is ``training.decode``, the slow and obvious search in PyTorch; th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import sacrebleu
@@ -27,6 +27,7 @@ from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
 from training.checkpoint import LoadedCheckpoint
 from training.data.tokenizer import load_tokenizer
+from training.progress_bar import progress
 
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
 MIN_EQUAL_RATIO = 0.999
@@ -34,6 +35,9 @@ MAX_BLEU_LOSS = 0.3  # of a precision that rounds
 MAX_HALF_DIFFERENCE = 0.1  # nats, of fp16
 MIN_AGREEMENT = 70.0  # BLEU of its translations against PyTorch's, where there are no human ones
 BEAM = 4
+_FIRST = 20  # translations, after which a model that does not end its sentences is found out
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -189,14 +193,31 @@ def translate_in_torch(
 ) -> list[list[int]]:
     """Return the reference's best hypotheses as token ids, without special ids."""
     options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
-    reverse = checkpoint.config.data.reverse_source
+    reverse, found = checkpoint.config.data.reverse_source, list[list[int]]()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
     try:
-        found = decode.translate(checkpoint.model, [list(row) for row in ids], options, reverse_source=reverse)
+        for row in progress(ids, f"translating in PyTorch, beam {beam}", total=len(ids)):
+            ((best, *_),) = decode.translate(checkpoint.model, [list(row)], options, reverse_source=reverse)
+            found.append(list(best.tokens))
+            if len(found) == _FIRST:
+                _warn_of_endless(found, max_length)
     finally:
         torch.set_num_threads(threads)
-    return [list(hypotheses[0].tokens) for hypotheses in found]
+    return found
+
+
+def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:
+    """Say early that a model hardly ever ends its sentences: verification then takes as long as it possibly can."""
+    endless = sum(len(tokens) >= max_length for tokens in found)
+    if endless * 2 > len(found):
+        _LOG.warning(
+            "%d of the first %d translations reach the limit of %d tokens, so verification will be slow and the "
+            "model is of little use: train it for longer, or lower --max-target-tokens",
+            endless,
+            len(found),
+            max_length,
+        )
 
 
 def translate_in_engine(
@@ -212,7 +233,9 @@ def translate_in_engine(
     limits = EngineLimits(queue_sentences=len(sentences), queue_tokens=sum(s.source.size for s in sentences) + 1)
     engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size, limits=limits)
     try:
-        decoded: Any = engine.submit(sentences).future.result()
+        futures = [engine.submit([sentence]).future for sentence in sentences]
+        stage = f"translating with {runner.precision_name}, beam {beam}"
+        decoded = [future.result()[0] for future in progress(futures, stage)]
     finally:
         engine.stop()
     return [list(one.hypotheses[0].tokens) for one in decoded]

@@ -1,4 +1,4 @@
-"""``dragoman-serve``: configuration in, a server until a signal ends it."""
+"""``dragoman-serve``: a server that runs until a signal ends it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the server; returns the exit status: 0 after an orderly end, 1 if it could not start, 2 for bad options."""
+    """Run the server and return its exit status: 0 after an orderly end, 1 if it cannot start, 2 for bad options."""
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, os.environ)
     except StartupError as error:

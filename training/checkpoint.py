@@ -81,11 +81,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}; check the path") from error
     except Exception as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {_damage(path, error)}") from error
     found = raw.get(KEY, {}).get("format") if isinstance(raw, dict) else None
     if found != FORMAT:
         raise CheckpointError(f"{path} is not a Dragoman checkpoint of format {FORMAT} (found {found})")
     return raw
+
+
+def _damage(path: Path, error: Exception) -> str:
+    """Say what is wrong with a file that cannot be read as a checkpoint, and what to do."""
+    best = path.with_name("best.ckpt")
+    remedy = (
+        f"{best.name} beside it may be intact: use it instead, or copy it over {path.name} to resume from it"
+        if best.is_file() and best != path
+        else "copy it again, or delete it to start over"
+    )
+    if path.is_file() and path.stat().st_size == 0:
+        return f"it is empty; {remedy}"
+    return f"it is cut off or damaged ({str(error) or type(error).__name__}); {remedy}"
 
 
 def load(path: Path | str) -> LoadedCheckpoint:

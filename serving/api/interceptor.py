@@ -1,4 +1,4 @@
-"""What happens around every call: admission, errors to statuses, metrics, the access log, the request id."""
+"""Interceptor around every call: admission, statuses of errors, metrics, the access log, the request id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.observability.call import REQUEST_ID_KEY, Call, current_call, reque
 from serving.observability.call_metrics import CallMetrics
 
 _LOG = logging.getLogger(__name__)
-# A caller's deadline reaches us as a cancelled call at about the moment at which it passes.
+# A caller's deadline arrives as a cancellation at about the moment it passes.
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
@@ -31,10 +31,10 @@ if TYPE_CHECKING:  # generic in the stubs only
 
 
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
-    """Stands around the unary methods of one service; other services pass."""
+    """Interceptor of the unary methods of one service; other services pass through."""
 
     def __init__(self, service: str, admission: Admission, metrics: CallMetrics) -> None:
-        """Answers for the methods of ``service``."""
+        """Intercept the methods of ``service``."""
         self._service = service
         self._admission = admission
         self._metrics = metrics
@@ -44,7 +44,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Replaces a method's handler; the request is parsed inside, so that bad bytes are an error like any other."""
+        """Replace a method's handler; it also parses the request, so that invalid bytes are an error like any other."""
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.removeprefix("/").partition("/")
         if service != self._service or handler is None or handler.unary_unary is None:
@@ -101,5 +101,5 @@ def _parsed(parse: Parse, raw: bytes) -> Any:
     try:
         return parse(raw)
     except DecodeError:
-        description = "the bytes are no message of this method, or a string in them is not UTF-8; compare the .proto"
+        description = "the bytes are not a message of this method, or a string in them is not UTF-8; compare the .proto"
         raise InvalidRequest([FieldViolation("request", description)]) from None

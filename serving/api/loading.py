@@ -1,4 +1,4 @@
-"""From bundles on disk to models that are served."""
+"""Loading of bundles on disk into served models."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _STOP_SECONDS = 10.0  # for the step that is running when an engine is told to e
 
 
 def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) -> None:
-    """Loads every bundle of the models directory.
+    """Load every bundle in the directory of models.
 
     Raises:
-        StartupError: There is none, or some cannot be served; names every problem.
+        StartupError: There is no bundle, or some cannot be served; lists every problem.
     """
     problems = []
     for directory in bundle_directories(config.models):
@@ -46,10 +46,10 @@ def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics)
 
 
 def bundle_directories(models: Path) -> list[Path]:
-    """Finds every ``NAME/VERSION`` directory that holds a manifest; hidden ones are exports in progress.
+    """Return every ``NAME/VERSION`` directory with a manifest; hidden ones are exports in progress.
 
     Raises:
-        StartupError: There is none.
+        StartupError: There is no such directory.
     """
     found = sorted(path.parent for path in models.glob(f"[!.]*/[!.]*/{MANIFEST_FILE}"))
     if not found:
@@ -65,7 +65,7 @@ def served(
     config: ServerConfig,
     metrics: Metrics,
 ) -> ServedModel:
-    """Puts a model that is in memory behind an engine of its own."""
+    """Serve a loaded model with its own engine."""
     label = f"{manifest.name}/{manifest.version}"
     observer = ModelMetrics(metrics, label)
     engine = Engine(

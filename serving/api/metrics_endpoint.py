@@ -1,4 +1,4 @@
-"""The HTTP side: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for whoever runs the process."""
+"""HTTP endpoint: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for probes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class MetricsEndpoint:
-    """A small HTTP server in threads of its own."""
+    """Small HTTP server in its own threads."""
 
     def __init__(
         self,
@@ -30,15 +30,15 @@ class MetricsEndpoint:
         is_alive: Callable[[], bool],
         is_ready: Callable[[], bool],
     ) -> None:
-        """Listens on ``HOST:PORT``.
+        """Listen on ``HOST:PORT``.
 
         Raises:
-            StartupError: The address is taken, or not one of this machine.
+            StartupError: The address is in use, or is not an address of this machine.
         """
         answers = {"/healthz": is_alive, "/readyz": is_ready}
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # a caller that never ends its request must not hold a thread for good
+            timeout = 10  # a caller that never finishes its request must not hold a thread for good
 
             def do_GET(self) -> None:
                 path = urlsplit(self.path).path
@@ -59,7 +59,7 @@ class MetricsEndpoint:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Probes come every few seconds and are not worth a line."""
+                """Log nothing: probes arrive every few seconds."""
 
         host, port = split_address(address)
 
@@ -67,7 +67,7 @@ class MetricsEndpoint:
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
             def handle_error(self, request: object, client_address: object) -> None:
-                """Callers that hang up are theirs to explain; the default prints a traceback."""
+                """Log callers that hang up for debugging only; the default prints a traceback."""
                 _LOG.debug("http_error", exc_info=True)
 
         try:
@@ -80,16 +80,16 @@ class MetricsEndpoint:
 
     @property
     def port(self) -> int:
-        """The port it really listens on."""
+        """Port that the server listens on."""
         return self._server.server_port
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends, and frees the port."""
-        if self._thread.is_alive():  # shutdown() waits for ever where nothing was started
+        """Stop answering and free the port."""
+        if self._thread.is_alive():  # shutdown() waits forever if nothing was started
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()

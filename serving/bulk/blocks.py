@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from serving.errors import StartupError
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,12 @@ def index(path: Path, lines_per_block: int) -> tuple[list[Block], str]:
 
     Raises:
         OSError: The file cannot be read.
+        StartupError: The file contains NUL: it is not UTF-8, most likely UTF-16.
     """
     digest = hashlib.sha256()
     blocks: list[Block] = []
     with path.open("rb") as file:
-        for lines, size in _runs(_hashed(file, digest), lines_per_block):
+        for lines, size in _runs(_checked(file, digest, path), lines_per_block):
             last = blocks[-1] if blocks else Block(-1, 1, 0, 0, 0)
             blocks.append(
                 Block(last.number + 1, last.first_line + last.lines, lines, offset=last.offset + last.size, size=size)
@@ -51,11 +55,18 @@ def read(path: Path, block: Block) -> list[str | None]:
     with path.open("rb") as file:
         file.seek(block.offset)
         data = file.read(block.size)
+    if block.offset == 0:
+        data = data.removeprefix(codecs.BOM_UTF8)
     return [_decoded(line.removesuffix(b"\r")) for line in data.removesuffix(b"\n").split(b"\n")]
 
 
-def _hashed(lines: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
-    for line in lines:
+def _checked(lines: Iterator[bytes], digest: hashlib._Hash, path: Path) -> Iterator[bytes]:
+    for number, line in enumerate(lines, 1):
+        if b"\0" in line:
+            raise StartupError(
+                f"{path}, line {number} contains NUL, so the file is not UTF-8; convert it first, for example with "
+                "iconv -f UTF-16 -t UTF-8"
+            )
         digest.update(line)
         yield line
 

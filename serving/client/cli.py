@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import os
 import re
 import sys
@@ -20,6 +21,7 @@ from serving.client.messages import LongInput, Options, Translation
 from serving.client.output import Style, caveats, sentence
 from serving.client.pipeline import in_order
 from serving.client.plot import PlotError, draw_alignment
+from serving.client.text_input import EncodingError, read_lines
 
 PROGRAM = "dragoman-translate"
 
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more when it exits; that must not complain either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (OSError, PlotError) as error:
+    except (OSError, EncodingError, PlotError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return FAILED
 
@@ -84,7 +86,7 @@ class _Run:
 
     def run(self) -> int:
         texts: list[str] = self._arguments.texts
-        sources = _from_arguments(texts) if texts else _from_standard_input()
+        sources = _from_arguments(texts) if texts else _from_standard_input(self._arguments.encoding)
         # A bar would run into what somebody types.
         hidden = not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
         status = OK
@@ -120,7 +122,7 @@ class _Run:
     ) -> Generator[tuple[Source, Translation | CallError | str], None, None]:
         def answer(source: Source) -> Translation | CallError | str:
             if source.text is None:
-                return "not valid UTF-8; convert the input to UTF-8"
+                return "not valid UTF-8; convert the input to UTF-8, or name its encoding with --encoding"
             try:
                 result = client.translate(
                     [source.text], self._options, model=self._arguments.model, version=self._arguments.model_version
@@ -144,16 +146,11 @@ def _from_arguments(texts: Iterable[str]) -> Iterator[Source]:
         yield Source(f"text {number}", text if valid else None)
 
 
-def _from_standard_input() -> Iterator[Source]:
+def _from_standard_input(encoding: str | None) -> Iterator[Source]:
     # A file object of its own: the interpreter must not wait at its exit for a lock that a blocked reader holds.
     with open(sys.stdin.fileno(), "rb", closefd=False) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
-            except UnicodeDecodeError:
-                yield Source(f"line {number}", None)
-            else:
-                yield Source(f"line {number}", text)
+        for number, text in enumerate(read_lines(lines, encoding), 1):
+            yield Source(f"line {number}", text)
 
 
 def _is_hopeless(error: CallError) -> bool:
@@ -180,6 +177,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of standard input")
+    parser.add_argument(
+        "--encoding",
+        type=_encoding,
+        metavar="NAME",
+        help="encoding of standard input, such as utf-16-le or latin-1; by default UTF-8 unless a byte order mark says "
+        "otherwise",
+    )
     parser.add_argument("--server", type=_address, default="127.0.0.1:50051", metavar="HOST:PORT")
     parser.add_argument(
         "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
@@ -217,6 +221,13 @@ def _address(value: str) -> str:
     if not _ADDRESS.fullmatch(value):
         raise argparse.ArgumentTypeError(f"{value!r} is not HOST:PORT, such as 127.0.0.1:50051")
     return value
+
+
+def _encoding(value: str) -> str:
+    try:
+        return codecs.lookup(value).name
+    except LookupError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not an encoding that Python knows, such as utf-16-le") from None
 
 
 def _count(value: str) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
 from serving.client.messages import FinishReason, Hypothesis, Translation
+
+_COLUMN_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Style:
 
     def _columns(self, hypothesis: Hypothesis) -> str:
         columns = [f"{hypothesis.score:.4f}"] if self.scores else []
-        columns.append(hypothesis.text)
+        # White space of a text that was split is kept, and must not look like the end of a column or of a line.
+        columns.append(_COLUMN_BREAKS.sub(" ", hypothesis.text) if self.scores or self.alignments else hypothesis.text)
         if self.alignments:
             columns.append(
                 " ".join(

@@ -1,4 +1,4 @@
-"""A request's decoding options: per sentence, never per batch."""
+"""Decoding options of one sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sampling:
-    """Random choice of each token instead of search; needs ``beam_size`` 1.
+    """Random choice of each token instead of search; requires ``beam_size`` 1.
 
     Attributes:
         temperature: Divides log-probabilities; > 0.
@@ -24,11 +24,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How one sentence is decoded; already validated.
+    """Validated decoding options of one sentence.
 
     Attributes:
         beam_size: Hypotheses kept at each step; 1 is greedy.
-        n_best: Hypotheses returned; <= beam_size.
+        n_best: Hypotheses returned at most; a search ends with up to ``2 * beam_size`` of them.
         length_penalty: alpha in score = sum of log p / length ** alpha; length counts the end token.
         min_length: Target tokens before the end token is admitted.
         max_length: Target tokens at most, the end token not counted.

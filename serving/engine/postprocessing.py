@@ -22,14 +22,14 @@ _BLANK = TranslationHypothesis("", 0.0, 0.0, (), (), FinishReason.EOS)
 
 
 def assemble(
-    prepared: Prepared, decoded: Sequence[Decoded], tokenizer: SubwordTokenizer, *, alignments: bool
+    prepared: Prepared, decoded: Sequence[Decoded], tokenizer: SubwordTokenizer, *, n_best: int, alignments: bool
 ) -> TranslationResult:
-    """Puts a request's translations together; ``decoded[i]`` belongs to ``prepared.sentences[i]``."""
+    """Put a request's translations together; ``decoded[i]`` belongs to ``prepared.sentences[i]``."""
     translations = []
     rest = iter(decoded)
     for text in prepared.texts:
         parts = [next(rest) for _ in text.parts]
-        translations.append(_translation(text, parts, tokenizer, alignments=alignments))
+        translations.append(_translation(text, parts, tokenizer, n_best=n_best, alignments=alignments))
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return TranslationResult(
         translations=tuple(translations),
@@ -41,14 +41,21 @@ def assemble(
 
 
 def _translation(
-    text: PreparedText, parts: Sequence[Decoded], tokenizer: SubwordTokenizer, *, alignments: bool
+    text: PreparedText, parts: Sequence[Decoded], tokenizer: SubwordTokenizer, *, n_best: int, alignments: bool
 ) -> Translation:
     # A text in several parts has one hypothesis: the best of each part.
     ranks = [[hypothesis] for hypothesis in parts[0].hypotheses] if len(parts) == 1 else []
     if len(parts) > 1:
         ranks = [[part.hypotheses[0] for part in parts]]
-    found = tuple(_hypothesis(text, rank, tokenizer, alignments=alignments) for rank in ranks)
-    return Translation(hypotheses=found or (_BLANK,), source_truncated=text.truncated, parts=len(parts))
+    different: dict[str, TranslationHypothesis] = {}  # by text: several token sequences may spell one
+    for rank in ranks:
+        if len(different) == n_best:
+            break
+        hypothesis = _hypothesis(text, rank, tokenizer, alignments=alignments)
+        different.setdefault(hypothesis.text, hypothesis)
+    return Translation(
+        hypotheses=tuple(different.values()) or (_BLANK,), source_truncated=text.truncated, parts=len(parts)
+    )
 
 
 def _hypothesis(

@@ -84,11 +84,11 @@ def prepare(
 
 def _prepare_text(text: str, policy: LongInputPolicy, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
     limit = manifest.limits.max_source_tokens
-    source = tokenizer.encode(text, None if policy is LongInputPolicy.REJECT else limit)
-    if source.ids.size == 1:  # nothing but the end token
-        return PreparedText(text, (), ())
-    if policy is not LongInputPolicy.SPLIT or not source.dropped:
-        return PreparedText(text, (Part(0, len(text)),), (source,))
+    if policy is not LongInputPolicy.SPLIT:
+        source = tokenizer.encode(text, None if policy is LongInputPolicy.REJECT else limit)
+        blank = source.ids.size == 1  # nothing but the end token
+        return PreparedText(text, (), ()) if blank else PreparedText(text, (Part(0, len(text)),), (source,))
+    # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
     parts = split(text, limit=limit, tokenizer=tokenizer, language=manifest.source_language)
     sources = [tokenizer.encode(text[part.start : part.end], limit) for part in parts]
     kept = [(part, source) for part, source in zip(parts, sources, strict=True) if source.ids.size > 1]
@@ -110,11 +110,13 @@ def _too_long(prepared: PreparedText, policy: LongInputPolicy, manifest: Manifes
 def _decoding_options(
     options: TranslationOptions, manifest: Manifest, source: EncodedSource, prefix: tuple[int, ...], parts: int
 ) -> DecodingOptions:
-    alpha = options.length_penalty
+    alpha, beam = options.length_penalty, beam_size(options, manifest)
     decoding = DecodingOptions(
         max_length=options.max_length or 0,
-        beam_size=beam_size(options, manifest),
-        n_best=options.n_best if parts == 1 else 1,  # alternatives of parts do not combine into alternatives of a text
+        beam_size=beam,
+        # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text, so that
+        # those beyond n_best are needed to find n_best texts that differ.
+        n_best=2 * beam if parts == 1 and options.n_best > 1 else 1,
         length_penalty=manifest.defaults.length_penalty if alpha is None else alpha,
         min_length=options.min_length,
         no_repeat_ngram_size=options.no_repeat_ngram_size,

@@ -100,7 +100,8 @@ class Translation:
     """The answer to one text.
 
     Attributes:
-        hypotheses: Best first; exactly n_best for a non-blank text decoded in one part.
+        hypotheses: Best first, no two with the same text. A non-blank text decoded in one part has n_best of them
+            unless the search ended with fewer different texts.
         source_truncated: The text was cut to the model's limit, as TRUNCATE permits.
         parts: Parts the text was decoded in; 0 for a blank text.
     """

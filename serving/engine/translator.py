@@ -96,6 +96,7 @@ class Translator:
         self, request: TranslationRequest, prepared: Prepared, decoded: Sequence[Decoded]
     ) -> TranslationResult:
         started = time.monotonic()
-        result = assemble(prepared, decoded, self._tokenizer, alignments=request.options.alignments)
+        options = request.options
+        result = assemble(prepared, decoded, self._tokenizer, n_best=options.n_best, alignments=options.alignments)
         self._observer.detokenized(time.monotonic() - started)
         return result

@@ -1,4 +1,4 @@
-"""The call a task is answering: what the log and the metrics say of it. Never its text."""
+"""The call being answered, as logs and metrics describe it; never its text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Call:
     """One call in progress.
 
     Attributes:
-        request_id: The caller's, or a new one.
+        request_id: Id sent by the caller, or a generated one.
         method: Name of the RPC.
-        model: Metric label of the model that answers, empty until it is known.
+        model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
     """
 
@@ -33,7 +33,7 @@ current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """Takes the request id out of a call's metadata, or makes one where it is absent or not fit to be logged."""
+    """Return the request id in a call's metadata, or a new one if it is absent or unfit for a log."""
     for key, value in metadata or ():
         if key == REQUEST_ID_KEY and isinstance(value, str) and _ACCEPTABLE_ID.fullmatch(value):
             return value

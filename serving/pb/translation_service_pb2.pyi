@@ -317,7 +317,9 @@ class Translation(_message.Message):
     """Parts the text was translated in; 0 for a blank text."""
     @_builtins.property
     def hypotheses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hypothesis]:
-        """Best first, as many as `n_best` asked for; one for a blank text and for a text translated in several parts."""
+        """Best first, no two with the same text. As many as `n_best` asks for, fewer if the search found fewer different
+        texts, and one for a blank text or a text translated in several parts.
+        """
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import onnxruntime as ort
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
 _MOST_CAPTURED = 256  # graphs of a session; sizes beyond run without one, so that memory stays bounded
@@ -30,7 +30,7 @@ def with_graphs_if_they_work(load: Callable[[bool], Model], try_out: Callable[[M
         model = load(True)
         try_out(model)
     except Exception as error:  # ONNX Runtime raises many kinds; without graphs they come again if they are others
-        log.warning("no CUDA graphs, launching every kernel", extra={"cause": str(error)})
+        _LOG.warning("no CUDA graphs, launching every kernel", extra={"cause": str(error)})
         model = load(False)
         try_out(model)
     return model

@@ -25,7 +25,7 @@ from serving.runtime.session import PROVIDERS, open_session
 from serving.runtime.size_buckets import SMALLEST_SHORTLIST, SMALLEST_WINDOW, fitting
 from serving.step import Candidates, Ints, StepPlan
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _FASTEST = {"cpu": ("int8", "fp32"), "cuda": ("fp16", "fp32")}  # precisions by device, fastest first
 _FIRST_SLOTS = 8  # with memory; doubles
@@ -78,7 +78,7 @@ class OnnxRunner:
                 try:
                     return cls.open(bundle, precision=precision, device="cuda", threads=threads)
                 except StartupError as error:
-                    log.warning("no CUDA, running on the CPU", extra={"cause": str(error)})
+                    _LOG.warning("no CUDA, running on the CPU", extra={"cause": str(error)})
             device = "cpu"
         if precision == "auto":
             fastest = _FASTEST.get(device, ())

@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from serving.errors import StartupError
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 VERSION: str = ort.__version__
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -70,7 +70,7 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
         )
     except Exception as error:
         if cuda_graphs and _NOT_RECORDABLE in str(error):
-            log.warning("not all of a graph can be on the GPU: no CUDA graphs of it", extra={"cause": str(error)})
+            _LOG.warning("not all of a graph can be on the GPU: no CUDA graphs of it", extra={"cause": str(error)})
             return open_session(graph, device=device, threads=threads)
         name = graph if isinstance(graph, Path) else "a graph"
         raise StartupError(f"ONNX Runtime {ort.__version__} cannot load {name}: {error}") from error

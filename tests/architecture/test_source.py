@@ -69,6 +69,22 @@ def test_everything_is_annotated() -> None:
     assert not missing, "\n".join(missing)
 
 
+def test_loggers_are_named_alike() -> None:
+    wrong = []
+    for path in modules(*PACKAGES, "loadtests", "scripts"):
+        tree = parsed(path)
+        assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+        own = [node.value for node in assigned if ast.unparse(node) == "_LOG = logging.getLogger(__name__)"]
+        others = [node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "setLevel"]
+        wrong += [
+            f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
+            if node not in [*own, *others]
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_public_functions_of_arrays_say_their_shapes() -> None:
     missing = []
     for definition in ALL:

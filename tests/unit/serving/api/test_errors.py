@@ -78,4 +78,4 @@ def test_what_travels_stays_below_what_peers_take(filler: str) -> None:
     assert sum(sizes) * 4 / 3 + 3 * len(status.message.encode()) < 8192
     entries = detail(status, error_details_pb2.BadRequest).field_violations
     assert entries[0].field == "contents[0]"
-    assert "more fields are bad" in entries[-1].description
+    assert "more fields are invalid" in entries[-1].description

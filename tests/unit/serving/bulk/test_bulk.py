@@ -120,3 +120,12 @@ def test_without_ray_first_it_is_the_client(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         translate.main(["--ray", "--help"])
     assert "--lines-per-block" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_utf_8_is_refused_before_anything_is_translated(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes("eins\nzwei\n".encode("utf-16"))
+    with pytest.raises(StartupError, match=r"in\.txt, line 1 contains NUL, .* convert it first"):
+        index(path, 10)
+    path.write_bytes("eins\nzwei\n".encode("utf-8-sig"))
+    assert read(path, index(path, 10)[0][0]) == ["eins", "zwei"]

@@ -57,7 +57,7 @@ def test_a_translation_copies_the_words_its_unknown_ones_attend_to() -> None:
     (target,) = Words(MODEL).encode(["the okapi zebra'okapi?"])
     # Reversed, the source is: cat zebra okapi end.
     found = Hypothesis(tuple(target), (0.0,) * 7, (0, 2, 1, 3, 2, 3), 0.0, FinishReason.EOS)
-    result = assemble(prepared, [Decoded((found,), 0.0, 0.0, 0.0)], tokenizer, alignments=True)
+    result = assemble(prepared, [Decoded((found,), 0.0, 0.0, 0.0)], tokenizer, n_best=1, alignments=True)
     best = result.translations[0].hypotheses[0]
     assert best.text == "the okapi zebra'okapi⁇"
     assert [(link.source_start, link.target_start) for link in best.alignment][:2] == [(12, 0), (0, 4)]
@@ -67,5 +67,5 @@ def test_a_translation_copies_the_words_its_unknown_ones_attend_to() -> None:
     "model", [b"\xff", b"[]", b"{}", b'{"pattern": "(", "tokens": []}', b'{"pattern": "x", "tokens": ["a"]}']
 )
 def test_something_else_is_no_vocabulary(model: bytes) -> None:
-    with pytest.raises(StartupError, match="no word vocabulary; export the bundle again"):
+    with pytest.raises(StartupError, match="is not a word vocabulary; export the bundle again"):
         SubwordTokenizer(model, MODEL, special_ids=IDS, kind="words")
