@@ -17,7 +17,7 @@ from export.lexicon import LexiconSizes, build_shortlist
 from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.verify import MAX_BLEU_LOSS, Evidence
 from serving.bundle.bundle import load_bundle
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
 from training import checkpoint as checkpoints
@@ -141,7 +141,7 @@ def _precisions(text: str) -> tuple[PrecisionName, ...]:
     return tuple(name for name in PRECISIONS if name in asked)
 
 
-def _export(asked: argparse.Namespace) -> dict[str, Verification]:
+def _export(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     checkpoint = checkpoints.load(asked.first)
     options = BundleOptions(
         name=asked.name,
@@ -175,7 +175,7 @@ def _shortlist(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoi
     return build_shortlist(sources, targets, checkpoint.vocabulary, sizes)
 
 
-def _verify(asked: argparse.Namespace) -> dict[str, Verification]:
+def _verify(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     limits = load_bundle(asked.first).manifest.limits
     checkpoint = checkpoints.load(asked.second)
     evidence = _evidence(asked, checkpoint, limits.max_source_tokens, limits.max_target_tokens)

@@ -17,7 +17,7 @@ import torch
 
 from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
@@ -83,7 +83,7 @@ def verify(
     expected: Translations,
     *,
     max_bleu_loss: float | None = None,
-) -> Verification:
+) -> VerificationRecord:
     """Compare an export with the model it was made of.
 
     Args:
@@ -107,7 +107,7 @@ def verify(
         for beam in expected.tokens
     }
     score, signature = bleu(checkpoint, found[BEAM], evidence.references) if evidence.references else (None, None)
-    record = Verification(
+    record = VerificationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
             "dragoman": version("dragoman"),
@@ -140,7 +140,7 @@ def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 
-def require_equal(record: Verification) -> None:
+def require_equal(record: VerificationRecord) -> None:
     """Check that an fp32 export is as good as it must be.
 
     Raises:
@@ -158,7 +158,7 @@ def require_equal(record: Verification) -> None:
         raise VerificationError(reasons)
 
 
-def require_close(record: Verification, max_bleu_loss: float, precision: str = "int8") -> None:
+def require_close(record: VerificationRecord, max_bleu_loss: float, precision: str = "int8") -> None:
     """Check that an export that rounds, int8 or fp16, or has a shortlist, is as good as it must be.
 
     Raises:

@@ -26,7 +26,7 @@ from loadtests.offline.gpu_times import bulk_times, forced_times, open_rival
 from loadtests.offline.searches import Ids, Search
 from loadtests.service.sentences import sentences
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.errors import StartupError
 
 PARTS = ("parity", "invariance", "memory", "times", "bulk")
@@ -167,7 +167,7 @@ def parity(
 
 
 def _compared(
-    bundle: Bundle, corpus: Corpus, expected: Sequence[Hypothesis], found: Sequence[Hypothesis]
+    bundle: Bundle, corpus: Corpus, expected: Sequence[FinishedHypothesis], found: Sequence[FinishedHypothesis]
 ) -> dict[str, Any]:
     equal = [a.tokens == b.tokens for a, b in zip(expected, found, strict=True)]
     differences = [

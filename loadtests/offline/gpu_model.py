@@ -11,7 +11,7 @@ import numpy as np
 
 from loadtests.offline.searches import Ids, Search
 from serving.bundle.bundle import load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
@@ -72,7 +72,7 @@ class GpuModel:
         """Whether decoder steps are recorded as CUDA graphs."""
         return self.runner.device_model.decoder.captures
 
-    def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[Hypothesis]:
+    def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[FinishedHypothesis]:
         """The best hypothesis of each source, each with a search of its own, all submitted at once."""
         sentences = [
             Sentence(

@@ -1,4 +1,4 @@
-"""How a channel to the servers behaves: retries, balancing, reconnection, sizes."""
+"""Options of a channel to the servers: retries, balancing, reconnection, sizes."""
 
 from __future__ import annotations
 

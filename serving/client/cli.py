@@ -1,4 +1,4 @@
-"""`dragoman-translate`: texts from the command line or standard input, translations to standard output, in order."""
+"""``dragoman-translate``: texts from the command line or standard input, translations to standard output, in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -17,18 +17,18 @@ from tqdm import tqdm
 
 from serving.client.client import DEFAULT_DEADLINE, TranslationClient
 from serving.client.errors import CallError, InvalidRequest, ModelNotFound, ServerUnavailable
-from serving.client.messages import LongInput, Options, Translation
 from serving.client.output import Style, caveats, sentence
 from serving.client.pipeline import in_order
 from serving.client.plot import PlotError, draw_alignment
 from serving.client.text_input import EncodingError, read_lines
+from serving.messages import Translation
+from serving.option_flags import add_option_flags, chosen_options, whole_number
 
 PROGRAM = "dragoman-translate"
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
 _ADDRESS = re.compile(r"(unix:.+|.+:\d{1,5})")
-_LARGEST = 2**31 - 1  # what the request can hold
 _REFUSALS = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
@@ -41,7 +41,7 @@ class Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Returns:
         0: every text was translated, or the reader of the output went away. 1: a request failed. 130: interrupted.
@@ -69,13 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Run:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._options = Options(
-            beam_size=arguments.beam,
-            n_best=arguments.n_best,
-            length_penalty=arguments.length_penalty,
-            max_length=arguments.max_length,
-            long_input=LongInput(arguments.long_input),
-            alignments=arguments.alignments or arguments.plot is not None,
+        self._options = replace(
+            chosen_options(arguments), alignments=arguments.alignments or arguments.plot is not None
         )
         self._style = Style(
             n_best=arguments.n_best,
@@ -154,7 +149,7 @@ def _from_standard_input(encoding: str | None) -> Iterator[Source]:
 
 
 def _is_hopeless(error: CallError) -> bool:
-    """Whether every other text would fail in the same way."""
+    """Return whether every other text would fail in the same way."""
     if isinstance(error, InvalidRequest):
         return any(not violation.field.startswith("contents") for violation in error.violations)
     return isinstance(error, ServerUnavailable | ModelNotFound) or error.code in _REFUSALS
@@ -172,7 +167,7 @@ def _complain(source: Source, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Translates texts, or the lines of standard input, with a Dragoman server. "
+        description="Translate texts, or the lines of standard input, with a Dragoman server. "
         "With --ray before all else: whole files on a Ray cluster, without a server; see --ray --help.",
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )
@@ -189,17 +184,8 @@ def _parser() -> argparse.ArgumentParser:
         "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
     )
     parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
-    parser.add_argument("--model-version", type=_count, default=0, metavar="N", help="the newest if not given")
-    parser.add_argument("--beam", type=_count, metavar="N", help="beam size; 1 is greedy")
-    parser.add_argument("--n-best", type=_count, default=1, metavar="N", help="translations of each text, one a line")
-    parser.add_argument("--length-penalty", type=float, metavar="ALPHA", help="score = sum of log p / length^ALPHA")
-    parser.add_argument("--max-length", type=_count, metavar="N", help="target tokens at most")
-    parser.add_argument(
-        "--long-input",
-        choices=[policy.value for policy in LongInput],
-        default=LongInput.REJECT.value,
-        help="what to do with a text of more tokens than the model takes",
-    )
+    parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
+    add_option_flags(parser)
     parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
     parser.add_argument(
         "--alignments",
@@ -213,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each text"
     )
-    parser.add_argument("--in-flight", type=_count, default=32, metavar="N", help="texts sent at the same time")
+    parser.add_argument("--in-flight", type=whole_number, default=32, metavar="N", help="texts sent at the same time")
     return parser
 
 
@@ -228,12 +214,6 @@ def _encoding(value: str) -> str:
         return codecs.lookup(value).name
     except LookupError:
         raise argparse.ArgumentTypeError(f"{value!r} is not an encoding that Python knows, such as utf-16-le") from None
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _LARGEST):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1 to {_LARGEST}")
-    return int(value)
 
 
 def _seconds(value: str) -> float:

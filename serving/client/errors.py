@@ -1,4 +1,4 @@
-"""Everything the client raises when a call fails.
+"""Errors that the client raises when a call fails.
 
     CallError                code, message, request id
     ├── InvalidRequest       the request must change; ``violations`` lists every bad field
@@ -38,10 +38,10 @@ class CallError(Exception):
 
     Attributes:
         code: The gRPC status.
-        message: What the server, or gRPC, says about it.
-        request_id: What the server's log calls the call.
+        message: The server's sentence about it, or gRPC's.
+        request_id: Name of the call in the server's log.
         violations: Every bad field; empty unless the request was at fault.
-        retry_delay: Seconds to wait before another try, where the server says so.
+        retry_delay: Seconds to wait before another try, if the server names them.
     """
 
     def __init__(
@@ -100,20 +100,20 @@ _KINDS: dict[grpc.StatusCode, type[CallError]] = {
 
 
 class FailedCall(Protocol):
-    """What the failures of grpc and of grpc.aio have in common."""
+    """The common part of the failures of grpc and of grpc.aio."""
 
     def code(self) -> grpc.StatusCode:
-        """The status."""
+        """Return the status."""
 
     def details(self) -> str | None:
-        """The status message."""
+        """Return the status message."""
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
-        """Where the rich status is."""
+        """Return the metadata that holds the rich status."""
 
 
 def from_failed_call(failure: FailedCall, request_id: str) -> CallError:
-    """The error of a failed call, with what its rich status says."""
+    """Return the error of a failed call, with the details of its rich status."""
     violations: list[FieldViolation] = []
     retry_delay = None
     for detail in _status(failure).details:

@@ -1,4 +1,4 @@
-"""``python -m serving.client.health``: asks a server for its health over gRPC, for images that have no other client."""
+"""``python -m serving.client.health``: a health check over gRPC, for images that have no other client."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ SERVING, NOT_SERVING = 0, 1  # argparse itself exits with 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Returns:
-        0 if the server takes calls; 1 if it says that it does not, or does not answer.
+        0 if the server takes calls; 1 if it reports that it does not, or does not answer.
     """
     parser = argparse.ArgumentParser(
         prog="python -m serving.client.health",
-        description="Asks a Dragoman server whether it takes calls (grpc.health.v1).",
+        description="Ask a Dragoman server whether it takes calls (grpc.health.v1).",
         epilog="Exit status: 0 it does; 1 it does not, or does not answer.",
     )
     listen = os.environ.get("DRAGOMAN_LISTEN", "127.0.0.1:50051")

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.engine.translation import TranslationOptions, TranslationRequest
+from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
+from serving.messages import Options
 from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
 from serving.step import Candidates, StepPlan
 from tests.system.shipped import corpora, open_runner, read_lines, shipped, tatoeba_test, translator_of
@@ -22,7 +23,7 @@ Answer = tuple[str, float]
 
 
 def request(text: str, beam: int) -> TranslationRequest:
-    return TranslationRequest((text,), TranslationOptions(beam_size=beam))
+    return TranslationRequest((text,), Options(beam_size=beam))
 
 
 async def in_company(translator: Translator, jobs: Sequence[tuple[str, int]], others: Sequence[str]) -> list[Answer]:

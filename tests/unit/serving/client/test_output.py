@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from serving.client.errors import DeadlinePassed, FieldViolation, InvalidRequest, ServerFault, ServerUnavailable
-from serving.client.messages import AlignmentLink, FinishReason, Hypothesis, Translation
 from serving.client.output import Style, caveats, sentence
+from serving.messages import AlignmentLink, FinishReason, Hypothesis, Translation
 
 BEST = Hypothesis(
     text="Je bois du lait.",

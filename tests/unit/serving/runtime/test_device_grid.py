@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.bundle.bundle import load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.submission import Sentence
@@ -37,7 +37,7 @@ def device() -> OnnxRunner:
     return DeviceRunner.open(load_bundle(GOLDEN), precision="fp32", device="cpu", threads=1)
 
 
-def translated(runner: OnnxRunner, jobs: Sequence[Sentence]) -> list[Hypothesis]:
+def translated(runner: OnnxRunner, jobs: Sequence[Sentence]) -> list[FinishedHypothesis]:
     manifest = runner.manifest
     engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
     try:
