@@ -10,6 +10,7 @@ import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -18,6 +19,7 @@ from tqdm import tqdm
 from serving.client.client import DEFAULT_DEADLINE, TranslationClient
 from serving.client.errors import CallError, InvalidRequest, ModelNotFound, ServerUnavailable
 from serving.client.output import Style, caveats, sentence
+from serving.client.pace import Pace
 from serving.client.pipeline import in_order
 from serving.client.plot import PlotError, draw_alignment
 from serving.client.text_input import EncodingError, read_lines
@@ -29,6 +31,7 @@ PROGRAM = "dragoman-translate"
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
 _ADDRESS = re.compile(r"(unix:.+|.+:\d{1,5})")
+_RETRY_FOR = 300.0  # seconds
 _REFUSALS = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
@@ -93,7 +96,8 @@ class _Run:
             tqdm(
                 total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False, nrows=24
             ) as bar,
-            closing(self._answers(client, sources)) as answers,
+            closing(Pace(self._arguments.retry_for, on_slow_down=self._tell_of_waiting)) as pace,
+            closing(self._answers(client, pace, sources)) as answers,
         ):
             for source, answer in answers:
                 bar.update()
@@ -113,25 +117,38 @@ class _Run:
         return status
 
     def _answers(
-        self, client: TranslationClient, sources: Iterable[Source]
+        self, client: TranslationClient, pace: Pace, sources: Iterable[Source]
     ) -> Generator[tuple[Source, Translation | CallError | str], None, None]:
         def answer(source: Source) -> Translation | CallError | str:
             if source.text is None:
                 return "not valid UTF-8; convert the input to UTF-8, or name its encoding with --encoding"
+            translate = partial(
+                client.translate,
+                [source.text],
+                self._options,
+                model=self._arguments.model,
+                version=self._arguments.model_version,
+            )
             try:
-                result = client.translate(
-                    [source.text], self._options, model=self._arguments.model, version=self._arguments.model_version
-                )
+                return pace.call(translate).translations[0]
             except CallError as error:
                 return error
-            return result.translations[0]
 
         return in_order(sources, answer, in_flight=self._arguments.in_flight)
 
     def _why(self, failure: CallError | str) -> str:
         if isinstance(failure, str):
             return failure
-        return sentence(failure, server=self._arguments.server, deadline=self._arguments.deadline)
+        return sentence(
+            failure,
+            server=self._arguments.server,
+            deadline=self._arguments.deadline,
+            retry_for=self._arguments.retry_for,
+        )
+
+    def _tell_of_waiting(self, error: CallError) -> None:
+        told = f"the server asks to wait ({error.message}); going on as fast as it allows"
+        tqdm.write(f"{PROGRAM}: {told}", file=sys.stderr)
 
 
 def _from_arguments(texts: Iterable[str]) -> Iterator[Source]:
@@ -179,7 +196,13 @@ def _parser() -> argparse.ArgumentParser:
         help="encoding of standard input, such as utf-16-le or latin-1; by default UTF-8 unless a byte order mark says "
         "otherwise",
     )
-    parser.add_argument("--server", type=_address, default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument(
+        "--server",
+        type=_address,
+        default="127.0.0.1:50051",
+        metavar="HOST:PORT",
+        help="reached through the proxy that http_proxy names, unless it is loopback or private",
+    )
     parser.add_argument(
         "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
     )
@@ -197,7 +220,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object for each text")
     parser.add_argument(
-        "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each text"
+        "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each try of a text"
+    )
+    parser.add_argument(
+        "--retry-for",
+        type=_seconds,
+        default=_RETRY_FOR,
+        metavar="SECONDS",
+        help="how long a text is tried again while the server says that it is overloaded, limits the rate, loads or "
+        f"drains, as often as it allows; the line is left blank after that (default: {_RETRY_FOR:g})",
     )
     parser.add_argument("--in-flight", type=whole_number, default=32, metavar="N", help="texts sent at the same time")
     return parser

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 import grpc
 import grpc.aio
 
-from serving.client.channel import BALANCED_OPTIONS, OPTIONS
+from serving.client.channel import channel_options
 from serving.client.errors import FailedCall, from_failed_call
 from serving.conversion import to_model, to_request, to_result
 from serving.messages import Model, Options, Result
@@ -49,7 +49,8 @@ class _Client:
             credentials: For TLS; without them the connection is in the clear.
         """
         self._deadline = deadline
-        options = BALANCED_OPTIONS if balance else OPTIONS
+        self._server = server
+        options = channel_options(server, balance=balance)
         if credentials is None:
             self._channel = self._grpc.insecure_channel(server, options=options)
         else:
@@ -135,7 +136,7 @@ class TranslationClient(_Client):
         try:
             return method(request, timeout=_timeout(deadline, self._deadline), metadata=((_REQUEST_ID, request_id),))
         except grpc.RpcError as failure:
-            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
 
 class AsyncTranslationClient(_Client):
@@ -209,7 +210,7 @@ class AsyncTranslationClient(_Client):
         try:
             return await method(request, timeout=timeout, metadata=((_REQUEST_ID, request_id),))
         except grpc.aio.AioRpcError as failure:
-            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
 
 def new_request_id() -> str:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.client.proxy import proxy_options, route
+
 SERVING, NOT_SERVING = 0, 1  # argparse itself exits with 2
 
 
@@ -33,13 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--deadline", type=float, default=3.0, metavar="SECONDS", help="time for the answer")
     arguments = parser.parse_args(argv)
-    with grpc.insecure_channel(arguments.server) as channel:
+    with grpc.insecure_channel(arguments.server, options=proxy_options(arguments.server)) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=arguments.deadline
             )
         except grpc.RpcError as error:
-            print(f"{arguments.server}: {error.code().name}: {error.details()}", file=sys.stderr)
+            said = f"{error.code().name}: {error.details()}{route(arguments.server)}"
+            print(f"{arguments.server}: {said}", file=sys.stderr)
             return NOT_SERVING
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     print(f"{arguments.server}: {status}")

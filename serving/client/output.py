@@ -96,13 +96,16 @@ def caveats(translation: Translation) -> list[str]:
     return said
 
 
-def sentence(error: CallError, *, server: str, deadline: float) -> str:
+def sentence(error: CallError, *, server: str, deadline: float, retry_for: float) -> str:
     """Return one sentence about an error, for a person."""
     if isinstance(error, InvalidRequest) and error.violations:
         # Each call carries one text, so its place in the request tells nothing; the name of an option does.
         return "; ".join(
             v.description if v.field.startswith("contents") else f"{v.field}: {v.description}" for v in error.violations
         )
+    if error.retry_delay is not None:
+        asked = f"the server asks to wait {error.retry_delay:.3g} s, longer than --retry-for {retry_for:g} allows"
+        return f"{asked} ({error.message})"
     if isinstance(error, ServerUnavailable):
         return f"the server at {server} does not answer ({error.message})"
     if isinstance(error, DeadlinePassed):

@@ -72,7 +72,7 @@ class BeamSearch:
         self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
         self._finished = FinishedPool(beam, slots, _FIRST_TIME)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
-        self._no_edits = constraints.no_edits(slots, beam)
+        self._no_edits = Edits.none(slots, beam)
 
     @property
     def busy(self) -> int:
