@@ -1,4 +1,4 @@
-"""How an export is proven right: values at many shapes, then whole translations of real sentences.
+"""Verification of an export: values at many shapes, then whole translations of real sentences.
 
 The reference is ``training.decode``, the slow and obvious search in PyTorch; the export runs in serving's own engine.
 """
@@ -56,7 +56,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Translations:
-    """What PyTorch makes of the evidence.
+    """Translations of the evidence by PyTorch.
 
     Attributes:
         tokens: Token ids of the best hypotheses, without special ids, by the size of the beam.
@@ -68,7 +68,7 @@ class Translations:
 
 
 def translate_evidence(checkpoint: LoadedCheckpoint, evidence: Evidence) -> Translations:
-    """Translates the evidence in PyTorch, greedily and by beam search."""
+    """Translate the evidence in PyTorch, greedily and by beam search."""
     ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
     tokens = {beam: translate_in_torch(checkpoint, ids, beam, evidence.max_length) for beam in (1, BEAM)}
     score = bleu(checkpoint, tokens[BEAM], evidence.references)[0] if evidence.references else None
@@ -83,7 +83,7 @@ def verify(
     *,
     max_bleu_loss: float | None = None,
 ) -> VerificationRecord:
-    """Compares an export with the model it was made of.
+    """Compare an export with the model it was made of.
 
     Args:
         checkpoint: With the very weights the graphs hold.
@@ -140,7 +140,7 @@ def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references
 
 
 def require_equal(record: VerificationRecord) -> None:
-    """What an fp32 export must reach.
+    """Check that an fp32 export is as good as it must be.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -158,7 +158,7 @@ def require_equal(record: VerificationRecord) -> None:
 
 
 def require_close(record: VerificationRecord, max_bleu_loss: float, precision: str = "int8") -> None:
-    """What an export that rounds, int8 or fp16, or has a shortlist must reach.
+    """Check that an export that rounds, int8 or fp16, or has a shortlist, is as good as it must be.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -190,7 +190,7 @@ def require_close(record: VerificationRecord, max_bleu_loss: float, precision: s
 def translate_in_torch(
     checkpoint: LoadedCheckpoint, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """The reference's best hypotheses as token ids, without special ids."""
+    """Return the reference's best hypotheses as token ids, without special ids."""
     options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
     reverse, found = checkpoint.config.data.reverse_source, list[list[int]]()
     threads = torch.get_num_threads()
@@ -222,7 +222,7 @@ def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:
 def translate_in_engine(
     runner: OnnxRunner, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """The export's best hypotheses as token ids, decoded in company by serving's engine."""
+    """Return the export's best hypotheses as token ids, decoded in company by serving's engine."""
     manifest = runner.manifest
     options = DecodingOptions(max_length=max_length, beam_size=beam)
     sentences = [
