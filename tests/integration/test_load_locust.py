@@ -155,7 +155,8 @@ from loadtests.service.open_loop import OpenLoopUser
 from loadtests.service.traffic import Traffic
 from locust.env import Environment
 from random import Random
-environment = Environment(user_classes=[OpenLoopUser], host=sys.argv[1], parsed_options=Namespace(deadline=30.0, retry=False))
+options = Namespace(deadline=30.0, retry=False)
+environment = Environment(user_classes=[OpenLoopUser], host=sys.argv[1], parsed_options=options)
 OpenLoopUser.host = sys.argv[1]
 environment.events.request.add_listener(lambda context, **_: print(json.dumps(context["call"])))
 ask = Traffic(["fine"], [1]).draw(Random(1))
