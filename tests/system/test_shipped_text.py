@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
 from serving.messages import Options, QualityFlag, Translation
-from tests.system.shipped import open_runner, shipped, translator_of
+from serving.opening import open_model
+from tests.system.shipped import shipped
 from tests.system.texts import TEXTS
 
 _STRUCTURE = re.compile(r"\s{2,}|[^\S ]|^ | $")  # white space other than a space between words
@@ -19,9 +21,8 @@ _SURE = 0.995  # share of protected spans that are there exactly once
 
 @pytest.fixture(scope="module")
 def translator() -> Iterator[Translator]:
-    bundle = shipped()
-    with translator_of(bundle, open_runner(bundle)) as made:
-        yield made
+    with closing(open_model(shipped(), device="cpu").start()) as model:
+        yield model.translator
 
 
 @pytest.fixture(scope="module")
