@@ -38,6 +38,7 @@ class Style:
                     "hypotheses": [self._json_hypothesis(hypothesis) for hypothesis in translation.hypotheses],
                     "parts": translation.parts,
                     "source_truncated": translation.source_truncated,
+                    "flags": list(translation.flags),
                 }
             )
         return self._padded(self._columns(hypothesis) for hypothesis in translation.hypotheses)

@@ -66,11 +66,12 @@ def raised(text: str, case: Case, language: str) -> str:
     if case is Case.CAPITALS:
         return upper(text)
     if case is Case.TITLE:
+        first = _WORD.search(text)
         return _WORD.sub(
             lambda match: (
-                upper(match.group()[0]) + match.group()[1:]
-                if len(match.group()) > _SHORT or not text[: match.start()].strip()
-                else match.group()
+                upper(match[0][0]) + match[0][1:]
+                if len(match[0]) > _SHORT or (first and match.start() == first.start())
+                else match[0]
             ),
             text,
         )

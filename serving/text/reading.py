@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, cycle, pairwise
@@ -106,9 +107,9 @@ class Reading:
         """
         if bullet := _BULLET.match(self.text, start, end):
             start = bullet.end()
-        inside = self._within(start, end)
+        inside = deque(self._within(start, end))
         while inside and inside[0].symbol and not self.text[start : inside[0].start].strip():
-            start = inside.pop(0).end
+            start = inside.popleft().end
         while inside and inside[-1].symbol and not self.text[inside[-1].end : end].strip():
             end = inside.pop().start
         piece = self.text[start:end]
@@ -123,17 +124,16 @@ class Reading:
     def part(self, start: int, end: int) -> ReadPart:
         """Return a piece of the reading with a number of its own for each stand-in."""
         begin, stop = self.edits.before(start, end)
-        text = self.text[start:end]
-        stand_ins = []
-        if inside := self._within(start, end):
-            ends = [start, *(one.end for one in inside)]
-            between = " ".join(self.text[one : other.start] for one, other in zip(ends, inside, strict=False))
-            numbers = _free_numbers(f"{between} {self.text[ends[-1] : end]}")
-            for stand_in, number in zip(inside, numbers, strict=False):
-                at = stand_in.start - start
-                text = text[:at] + number + text[at + _WIDTH :]
-                stand_ins.append(replace(stand_in, start=at, number=number))
-        return ReadPart(begin, stop, start, text, tuple(stand_ins), Case.SENTENCE)
+        text, inside = self.text[start:end], self._within(start, end)
+        if inside:
+            places = [(one.start - start, one.end - start) for one in inside]
+            others = EditedText(text, [Edit(*place, "") for place in places]).text
+            inside = [
+                replace(one, start=at, number=number)
+                for one, (at, _), number in zip(inside, places, _free_numbers(others), strict=False)
+            ]
+            text = EditedText(text, [Edit(one.start, one.end, one.number) for one in inside]).text
+        return ReadPart(begin, stop, start, text, tuple(inside), Case.SENTENCE)
 
     def _within(self, start: int, end: int) -> list[StandIn]:
         first = bisect_left(self._stand_ins, start, key=_start)

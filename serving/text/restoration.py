@@ -39,7 +39,7 @@ def restoring_edits(
             continue
         found = of_number.popleft() if of_number else None
         # Spaces that were added go again, and one goes with a number that is taken out.
-        before = target[: match.start()].endswith(" ") and (found is None or found.space_before)
+        before = target[max(match.start() - 1, 0) : match.start()] == " " and (found is None or found.space_before)
         after = target.startswith(" ", match.end()) and found is not None and found.space_after
         start = max(match.start() - before, edits[-1].end if edits else 0)
         edits.append(Edit(start, match.end() + after, found.text if found else ""))
