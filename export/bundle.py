@@ -44,7 +44,7 @@ _TEACHER_PAIRS = 400  # that decide on the alignment head and on the ranges of i
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """What the checkpoint does not say.
+    """Options of a bundle, which the checkpoint does not hold.
 
     Attributes:
         name: Of the bundle.
@@ -68,7 +68,7 @@ class BundleOptions:
 
 
 def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOptions, evidence: Evidence) -> Path:
-    """Exports, verifies and writes ``root/NAME/VERSION/``; rounds the checkpoint's model if its weights are to be int8.
+    """Export, verify and write ``root/NAME/VERSION/``; round the checkpoint's model if its weights are to be int8.
 
     Raises:
         ExportError: The bundle exists, the model cannot take the limits, or the export is wrong.
@@ -138,7 +138,7 @@ def verify_bundle(
 def _verify(
     directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence, original: Translations, max_bleu_loss: float
 ) -> dict[str, VerificationRecord]:
-    """Verifies every precision, those of the GPU on the CPU too.
+    """Verify every precision, those of the GPU on the CPU too.
 
     The original translations are those of the checkpoint before rounding.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from serving.bundle.manifest import SpecialIds
 from serving.step import Candidates, Ints, StepPlan
 
 
@@ -49,6 +50,16 @@ class Grid(Protocol):
 
 class Runner(Protocol):
     """A loaded model."""
+
+    @property
+    def special_ids(self) -> SpecialIds:
+        """The token ids with a meaning of their own."""
+        ...
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of target tokens."""
+        ...
 
     @property
     def precision_name(self) -> str:
