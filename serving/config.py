@@ -153,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve translation models over gRPC.",
         epilog="Each option is also a key of the YAML file (max_beam) and an environment variable (DRAGOMAN_MAX_BEAM). "
         "Flags override the file, and the file overrides variables. SIGTERM or SIGINT lets accepted calls finish; a "
-        "second one ends the server at once.",
+        "second one ends the server at once. `dragoman-serve token new` makes a token for --tokens.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with options")
