@@ -11,6 +11,7 @@ It needs grpc and the generated messages, and nothing of the server: neither num
 
 from serving.client.client import AsyncTranslationClient, TranslationClient
 from serving.client.errors import (
+    AccessDenied,
     CallCancelled,
     CallError,
     DeadlinePassed,
@@ -40,6 +41,7 @@ from serving.messages import (
 )
 
 __all__ = [
+    "AccessDenied",
     "AlignmentLink",
     "AsyncTranslationClient",
     "CallCancelled",

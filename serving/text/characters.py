@@ -15,7 +15,8 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
     "\U000e0000-\U000e007f]|(?<![\u0600-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u18af])[\u200c\u200d]"
 )
-_CLUSTER = re.compile("[\x00-\x7f]?[^\x00-\x7f]+")  # normalisation changes nothing across the borders of these
+# Normalisation changes nothing across the borders of these; white space it leaves alone.
+_CLUSTER = re.compile(r"[\x00-\x7f]?[^\x00-\x7f\s]+")
 
 
 def visible(text: str) -> str:
@@ -34,14 +35,31 @@ def cleaning_edits(text: str, start: int, end: int) -> Iterator[Edit]:
 
 
 def _edits(text: str, start: int, end: int, *, clean: bool) -> Iterator[Edit]:
-    for match in _CLUSTER.finditer(text, start, end):
-        old = match.group()
-        new = unicodedata.normalize("NFC", visible(old) if clean else old)
-        if new == old:
+    def changed(old: str) -> str:
+        return unicodedata.normalize("NFC", visible(old) if clean else old)
+
+    for cluster in _CLUSTER.finditer(text, start, end):
+        if changed(cluster.group()) == cluster.group():
             continue
-        head = _shared(old, new)
-        tail = _shared(old[head:][::-1], new[head:][::-1])
-        yield Edit(match.start() + head, match.end() - tail, new[head : len(new) - tail])
+        position = cluster.start()
+        for old in _letters(cluster.group()):
+            if (new := changed(old)) != old:
+                head = _shared(old, new)
+                tail = _shared(old[head:][::-1], new[head:][::-1])
+                yield Edit(position + head, position + len(old) - tail, new[head : len(new) - tail])
+            position += len(old)
+
+
+def _letters(text: str) -> Iterator[str]:
+    """Yield each character with the marks, vowels of Hangul and invisible characters that follow it."""
+    start = 0
+    for position in range(1, len(text)):
+        character = text[position]
+        category = unicodedata.category(character)
+        if not (category[0] == "M" or category == "Cf" or "\u1160" <= character <= "\u11ff"):
+            yield text[start:position]
+            start = position
+    yield text[start:]
 
 
 def _shared(one: str, other: str) -> int:

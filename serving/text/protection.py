@@ -25,7 +25,10 @@ _PRINTF = (
 )
 _VARIABLE = r"(?<![\w$])\$[A-Za-z_]\w{2,}"
 _IN_ADDRESS = r"[^\s<>\"`\u201c\u201d\u00ab\u00bb\u3000-\u303f\uff00-\uffef]"
-_URL = r"(?<![A-Za-z0-9])(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|(?:mailto|tel|urn):(?=\S)|www\.(?=\w))" + _IN_ADDRESS + "+"
+_URL = (
+    r"(?:(?:https?|ftp|(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{0,30})://"
+    r"|(?<![A-Za-z0-9])(?:(?:mailto|tel|urn):(?=\S)|www\.(?=\w)))" + _IN_ADDRESS + "+"
+)
 _DOMAIN = (
     r"(?<![A-Za-z0-9_.@-])(?:[A-Za-z0-9_-]+\.)+"
     r"(?:com|org|net|edu|gov|int|io|dev|app|info|biz|eu|uk|de|fr|nl|ch|ca|jp|cn|ru|br|au|ai)(?![A-Za-z0-9_@-])"
