@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from training.data.augmentation import AugmentationSettings
 from training.data.cleaning import FilterSettings
 from training.data.corpora import Corpora, Mixture
 from training.data.corpus import CorpusSettings
@@ -33,6 +34,7 @@ class DataConfig(_Section):
     weights: dict[str, float] | None = None
     temperature: float = 1.0
     filters: FilterSettings = FilterSettings()
+    augmentation: AugmentationSettings | None = None
     max_tokens: int = Field(default=100, ge=1)
     reverse_source: bool = False
 
@@ -139,7 +141,14 @@ class TrainingConfig(_Section):
         """What decides the content of the token store."""
         data = self.data
         return CorpusSettings(
-            data.train, self.languages, data.mixture(), data.filters, data.max_tokens, self.tokenizer, self.seed
+            data.train,
+            self.languages,
+            data.mixture(),
+            data.filters,
+            data.max_tokens,
+            self.tokenizer,
+            self.seed,
+            data.augmentation,
         )
 
 
