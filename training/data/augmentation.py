@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 from training.data.copied import KINDS, latin_name, tag_pair
 from training.data.parallel_text import Pair
@@ -82,7 +82,8 @@ class AugmentationSettings:
 
     def without_inventions(self) -> Self:
         """Return the same changes but for those that put in what is made up."""
-        return replace(self, names=0.0, **dict.fromkeys(KINDS, 0.0))
+        none: dict[str, Any] = dict.fromkeys(("names", *KINDS), 0.0)
+        return replace(self, **none)
 
 
 def augment(pairs: Iterable[Pair], settings: AugmentationSettings, max_words: int, seed: str) -> Iterator[Pair]:
