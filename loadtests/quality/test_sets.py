@@ -43,7 +43,8 @@ def read_test_sets(data: Path, source: str, target: str) -> list[Line]:
                 lines += [Line(text, reference, name, label) for text, reference, label in columns]
     captions = [data / "multi30k" / f"test_2016_flickr.{language}.gz" for language in (source, target)]
     if all(path.is_file() for path in captions):
-        lines += [Line(*pair, "multi30k") for pair in zip(*map(read_lines, captions), strict=True)]
+        pairs = zip(*map(read_lines, captions), strict=True)
+        lines += [Line(text, reference, "multi30k") for text, reference in pairs]
     if not lines:
         raise ValueError(f"{data} has no test set of {source} to {target}; name another folder with --data")
     return lines
