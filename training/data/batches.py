@@ -58,7 +58,7 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _padded(rows: Rows, pad: int, *, first: int | None = None, last: int | None = None) -> NDArray[np.int64]:
+def pad_rows(rows: Rows, pad: int, *, first: int | None = None, last: int | None = None) -> NDArray[np.int64]:
     """Stack rows of different lengths, each after `first` and before `last`; returns shape (row, longest)."""
     start = 0 if first is None else 1
     width = start + int(rows.lengths.max()) + (0 if last is None else 1)
@@ -73,10 +73,10 @@ def _padded(rows: Rows, pad: int, *, first: int | None = None, last: int | None 
 
 def _source(rows: Rows, vocabulary: Vocabulary, *, reverse: bool) -> tuple[Tensor, Tensor]:
     if reverse:  # all tokens turned round are the rows turned round, the last one first
-        turned = _padded(Rows(rows.tokens[::-1], rows.lengths[::-1]), vocabulary.pad, last=vocabulary.eos)
+        turned = pad_rows(Rows(rows.tokens[::-1], rows.lengths[::-1]), vocabulary.pad, last=vocabulary.eos)
         ids = turned[::-1].copy()
     else:
-        ids = _padded(rows, vocabulary.pad, last=vocabulary.eos)
+        ids = pad_rows(rows, vocabulary.pad, last=vocabulary.eos)
     return torch.from_numpy(ids), torch.from_numpy(rows.lengths + 1)
 
 
@@ -107,8 +107,8 @@ def make_batch(
 
 def _batch(sources: Rows, targets: Rows, vocabulary: Vocabulary, *, reverse: bool) -> Batch:
     source, lengths = _source(sources, vocabulary, reverse=reverse)
-    target_in = _padded(targets, vocabulary.pad, first=vocabulary.decoder_start)
-    target_out = _padded(targets, vocabulary.pad, last=vocabulary.eos)
+    target_in = pad_rows(targets, vocabulary.pad, first=vocabulary.decoder_start)
+    target_out = pad_rows(targets, vocabulary.pad, last=vocabulary.eos)
     real = np.flatnonzero(np.arange(target_out.shape[1]) <= targets.lengths[:, None])
     before, after, places = (torch.from_numpy(each) for each in (target_in, target_out, real))
     return Batch(source, lengths, before, after, places, float(len(real)))
