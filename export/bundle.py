@@ -30,7 +30,7 @@ from serving.bundle.manifest import (
     Precision,
     SpecialIds,
     Tokenizer,
-    Verification,
+    VerificationRecord,
 )
 from serving.bundle.shortlist import Shortlist
 from serving.runtime.onnx_runner import OnnxRunner
@@ -44,7 +44,7 @@ _TEACHER_PAIRS = 400  # that decide on the alignment head and on the ranges of i
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """What the checkpoint does not say.
+    """Options of a bundle, which the checkpoint does not hold.
 
     Attributes:
         name: Of the bundle.
@@ -68,7 +68,7 @@ class BundleOptions:
 
 
 def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOptions, evidence: Evidence) -> Path:
-    """Exports, verifies and writes ``root/NAME/VERSION/``; rounds the checkpoint's model if its weights are to be int8.
+    """Export, verify and write ``root/NAME/VERSION/``; round the checkpoint's model if its weights are to be int8.
 
     Raises:
         ExportError: The bundle exists, the model cannot take the limits, or the export is wrong.
@@ -118,7 +118,7 @@ def write_bundle(checkpoint: LoadedCheckpoint, root: Path, options: BundleOption
 
 def verify_bundle(
     directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence, max_bleu_loss: float = MAX_BLEU_LOSS
-) -> dict[str, Verification]:
+) -> dict[str, VerificationRecord]:
     """Repeats the verification of a bundle against its checkpoint, whose model is rounded as the bundle's.
 
     Returns:
@@ -137,14 +137,14 @@ def verify_bundle(
 
 def _verify(
     directory: Path, checkpoint: LoadedCheckpoint, evidence: Evidence, original: Translations, max_bleu_loss: float
-) -> dict[str, Verification]:
-    """Verifies every precision, those of the GPU on the CPU too.
+) -> dict[str, VerificationRecord]:
+    """Verify every precision, those of the GPU on the CPU too.
 
     The original translations are those of the checkpoint before rounding.
     """
     bundle = load_bundle(directory)
     rounded = bundle.manifest.architecture.sizes.get("weights") == "int8"
-    records: dict[str, Verification] = {}
+    records: dict[str, VerificationRecord] = {}
     for name in bundle.manifest.precisions:
         precision = cast("PrecisionName", name)
         exact = precision == "fp32"
@@ -240,7 +240,7 @@ def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _with_records(manifest: Manifest, records: dict[str, Verification]) -> Manifest:
+def _with_records(manifest: Manifest, records: dict[str, VerificationRecord]) -> Manifest:
     precisions = {
         name: precision.model_copy(update={"verification": records[name]})
         for name, precision in manifest.precisions.items()

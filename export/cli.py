@@ -17,7 +17,7 @@ from export.lexicon import LexiconSizes, build_shortlist
 from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.verify import MAX_BLEU_LOSS, Evidence
 from serving.bundle.bundle import load_bundle
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
 from training import checkpoint as checkpoints
@@ -30,7 +30,7 @@ _FEWEST_SENTENCES = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, or 1 with every reason on standard error."""
+    """Run the command; return 0, or 1 with every reason on standard error."""
     parser = _parser()
     asked = parser.parse_args(arguments)
     if not asked.verify and not asked.name:
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sentences",
         type=Path,
-        help=f"source sentences to verify on, one a line, plain or .gz; at least {_FEWEST_SENTENCES} "
+        help=f"source sentences to verify on, one per line, plain or .gz; at least {_FEWEST_SENTENCES} "
         "(default: the validation set that the checkpoint was trained with)",
     )
     parser.add_argument("--references", type=Path, help="translations of --sentences, for BLEU")
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="BLEU that int8, fp16 and a shortlist may lose against PyTorch "
         f"(default: {MAX_BLEU_LOSS}); inf accepts any loss",
     )
-    parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
+    parser.add_argument("--max-sentences", type=int, default=1000, help="use at most this many (default: 1000)")
     _add_shortlist_options(parser)
     return parser
 
@@ -141,7 +141,7 @@ def _precisions(text: str) -> tuple[PrecisionName, ...]:
     return tuple(name for name in PRECISIONS if name in asked)
 
 
-def _export(asked: argparse.Namespace) -> dict[str, Verification]:
+def _export(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     checkpoint = checkpoints.load(asked.first)
     options = BundleOptions(
         name=asked.name,
@@ -175,7 +175,7 @@ def _shortlist(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoi
     return build_shortlist(sources, targets, checkpoint.vocabulary, sizes)
 
 
-def _verify(asked: argparse.Namespace) -> dict[str, Verification]:
+def _verify(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     limits = load_bundle(asked.first).manifest.limits
     checkpoint = checkpoints.load(asked.second)
     evidence = _evidence(asked, checkpoint, limits.max_source_tokens, limits.max_target_tokens)
@@ -185,7 +185,7 @@ def _verify(asked: argparse.Namespace) -> dict[str, Verification]:
 def _evidence(
     asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoint, max_source: int, max_target: int
 ) -> Evidence:
-    """The first sentences that the bundle takes whole."""
+    """Return the first sentences that the bundle takes whole."""
     tokenizer = load_tokenizer(checkpoint.source_tokenizer_bytes)
     fitting = (pair for pair in _pairs(asked, checkpoint) if 0 < len(tokenizer.encode([pair.source])[0]) <= max_source)
     pairs = list(islice(fitting, asked.max_sentences))

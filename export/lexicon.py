@@ -1,4 +1,4 @@
-"""Which target tokens translate which source tokens: IBM Model 1 (Brown et al. 1993) over token ids, in NumPy.
+"""Translations of single tokens: IBM Model 1 (Brown et al. 1993) over token ids, in NumPy.
 
 What comes out is the shortlist's lexicon: the likely translations of each source token, and the frequent tokens, which
 no sentence is denied. Marian and CTranslate2 cut their output vocabularies with lexicons of this kind.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export.errors import ExportError
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
+from training.progress_bar import progress
 
 _ITERATIONS = 5
 _MOST_TOKENS = 50  # of a sentence; longer pairs say little and cost their product, so they are left out
@@ -25,7 +26,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LexiconSizes:
-    """How much of the vocabulary a sentence gets.
+    """Size of a sentence's share of the vocabulary.
 
     Attributes:
         always: Most frequent target tokens, which every sentence gets.
@@ -82,7 +83,7 @@ def build_shortlist(
 def model_1(
     sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> tuple[Ints, Ints, NDArray[np.float64]]:
-    """The translation table t(target | source) of IBM Model 1, after a few iterations of EM.
+    """Estimate the translation table t(target | source) of IBM Model 1, after a few iterations of EM.
 
     The empty word that Model 1 adds to each source takes the tokens that translate nothing; it is left out here.
 
@@ -96,13 +97,13 @@ def model_1(
     width = max(max(ids) for ids in targets) + 1
     blocks = [
         _block(sources[first : first + _BLOCK], targets[first : first + _BLOCK], width)
-        for first in range(0, len(sources), _BLOCK)
+        for first in progress(range(0, len(sources), _BLOCK), "counting token pairs")
     ]
     pairs = np.unique(np.concatenate([block.pairs for block in blocks]))
     places = [np.searchsorted(pairs, block.pairs) for block in blocks]
     word = pairs // width
     probability = np.ones(pairs.size)
-    for _ in range(_ITERATIONS):
+    for _ in progress(range(_ITERATIONS), "learning the lexicon"):
         counts = np.zeros(pairs.size)
         for block, place in zip(blocks, places, strict=True):
             share = probability[place][block.pair]

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.decoding.constraints import no_edits
 from serving.runtime.onnx_runner import OnnxRunner
-from serving.step import Candidates, StepPlan
+from serving.step import Candidates, Edits, StepPlan
 from training.models.contract import TranslationModel
+from training.progress_bar import progress
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,16 @@ SHAPES = (
 
 @torch.inference_mode()
 def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES) -> float:
-    """The largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
+    """Return the largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
 
     Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
     have a shortlist, PyTorch's logits of all other tokens are -inf.
     """
-    return max(_difference(model, runner, shape, np.random.default_rng(number)) for number, shape in enumerate(shapes))
+    stage = f"comparing log-probabilities of {runner.precision_name}"
+    return max(
+        _difference(model, runner, shape, np.random.default_rng(number))
+        for number, shape in enumerate(progress(shapes, stage))
+    )
 
 
 def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator) -> float:
@@ -75,7 +79,7 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
             positions=positions,
             scores=rng.normal(size=(busy, beam)).astype(np.float32),
             targets=rng.integers(vocabulary.eos, vocabulary.target_size, size=(busy, beam)),
-            edits=no_edits(busy, beam),
+            edits=Edits.none(busy, beam),
             candidates=vocabulary.target_size if beam == 1 else 2 * beam,
         )
         answer = grid.step(plan)
@@ -93,7 +97,7 @@ def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int
 
 
 def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
-    """Which tokens the shortlist of a source lacks. Shape (vocab,), bool."""
+    """Mark the tokens that the shortlist of a source lacks. Shape (vocab,), bool."""
     barred = torch.full((vocabulary_size,), runner.shortlist is not None)
     if runner.shortlist is not None:
         barred[runner.shortlist.candidates(source)] = False

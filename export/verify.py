@@ -1,15 +1,15 @@
-"""How an export is proven right: values at many shapes, then whole translations of real sentences.
+"""Verification of an export: values at many shapes, then whole translations of real sentences.
 
 The reference is ``training.decode``, the slow and obvious search in PyTorch; the export runs in serving's own engine.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import sacrebleu
@@ -17,16 +17,16 @@ import torch
 
 from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
-from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
 from training.checkpoint import LoadedCheckpoint
 from training.data.tokenizer import load_tokenizer
+from training.progress_bar import progress
 
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
 MIN_EQUAL_RATIO = 0.999
@@ -34,6 +34,9 @@ MAX_BLEU_LOSS = 0.3  # of a precision that rounds
 MAX_HALF_DIFFERENCE = 0.1  # nats, of fp16
 MIN_AGREEMENT = 70.0  # BLEU of its translations against PyTorch's, where there are no human ones
 BEAM = 4
+_FIRST = 20  # translations, after which a model that does not end its sentences is found out
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Translations:
-    """What PyTorch makes of the evidence.
+    """Translations of the evidence by PyTorch.
 
     Attributes:
         tokens: Token ids of the best hypotheses, without special ids, by the size of the beam.
@@ -65,7 +68,7 @@ class Translations:
 
 
 def translate_evidence(checkpoint: LoadedCheckpoint, evidence: Evidence) -> Translations:
-    """Translates the evidence in PyTorch, greedily and by beam search."""
+    """Translate the evidence in PyTorch, greedily and by beam search."""
     ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
     tokens = {beam: translate_in_torch(checkpoint, ids, beam, evidence.max_length) for beam in (1, BEAM)}
     score = bleu(checkpoint, tokens[BEAM], evidence.references)[0] if evidence.references else None
@@ -79,8 +82,8 @@ def verify(
     expected: Translations,
     *,
     max_bleu_loss: float | None = None,
-) -> Verification:
-    """Compares an export with the model it was made of.
+) -> VerificationRecord:
+    """Compare an export with the model it was made of.
 
     Args:
         checkpoint: With the very weights the graphs hold.
@@ -103,7 +106,7 @@ def verify(
         for beam in expected.tokens
     }
     score, signature = bleu(checkpoint, found[BEAM], evidence.references) if evidence.references else (None, None)
-    record = Verification(
+    record = VerificationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
             "dragoman": version("dragoman"),
@@ -136,8 +139,8 @@ def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 
-def require_equal(record: Verification) -> None:
-    """What an fp32 export must reach.
+def require_equal(record: VerificationRecord) -> None:
+    """Check that an fp32 export is as good as it must be.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -154,8 +157,8 @@ def require_equal(record: Verification) -> None:
         raise VerificationError(reasons)
 
 
-def require_close(record: Verification, max_bleu_loss: float, precision: str = "int8") -> None:
-    """What an export that rounds, int8 or fp16, or has a shortlist must reach.
+def require_close(record: VerificationRecord, max_bleu_loss: float, precision: str = "int8") -> None:
+    """Check that an export that rounds, int8 or fp16, or has a shortlist, is as good as it must be.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -187,32 +190,47 @@ def require_close(record: Verification, max_bleu_loss: float, precision: str = "
 def translate_in_torch(
     checkpoint: LoadedCheckpoint, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """The reference's best hypotheses as token ids, without special ids."""
+    """Return the reference's best hypotheses as token ids, without special ids."""
     options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
-    reverse = checkpoint.config.data.reverse_source
+    reverse, found = checkpoint.config.data.reverse_source, list[list[int]]()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
     try:
-        found = decode.translate(checkpoint.model, [list(row) for row in ids], options, reverse_source=reverse)
+        for row in progress(ids, f"translating in PyTorch, beam {beam}", total=len(ids)):
+            ((best, *_),) = decode.translate(checkpoint.model, [list(row)], options, reverse_source=reverse)
+            found.append(list(best.tokens))
+            if len(found) == _FIRST:
+                _warn_of_endless(found, max_length)
     finally:
         torch.set_num_threads(threads)
-    return [list(hypotheses[0].tokens) for hypotheses in found]
+    return found
+
+
+def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:
+    """Say early that a model hardly ever ends its sentences: verification then takes as long as it possibly can."""
+    endless = sum(len(tokens) >= max_length for tokens in found)
+    if endless * 2 > len(found):
+        _LOG.warning(
+            "%d of the first %d translations reach the limit of %d tokens, so verification will be slow and the "
+            "model is of little use: train it for longer, or lower --max-target-tokens",
+            endless,
+            len(found),
+            max_length,
+        )
 
 
 def translate_in_engine(
     runner: OnnxRunner, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """The export's best hypotheses as token ids, decoded in company by serving's engine."""
+    """Return the export's best hypotheses as token ids, decoded in company by serving's engine."""
     manifest = runner.manifest
     options = DecodingOptions(max_length=max_length, beam_size=beam)
     sentences = [
         Sentence(np.array([*(row[::-1] if manifest.reverse_source else row), manifest.special_ids.eos]), options)
         for row in map(list, ids)
     ]
-    limits = EngineLimits(queue_sentences=len(sentences), queue_tokens=sum(s.source.size for s in sentences) + 1)
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size, limits=limits)
-    try:
-        decoded: Any = engine.submit(sentences).future.result()
-    finally:
-        engine.stop()
+    with offline_engine(runner) as engine:
+        futures = [engine.submit([sentence]).future for sentence in sentences]
+        stage = f"translating with {runner.precision_name}, beam {beam}"
+        decoded = [future.result()[0] for future in progress(futures, stage)]
     return [list(one.hypotheses[0].tokens) for one in decoded]

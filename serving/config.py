@@ -1,10 +1,14 @@
-"""The server's configuration: flags, before a YAML file, before ``DRAGOMAN_*`` variables, before defaults."""
+"""Configuration of the server from flags, a YAML file, ``DRAGOMAN_*`` variables and defaults, in this order.
+
+``pydantic-settings`` would need more code: its sources ignore unknown variables and missing files, read the process's
+own environment, and do not report where an invalid value came from.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,19 +19,19 @@ from serving.engine.scheduler import EngineLimits
 from serving.errors import StartupError
 
 VARIABLE_PREFIX = "DRAGOMAN_"
-# Set for this project's tests, which also start servers; the server has no use for it.
+# Set for this project's tests, which also start servers; no option of the server.
 _NOT_FOR_THE_SERVER = frozenset({"DRAGOMAN_DATA"})
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Splits ``HOST:PORT``; an IPv6 host stands in brackets, port 0 asks for a free one.
+    """Split ``HOST:PORT``; an IPv6 host is in brackets, port 0 means a free one.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: ``address`` has another form.
     """
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 65536):
-        raise ValueError(f"{address!r} is no HOST:PORT; write for example 127.0.0.1:50051, or port 0 for a free one")
+        raise ValueError(f"{address!r} is not HOST:PORT; write for example 127.0.0.1:50051, or port 0 for a free one")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -37,62 +41,64 @@ def _checked_address(address: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ServerConfig(BaseModel):
-    """Every option of the server; a field is the flag ``--some-name``, the YAML key ``some_name`` and a variable."""
+    """Options of the server; field ``max_beam`` is flag ``--max-beam``, YAML key ``max_beam``, and a variable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: Path = Field(description="directory of bundles, NAME/VERSION/ each")
+    models: Path = Field(
+        description="directory of bundles, NAME/VERSION/ each; read when the server starts, and only then"
+    )
     default_model: str = Field(
-        default="", description="model of requests that name none; needed only with several models"
+        default="", description="model for requests that name none; required with several models"
     )
     precision: Literal["auto", "fp32", "fp16", "int8", "fp32-shortlist", "int8-shortlist"] = Field(
-        default="auto", description="which graphs of each bundle to run; auto takes its fastest for the device"
+        default="auto", description="precision of the graphs to run; auto is the fastest for the device"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto takes cuda where it really works")
-    workers: int = Field(
-        default=1,
-        ge=1,
-        description="threads that encode and step; more give throughput on a CPU, and slower single answers",
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if it works, else cpu")
+    workers: Count = Field(
+        default=1, description="decoding threads; on a CPU, more raise throughput and slow down single requests"
     )
     threads: int = Field(
         default=0,
         ge=0,
-        description="threads of each worker's operators; 0 is one for each physical core, or 1 if workers are several",
+        description="operator threads per worker; 0 is one per physical core, or 1 with several workers",
     )
-    listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of gRPC")
+    listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    max_rows: int = Field(default=EngineLimits.rows, ge=1, description="hypotheses of each worker and beam size")
-    max_running_tokens: int = Field(
-        default=EngineLimits.running_tokens, ge=1, description="source and target tokens in flight, over all beams"
+    max_rows: Count = Field(default=EngineLimits.rows, description="maximum hypotheses per worker and beam size")
+    max_running_tokens: Count = Field(
+        default=EngineLimits.running_tokens, description="maximum source and target tokens in flight, over all beams"
     )
-    max_queue_sentences: int = Field(default=EngineLimits.queue_sentences, ge=1, description="sentences that may wait")
-    max_queue_tokens: int = Field(default=EngineLimits.queue_tokens, ge=1, description="source tokens that may wait")
-    max_beam: int = Field(default=8, ge=1, description="largest beam size a request may ask for")
-    max_contents: int = Field(default=128, ge=1, description="most texts in one request")
-    max_message_bytes: int = Field(default=4 << 20, ge=1024, description="largest request or response")
-    max_calls: int = Field(default=1024, ge=1, description="calls that may be in flight")
-    max_calls_per_second: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="rate limit; 0 is none")
-    drain_timeout: float = Field(
-        default=30.0, ge=0, allow_inf_nan=False, description="seconds that accepted calls have to finish at shutdown"
+    max_queue_sentences: Count = Field(
+        default=EngineLimits.queue_sentences, description="maximum sentences in the queue"
     )
+    max_queue_tokens: Count = Field(default=EngineLimits.queue_tokens, description="maximum source tokens in the queue")
+    max_beam: Count = Field(default=8, description="maximum beam size of a request")
+    max_contents: Count = Field(default=128, description="maximum texts in one request")
+    max_message_bytes: int = Field(default=4 << 20, ge=1024, description="maximum bytes of a request or response")
+    max_calls: Count = Field(default=1024, description="maximum calls in flight")
+    max_calls_per_second: Amount = Field(default=0.0, description="rate limit of calls; 0 is no limit")
+    drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least level that is logged"
+        default="info", description="minimum level of log messages"
     )
 
 
 def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
-    """Reads the configuration from every place it can come from.
+    """Load the configuration from flags, file and variables.
 
     Args:
-        arguments: Flags, without the program's name.
-        environment: Variables.
+        arguments: Command line, without the name of the program.
+        environment: Variables by name.
 
     Raises:
-        StartupError: An unknown key, a bad value, or a file that cannot be read.
-        SystemExit: ``--help``, or flags that are wrong.
+        StartupError: A key is unknown, a value is invalid, or the file cannot be read.
+        SystemExit: ``--help``, or an unknown flag.
     """
     flags = {key: value for key, value in vars(_parser().parse_args(arguments)).items() if value is not None}
     variables = _variables(environment)
@@ -112,12 +118,13 @@ def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> Ser
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dragoman-serve",
-        description="Serves translation models over gRPC.",
-        epilog="Each option is also a key of the YAML file (max_beam) and a variable (DRAGOMAN_MAX_BEAM). "
-        "Flags are stronger than the file, the file is stronger than variables.",
+        description="Serve translation models over gRPC.",
+        epilog="Each option is also a key of the YAML file (max_beam) and an environment variable (DRAGOMAN_MAX_BEAM). "
+        "Flags override the file, and the file overrides variables. SIGTERM or SIGINT lets accepted calls finish; a "
+        "second one ends the server at once.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML file of options")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with options")
     for key, field in ServerConfig.model_fields.items():
         default = "" if field.is_required() or field.default == "" else f" (default: {field.default})"
         parser.add_argument(_flag(key), metavar="VALUE", help=f"{field.description}{default}")
@@ -129,17 +136,14 @@ def _flag(key: str) -> str:
 
 
 def _variables(environment: Mapping[str, str]) -> dict[str, str]:
-    names = sorted(name for name in environment if name.startswith(VARIABLE_PREFIX) and name not in _NOT_FOR_THE_SERVER)
-    variables = {name.removeprefix(VARIABLE_PREFIX).lower(): environment[name] for name in names}
-    known = {*ServerConfig.model_fields, "config"}
-    if unknown := [key for key in variables if key not in known]:
-        raise StartupError(
-            "; ".join(
-                f"unknown variable {VARIABLE_PREFIX}{key.upper()}; {_suggestion(key, known, VARIABLE_PREFIX)}"
-                for key in unknown
-            )
-        )
-    return variables
+    names = {
+        name.removeprefix(VARIABLE_PREFIX).lower(): name
+        for name in sorted(environment.keys() - _NOT_FOR_THE_SERVER)
+        if name.startswith(VARIABLE_PREFIX)
+    }
+    known = {key: f"{VARIABLE_PREFIX}{key.upper()}" for key in (*ServerConfig.model_fields, "config")}
+    _refuse_unknown({key: f"variable {name}" for key, name in names.items()}, known)
+    return {key: environment[name] for key, name in names.items()}
 
 
 def _file(path: str) -> dict[str, Any]:
@@ -151,21 +155,22 @@ def _file(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise StartupError(f"the configuration {path} is not a YAML mapping; write lines like 'max_beam: 8'")
-    known = ServerConfig.model_fields
-    if unknown := [str(key) for key in content if key not in known]:
-        raise StartupError(
-            "; ".join(
-                f"unknown key {key!r} in {path}; {_suggestion(key, ServerConfig.model_fields)}" for key in unknown
-            )
-        )
+    _refuse_unknown(
+        {str(key): f"key {str(key)!r} in {path}" for key in content}, {key: key for key in ServerConfig.model_fields}
+    )
     return content
 
 
-def _suggestion(key: str, known: Iterable[str], prefix: str = "") -> str:
-    spelt = {name: prefix + name.upper() if prefix else name for name in known}
-    if close := difflib.get_close_matches(key, spelt, n=1):
-        return f"did you mean {spelt[close[0]]}?"
-    return f"remove it, or take one of {', '.join(sorted(spelt.values()))}"
+def _refuse_unknown(given: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Raise ``StartupError`` for keys that are not known; both map a key to its name in the message."""
+
+    def remedy(key: str) -> str:
+        if close := difflib.get_close_matches(key, known, n=1):
+            return f"did you mean {known[close[0]]}?"
+        return f"remove it, or use one of {', '.join(sorted(known.values()))}"
+
+    if problems := [f"unknown {name}; {remedy(key)}" for key, name in given.items() if key not in known]:
+        raise StartupError("; ".join(problems))
 
 
 def _sentence(problem: Any, origins: Mapping[str, str]) -> str:

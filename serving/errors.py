@@ -1,16 +1,17 @@
-"""Everything serving raises on purpose.
+"""Exceptions that serving raises on purpose.
 
     DragomanError
     ├── InvalidRequest       the caller must change the request
-    ├── NotFound             no such model or version
-    ├── Overloaded           try again later: queue, token budget or rate limit is full
+    │   └── ResponseTooLarge its answer does not fit into a message
+    ├── NotFound             the model or version does not exist
+    ├── Overloaded           try again later: a queue, token budget or rate limit is full
     ├── Unavailable          try again later: loading or draining
-    ├── DeadlineExceeded     the answer would come, or came, too late
+    ├── DeadlineExceeded     the answer would be, or is, too late
     ├── Cancelled            the caller went away
-    ├── EngineFailure        a bug, a runtime failure, NaN logits: details go to the log, never to the caller
-    └── StartupError         the server cannot start: bad configuration, broken bundle, absent device
+    ├── EngineFailure        a bug, a runtime failure, NaN scores: details go to the log, never to the caller
+    └── StartupError         the server cannot start: bad configuration, broken bundle, missing device
 
-``serving/api/errors.py`` maps each to a gRPC status.
+``serving/api/errors.py`` maps each of them to a gRPC status.
 """
 
 from __future__ import annotations
@@ -20,38 +21,47 @@ from dataclasses import dataclass
 
 
 class DragomanError(Exception):
-    """Root of the tree."""
+    """Base class of all of them."""
 
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """One bad field: its path in the request and one sentence with value, limit and remedy."""
+    """An invalid field: its path in the request and one sentence with value, limit and remedy."""
 
     field: str
     description: str
 
 
 class InvalidRequest(DragomanError):
-    """The request itself is wrong; lists every bad field."""
+    """The request is invalid; lists every invalid field."""
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
         self.violations = tuple(violations)
 
 
+class ResponseTooLarge(InvalidRequest):
+    """The answer does not fit into a message."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        remedy = "ask for less in one call: fewer texts, a smaller n_best, no tokens, no alignments"
+        description = f"the response would have {size:,} bytes, and {limit:,} are the limit; {remedy}"
+        super().__init__([FieldViolation("contents", description)])
+
+
 class NotFound(DragomanError):
-    """No such model or version; the message names those that are served."""
+    """The model or version does not exist; the message lists those that do."""
 
 
 class _RetryLater(DragomanError):
     def __init__(self, message: str, *, reason: str, retry_after: float) -> None:
         super().__init__(message)
-        self.reason = reason  # closed set, a metric label
+        self.reason = reason  # one of a closed set: a metric label
         self.retry_after = retry_after  # seconds
 
 
 class Overloaded(_RetryLater):
-    """The queue, the token budget or a rate limit is full."""
+    """A queue, token budget or rate limit is full."""
 
 
 class Unavailable(_RetryLater):
@@ -59,7 +69,7 @@ class Unavailable(_RetryLater):
 
 
 class DeadlineExceeded(DragomanError):
-    """The deadline passed, or cannot be met."""
+    """The deadline has passed or cannot be met."""
 
 
 class Cancelled(DragomanError):
@@ -67,7 +77,7 @@ class Cancelled(DragomanError):
 
 
 class EngineFailure(DragomanError):
-    """An internal failure; its text never reaches a caller."""
+    """The engine failed; the message never reaches a caller."""
 
 
 class StartupError(DragomanError):

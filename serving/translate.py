@@ -1,4 +1,4 @@
-"""`dragoman-translate`: through a server, or, with `--ray` before all else, whole files on a Ray cluster."""
+"""``dragoman-translate``: translation through a server or, with ``--ray`` first, of whole files on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the one or the other; each loads only what it needs."""
+    """Run one of the two; each loads only what it needs."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:1] == ["--ray"]:
         from serving.bulk import cli as bulk

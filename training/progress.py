@@ -1,4 +1,4 @@
-"""How a run is doing: lines in the log and in two files, TensorBoard, and a picture of its curves."""
+"""Progress of a run: lines in the log and in two files, TensorBoard, and a picture of its curves."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from training.callbacks import ends_step
 from training.data.batches import Batch
 from training.errors import TrainingError
 from training.flops import FlopModel, peak_flops
-from training.lightning_module import TranslationTask
+from training.lightning_module import TrainingTask
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_PICTURES = 60.0
 
@@ -55,7 +55,7 @@ class Progress(Callback):
         if self.flops is not None:
             self._flops += self.flops.of(batch)
         step_is_due = ends_step(trainer, batch_idx) and trainer.global_step % self.every_steps == 0
-        if not step_is_due or not isinstance(task, TranslationTask):
+        if not step_is_due or not isinstance(task, TrainingTask):
             return
         row = {
             "step": trainer.global_step,
@@ -73,7 +73,7 @@ class Progress(Callback):
         if trainer.is_global_zero:
             _append(self.steps, row)
             shown = f", {100 * row['model_flops_utilisation']:.1f} % of the GPU's peak" if peak is not None else ""
-            logger.info(
+            _LOG.info(
                 "step %d: loss %.4f, learning rate %.2e, pass %d, %.0f tokens/s%s",
                 *(row[name] for name in ("step", "loss", "learning_rate", "epoch", "tokens_per_second")),
                 shown,
@@ -81,10 +81,10 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Log the scores, and draw the curves if that was not done of late."""
-        if trainer.sanity_checking or not isinstance(task, TranslationTask) or not trainer.is_global_zero:
+        if trainer.sanity_checking or not isinstance(task, TrainingTask) or not trainer.is_global_zero:
             return
         _append(self.validations, {"step": trainer.global_step, **task.scores})
-        logger.info(
+        _LOG.info(
             "step %d: validation %s",
             trainer.global_step,
             ", ".join(f"{name} {value:.3f}" for name, value in task.scores.items()),
@@ -104,7 +104,7 @@ class Progress(Callback):
         try:
             draw_curves(read_rows(self.steps), read_rows(self.validations), self.picture)
         except TrainingError as error:  # no reason to end a run
-            logger.warning("%s", error)
+            _LOG.warning("%s", error)
         self._drawn = time.monotonic()
 
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from training.checkpoint import LoadedCheckpoint
 from training.data.batches import make_source
+from training.data.cleaning import clean_text
 from training.data.tokenizer import load_tokenizer
 from training.data.words import Words
 from training.decode import DecodeOptions, translate
 from training.evaluation import greedy_ids
+from training.progress_bar import progress
 
 
 def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options: DecodeOptions) -> list[str]:
@@ -20,16 +22,18 @@ def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options:
     source, target = map(load_tokenizer, (checkpoint.source_tokenizer_bytes, checkpoint.target_tokenizer_bytes))
     reverse = checkpoint.config.data.reverse_source
     present = [i for i, text in enumerate(texts) if text.strip()]
-    ids = source.encode([texts[i] for i in present])
+    ids = source.encode([clean_text(texts[i], "none") for i in present])
     if options == DecodeOptions(max_length=options.max_length):
         found = greedy_ids(checkpoint.model, ids, max_length=options.max_length, reverse=reverse)
     else:
-        hypotheses = translate(checkpoint.model, ids, options, reverse_source=reverse)
-        found = [list(best.tokens) for best, *_ in hypotheses]
+        found = []
+        for row in progress(ids, "translating"):
+            ((best, *_),) = translate(checkpoint.model, [row], options, reverse_source=reverse)
+            found.append(list(best.tokens))
     results = [""] * len(texts)
     if isinstance(source, Words) and isinstance(target, Words):
         for place, row, tokens in zip(present, ids, found, strict=True):
-            words = source.spellings(texts[place])
+            words = source.spellings(clean_text(texts[place], "none"))
             results[place] = target.fill(
                 tokens, [words[i] if i is not None else "" for i in aligned(checkpoint, row, tokens)]
             )
@@ -41,7 +45,7 @@ def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options:
 
 @torch.inference_mode()
 def attention_of(checkpoint: LoadedCheckpoint, source: Sequence[int], target: Sequence[int]) -> Tensor:
-    """What each target token attends to, with both sides known.
+    """Compute what each target token attends to, with both sides known.
 
     Args:
         checkpoint: With its model in eval mode.

@@ -10,30 +10,23 @@ import numpy as np
 from loadtests.offline.searches import Ids, Search
 from serving.bundle.bundle import load_bundle
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
-from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 
 
 class DragomanEngine:
-    """``serving.engine`` with the limits it has in a server: sentences join and leave its slots as it sees fit."""
+    """``serving.engine`` with the rows it has in a server: sentences join and leave its slots as it sees fit."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a bundle; ``variant`` is one of its precisions; ``NAME*N`` has N workers that share the threads."""
-        manifest = (bundle := load_bundle(path)).manifest
+        """Open a bundle in the precision ``variant``; ``NAME*N`` has N workers that share the threads."""
         precision, _, several = variant.partition("*")
         workers = int(several or 1)
-        runner = OnnxRunner.open(bundle, precision=precision, device="cpu", threads=threads // workers)
-        self._engine = Engine(
-            runner,
-            special_ids=manifest.special_ids,
-            vocabulary_size=manifest.vocabulary_size,
-            limits=EngineLimits(workers=workers),
-        )
+        runner = OnnxRunner.open(load_bundle(path), precision=precision, device="cpu", threads=threads // workers)
+        self._engine = offline_engine(runner, workers=workers)
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
-        """Translates sources that are all there at once; knows no ``options``."""
+        """Translate sources that are all submitted at once; ``options`` are ignored."""
         wanted = DecodingOptions(max_length=search.max_length, min_length=search.min_length, beam_size=search.beam)
         sentences = [Sentence(np.array(source, dtype=np.int64), wanted) for source in sources]
         decoded = self._engine.submit(sentences).future.result()

@@ -1,4 +1,4 @@
-"""Which gRPC status an error gets, and the google.rpc details that travel with it."""
+"""Conversion of errors to gRPC statuses with google.rpc details."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 from serving import errors
 from serving.observability.call import REQUEST_ID_KEY
 
-# Reason of google.rpc.ErrorInfo; None takes the reason the error carries.
+# Status and reason of google.rpc.ErrorInfo; None stands for the error's own reason.
 _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    errors.ResponseTooLarge: (grpc.StatusCode.INVALID_ARGUMENT, "RESPONSE_TOO_LARGE"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
     errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, None),
     errors.Unavailable: (grpc.StatusCode.UNAVAILABLE, None),
@@ -31,12 +32,12 @@ _VIOLATIONS_BYTES = 3072
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """The status an error gets."""
+    """Return the status code of an error."""
     return _entry(error)[0]
 
 
 def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
-    """The whole status of an error; of a fault of ours it tells nothing but the request id."""
+    """Return the full status of an error; an internal one reveals nothing but the request id."""
     code, reason = _entry(error)
     if code is grpc.StatusCode.INTERNAL:
         message = f"internal error; quote request id {request_id} when reporting it"
@@ -50,7 +51,7 @@ def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
 
 
 def trailing_metadata(error: BaseException, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-    """The metadata that ends a failed call: the id, the details, and when gRPC's own retry may try again."""
+    """Return the trailing metadata of a failed call: request id, details, and the delay of gRPC's own retry."""
     status = status_of(error, request_id)
     metadata: tuple[tuple[str, str | bytes], ...] = (
         (REQUEST_ID_KEY, request_id),
@@ -82,7 +83,7 @@ def _bad_request(error: errors.InvalidRequest) -> error_details_pb2.BadRequest:
     for done, violation in enumerate(error.violations):
         entry = detail.field_violations.add(field=violation.field, description=_cut(violation.description))
         if detail.ByteSize() > _VIOLATIONS_BYTES:
-            entry.description = f"{len(error.violations) - done} more fields are bad; correct the others first"
+            entry.description = f"{len(error.violations) - done} more fields are invalid; correct the others first"
             break
     return detail
 

@@ -1,4 +1,4 @@
-"""The running server: gRPC with health and reflection, HTTP beside it, and its life from loading to drained."""
+"""The server: gRPC with health and reflection, HTTP, and its life from loading to drained."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.api.admission import Admission, Phase
-from serving.api.gauges import ServerCollector
 from serving.api.interceptor import CallInterceptor
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
 from serving.config import ServerConfig
 from serving.errors import StartupError
+from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
-_HEALTH_PERIOD = 0.5  # seconds between looks at the engines' health
-# A drain lasts at least this long: whoever watches this server's health, or asks for it every half second, has stopped
-# sending before the ports close. gRPC cancels a call that arrives in that moment, and nobody retries a cancelled call.
+_HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
+# A drain lasts at least this long, so that callers who watch this server's health, or poll it every half second, stop
+# sending before the ports close: gRPC cancels a call that arrives at that moment, and a cancelled call is not retried.
 _NOTICE_SECONDS = 1.5
-_FLUSH_SECONDS = 1.0  # for answers that are on their way when the last call has ended; open health watches end here
+_FLUSH_SECONDS = 1.0  # for responses in transit when the last call has ended; open health watches end here
 
 
 class Server:
-    """A server for one event loop: ``start``, fill ``models``, ``serve``, ``drain``, ``stop``."""
+    """Server in one event loop: ``start``, fill ``models``, ``serve``, ``drain``, ``stop``."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Prepares everything, listens on nothing yet."""
+        """Prepare everything without listening yet."""
         self.metrics = Metrics(SERVICE)
         self.models = ModelRegistry(config.default_model)
         self.admission = Admission(config.max_calls, config.max_calls_per_second)
@@ -42,21 +42,22 @@ class Server:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls)], options=_options(config)
+            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls, config.max_message_bytes)],
+            options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self.metrics.registry.register(ServerCollector(self.models, self.admission))
+        self.metrics.registry.register(ServerCollector(self._state))
         self.http = MetricsEndpoint(
             config.http, self.metrics.registry, is_alive=self._is_alive, is_ready=self._is_ready
         )
 
     async def start(self) -> None:
-        """Listens; calls are refused as long as the server loads.
+        """Listen; calls are refused while the server loads.
 
         Raises:
-            StartupError: The address is taken, or not one of this machine.
+            StartupError: The address is in use, or is not an address of this machine.
         """
         await self._tell_health()
         try:
@@ -67,10 +68,10 @@ class Server:
         self.http.start()
 
     async def serve(self) -> None:
-        """Takes calls from now on, with the models that are in the registry.
+        """Accept calls from now on, with the models in the registry.
 
         Raises:
-            StartupError: There is none, or not the default one.
+            StartupError: The registry is empty, or lacks the default model.
         """
         self.models.check()
         self.admission.phase = Phase.SERVING
@@ -78,7 +79,7 @@ class Server:
         self._health_task = asyncio.create_task(self._watch_health())
 
     async def drain(self) -> bool:
-        """Refuses new calls and waits for those in flight; returns whether all of them ended in time."""
+        """Refuse new calls, wait for those in flight and return whether all of them ended in time."""
         self.admission.phase = Phase.DRAINING
         await self._tell_health()
         timeout = self._config.drain_timeout
@@ -86,7 +87,7 @@ class Server:
         return drained
 
     async def stop(self) -> None:
-        """Ends what still runs and frees the ports."""
+        """Stop everything that still runs and free the ports."""
         if self._health_task:
             self._health_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -95,6 +96,16 @@ class Server:
         await asyncio.to_thread(self.http.stop)
         for model in self.models.models():
             await asyncio.to_thread(model.close)
+
+    def _state(self) -> ServerState:
+        models = self.models.models()
+        return ServerState(
+            calls_in_flight=self.admission.in_flight,
+            is_serving=self.admission.phase is Phase.SERVING,
+            is_draining=self.admission.phase is Phase.DRAINING,
+            devices=frozenset(model.device for model in models),
+            engines={model.label: model.snapshot() for model in models},
+        )
 
     def _is_alive(self) -> bool:
         return all(model.snapshot().healthy for model in self.models.models())
@@ -118,9 +129,11 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
-        ("grpc.so_reuseport", 0),  # a second server on the same port is an error, not half of the calls
+        ("grpc.so_reuseport", 0),  # a second server on the same port is an error instead of taking half of the calls
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # A client that pings more often is disconnected, its calls with it; gRPC's default is five minutes. Common
+        # clients ping every 10 s or less often.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

@@ -1,1 +1,1 @@
-"""What is on disk: manifest, files, tokenizer."""
+"""Bundles on disk: manifest, files, tokenizer."""

@@ -1,4 +1,4 @@
-"""``python -m serving.bundle DIRECTORY``: checks a bundle before a server starts on it, as an init container does."""
+"""``python -m serving.bundle DIRECTORY``: a check of a bundle, for example in an init container."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from serving.errors import StartupError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compares every file of a bundle with its manifest, and the manifest with what the caller expects.
+    """Check every file of a bundle against its manifest, and the manifest against an expected hash.
 
     Returns:
-        0 if all agree, 1 if not; a wrong command line exits with 2.
+        0 if all match, 1 if not; a wrong command line exits with 2.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m serving.bundle", description="Checks that a bundle is whole, and the one that was meant."
+        prog="python -m serving.bundle", description="Check that a bundle is complete and is the expected one."
     )
     parser.add_argument("bundle", type=Path, metavar="DIRECTORY", help=f"NAME/VERSION, with its {MANIFEST_FILE}")
-    parser.add_argument("--manifest-sha256", metavar="HEX", help=f"what {MANIFEST_FILE} must hash to")
+    parser.add_argument("--manifest-sha256", metavar="HEX", help=f"expected sha256 of {MANIFEST_FILE}")
     arguments = parser.parse_args(argv)
     try:
         bundle = load_bundle(arguments.bundle)
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = sha256(bundle.path(MANIFEST_FILE))
     if arguments.manifest_sha256 not in (None, found):
         print(
-            f"{MANIFEST_FILE} of {bundle.directory} has sha256 {found} where {arguments.manifest_sha256} was expected; "
-            "deliver the bundle that was meant, or correct the expectation",
+            f"{MANIFEST_FILE} of {bundle.directory} has sha256 {found}, expected {arguments.manifest_sha256}; "
+            "deliver the expected bundle, or correct --manifest-sha256",
             file=sys.stderr,
         )
         return 1

@@ -1,4 +1,4 @@
-"""Reading a bundle from disk, and refusing one that is not what its manifest says."""
+"""Bundles read from disk and checked against their manifests."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Bundle:
     manifest: Manifest
 
     def path(self, file: str) -> Path:
-        """Where a file named in the manifest is."""
+        """Return the path of a file named in the manifest."""
         return self.directory / file
 
     def on(self, device: Literal["cpu", "cuda"]) -> Bundle:
-        """The bundle as if every precision ran on a device, for checks: what has no kernel there is cast, slowly."""
+        """Return the bundle with every precision allowed on a device, for checks: slow where a kernel is missing."""
         precisions = {
             name: precision.model_copy(update={"devices": tuple(sorted({*precision.devices, device}))})
             for name, precision in self.manifest.precisions.items()
@@ -36,20 +36,23 @@ class Bundle:
 
 
 def load_bundle(directory: Path) -> Bundle:
-    """Reads and checks the bundle in ``directory``.
+    """Load and check the bundle in ``directory``.
 
     Raises:
-        StartupError: No or bad manifest, another format version, missing or changed files; names every problem.
+        StartupError: The manifest is missing, invalid or of another format version, or files are missing or changed;
+            lists every problem.
     """
     path = directory / MANIFEST_FILE
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise StartupError(f"no readable {MANIFEST_FILE} in {directory} ({error.strerror}): name a bundle") from error
+        raise StartupError(
+            f"cannot read {MANIFEST_FILE} in {directory} ({error.strerror}); give the directory of a bundle"
+        ) from error
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
         raise StartupError(
-            f"{path} is not a manifest of format version {FORMAT_VERSION} ({found}): export the bundle again"
+            f"{path} is not a manifest of format version {FORMAT_VERSION} ({found}); export the bundle again"
         ) from error
     if problems := [problem for file, sha in manifest.files.items() if (problem := _problem(directory / file, sha))]:
         raise StartupError(f"bundle {directory}: {'; '.join(problems)}; export or copy it again")
@@ -57,7 +60,7 @@ def load_bundle(directory: Path) -> Bundle:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -66,5 +69,5 @@ def _problem(path: Path, expected: str) -> str | None:
     if not path.is_file():
         return f"{path.name} is missing"
     if (found := sha256(path)) != expected:
-        return f"{path.name} has sha256 {found[:12]}… where the manifest says {expected[:12]}…"
+        return f"{path.name} has sha256 {found[:12]}…, but the manifest says {expected[:12]}…"
     return None

@@ -1,8 +1,8 @@
-"""The bundle's manifest: the one contract between export and serving.
+"""Manifest of a bundle: the contract between export and serving.
 
-A bundle is a directory ``NAME/VERSION/`` holding ``manifest.json``, the ONNX graphs of each precision and the
-SentencePiece models. Because inputs, memory and state are declared here as data, serving allocates, binds and moves
-them without knowing which architecture it runs.
+A bundle is a directory ``NAME/VERSION/`` with ``manifest.json``, the ONNX graphs of each precision and the tokenizer's
+files. Inputs, memory and state are declared here as data, so serving allocates, binds and moves them without knowing
+the architecture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z
 
 
 class Axis(StrEnum):
-    """The closed set of axes whose size is known only at run time; every other axis is declared by its size."""
+    """Axes whose size is known only at run time; every other axis is declared by its size."""
 
     SLOT = "slot"  # sentences in flight in the decoder's grid
     SOURCE = "source"  # sentences of one encoder batch
@@ -45,43 +45,43 @@ class TensorSpec(_Strict):
     axes: tuple[Axis | int, ...]
 
     def shape(self, sizes: Mapping[Axis, int]) -> tuple[int, ...]:
-        """The tensor's shape where the named axes have ``sizes``."""
+        """Return the shape of the tensor for these sizes of its named axes."""
         return tuple(sizes[axis] if isinstance(axis, Axis) else axis for axis in self.axes)
 
 
 class StateSpec(TensorSpec):
     """Decoder state: graph input ``past_NAME``, output ``present_NAME``, both bound to one buffer.
 
-    ``initial`` names the encoder output a new slot starts from (axes without ``beam``: every beam starts alike);
-    without it a slot starts from whatever the buffer holds, which the graph must mask.
+    ``initial`` names the encoder output that a new slot starts from (axes without ``beam``: every beam starts alike);
+    without it a new slot starts from zeros.
     """
 
     initial: str | None = None
 
     @property
     def past(self) -> str:
-        """The decoder input that reads this state."""
+        """Decoder input that reads this state."""
         return f"past_{self.name}"
 
     @property
     def present(self) -> str:
-        """The decoder output that writes this state."""
+        """Decoder output that writes this state."""
         return f"present_{self.name}"
 
 
 class Graph(_Strict):
-    """One ONNX file with its declared inputs and outputs, state and memory excepted for the decoder."""
+    """ONNX file with its inputs and outputs, except for the decoder's state and memory."""
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
-class Verification(_Strict):
-    """What `dragoman-export` measured of this precision against the PyTorch model.
+class VerificationRecord(_Strict):
+    """Results of ``dragoman-export``'s comparison of this precision with the PyTorch model.
 
-    ``max_abs_log_prob_difference`` of a precision with a shortlist is that of the tokens on it. ``agreement_bleu``, of
-    precisions that round or have a shortlist, is BLEU of beam search against PyTorch's translations as references.
+    With a shortlist, ``max_abs_log_prob_difference`` covers the tokens on it. ``agreement_bleu``, for precisions that
+    round or have a shortlist, is the BLEU of beam search with PyTorch's translations as references.
     """
 
     created: str
@@ -99,11 +99,11 @@ class Verification(_Strict):
 
 
 class Precision(_Strict):
-    """The graphs of one numeric precision.
+    """Graphs of one numeric precision.
 
-    ``memory`` is what the encoder computes once per source and the decoder reads at every step: each name is an encoder
-    output (leading axis ``source``) and a decoder input (leading axis ``slot``). ``state`` is what the decoder updates.
-    ``shortlist`` names the lexicon out of which serving tells the encoder which target tokens each sentence may use.
+    ``memory`` is computed by the encoder once per source and read by the decoder at every step: each name is an encoder
+    output (leading axis ``source``) and a decoder input (leading axis ``slot``). ``state`` is updated by the decoder.
+    ``shortlist`` names the lexicon that yields the target tokens each sentence may use.
     """
 
     devices: tuple[Literal["cpu", "cuda"], ...]
@@ -111,12 +111,12 @@ class Precision(_Strict):
     decoder: Graph
     memory: tuple[TensorSpec, ...]
     state: tuple[StateSpec, ...]
-    verification: Verification
+    verification: VerificationRecord
     shortlist: str | None = Field(default=None, exclude_if=lambda file: file is None)
 
 
 class SpecialIds(_Strict):
-    """Token ids with a meaning of their own."""
+    """Token ids with a special meaning."""
 
     pad: int
     unk: int
@@ -126,7 +126,7 @@ class SpecialIds(_Strict):
 
 
 class Limits(_Strict):
-    """Sizes no request may exceed, in tokens of this bundle's vocabulary; the end token is not counted."""
+    """Limits of a request, in tokens of this bundle's vocabulary; the end token is not counted."""
 
     max_source_tokens: int = Field(gt=0)
     max_target_tokens: int = Field(gt=0)
@@ -138,7 +138,7 @@ TokenizerKind = Literal["sentencepiece", "words"]
 class Tokenizer(_Strict):
     """SentencePiece models or word vocabularies; one file may serve both sides.
 
-    With ``words`` a model generates placeholders for unknown words, and the source word attended to takes their place.
+    With ``words``, a model generates placeholders for unknown words, which attended source words replace.
     """
 
     kind: TokenizerKind = "sentencepiece"
@@ -147,21 +147,21 @@ class Tokenizer(_Strict):
 
 
 class DecodingDefaults(_Strict):
-    """What a request gets that leaves an option unset."""
+    """Values of options that a request leaves unset."""
 
     beam_size: int = Field(default=4, ge=1)
     length_penalty: float = Field(default=1.0, ge=0)
 
 
 class Architecture(_Strict):
-    """Family and sizes, for people and tools; serving does not branch on them."""
+    """Family and sizes, for people and tools; serving never branches on them."""
 
     family: str
     sizes: dict[str, int | float | str | bool]
 
 
 class Manifest(_Strict):
-    """Everything serving must know about a bundle."""
+    """Everything that serving needs to know about a bundle."""
 
     format_version: Literal[2]
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -177,6 +177,16 @@ class Manifest(_Strict):
     defaults: DecodingDefaults = DecodingDefaults()
     precisions: dict[str, Precision] = Field(min_length=1)
     files: dict[str, Sha256]
+
+    @property
+    def label(self) -> str:
+        """The model's name and version, for people, metrics and logs."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def pair(self) -> str:
+        """The languages it translates between, for people."""
+        return f"{self.source_language} to {self.target_language}"
 
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:

@@ -1,6 +1,6 @@
-"""The vocabulary shortlist: which target tokens a source sentence can need, out of a lexicon in the bundle.
+"""Vocabulary shortlist: the target tokens that a source sentence may use, from a lexicon in the bundle.
 
-A sentence's candidates depend on its own source and prefix alone, never on who shares its batch.
+The candidates of a sentence depend on its own source and prefix only, never on the rest of its batch.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:
-    """A lexicon.
+    """Lexicon of likely translations.
 
     Attributes:
-        always: Target tokens that every sentence may use, the end token among them. Shape (token,), int32.
-        best: The likely translations of each source token; shorter lists repeat a token of ``always``.
+        always: Target tokens that every sentence may use, including the end token. Shape (token,), int32.
+        best: Likely translations of each source token; shorter lists are padded with a token of ``always``.
             Shape (source token, rank), int32.
     """
 
@@ -27,30 +27,30 @@ class Shortlist:
     best: NDArray[np.int32]
 
     def candidates(self, source: NDArray[np.int64], prefix: Sequence[int] = ()) -> NDArray[np.int64]:
-        """The target tokens a sentence may use.
+        """Return the target tokens that a sentence may use.
 
         Args:
-            source: Its tokens. Shape (src,), int64.
-            prefix: Target tokens it must begin with.
+            source: Source tokens. Shape (src,), int64.
+            prefix: Target tokens that the translation must begin with.
 
         Returns:
-            Token ids in ascending order, each once. Shape (token,), int64.
+            Distinct token ids in ascending order. Shape (token,), int64.
         """
         likely = self.best[source].ravel()
         return np.unique(np.concatenate([self.always, likely, np.array(prefix, dtype=np.int64)]))
 
     @classmethod
     def whole(cls, source_size: int, target_size: int) -> Shortlist:
-        """One that denies no sentence any token."""
+        """Return a shortlist that allows every token."""
         return cls(np.arange(target_size, dtype=np.int32), np.empty((source_size, 0), dtype=np.int32))
 
     def save(self, path: Path) -> None:
-        """Writes the lexicon as a NumPy archive."""
+        """Write the lexicon to a NumPy archive."""
         with path.open("wb") as file:
             np.savez_compressed(file, always=self.always, best=self.best)
 
     @classmethod
     def load(cls, path: Path) -> Shortlist:
-        """Reads what :meth:`save` wrote."""
+        """Load a lexicon that :meth:`save` wrote."""
         with np.load(path, allow_pickle=False) as held:
             return cls(held["always"], held["best"])

@@ -1,4 +1,4 @@
-"""Text to token ids and back, with the place of every token in the text as it was given."""
+"""Conversion of text to token ids and back, with the span of each token in the text as given."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from serving.errors import StartupError
 
 Spans = NDArray[np.int64]
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
+# Training cleans text the same way (``clean_text`` in training/data/cleaning.py; tests/parity compares them): any white
+# space separates words; controls, the zero-width space, the byte order mark and lone surrogates are not part of them.
+_WHITE_SPACE = re.compile(r"[^\S ]")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\ufeff\ud800-\udfff]")
 
 
 class _Mapping(TypedDict):
-    """What SentencePiece returns as ``offset_mapping``."""
+    """Result of SentencePiece for ``offset_mapping``."""
 
     ids: list[int]
     pieces: list[str]
@@ -33,10 +36,10 @@ class EncodedSource:
     """A source text as the model reads it.
 
     Attributes:
-        ids: Token ids, the end token last; reversed before it if the model wants that. Shape (src,), int64.
-        spans: Begin and end of each token in the text as given, in code points; the end token's span is empty.
-            Several tokens may share a character: then the spans of all but the last are empty. Shape (src, 2), int64.
-        dropped: Tokens cut off at the end of the text.
+        ids: Token ids, the end token last; the others reversed if the model expects it. Shape (src,), int64.
+        spans: Start and end of each token in the text as given, in code points; the end token's span is empty.
+            Of tokens that share a character, all but the last have empty spans. Shape (src, 2), int64.
+        dropped: Number of tokens cut off at the end of the text.
     """
 
     ids: NDArray[np.int64]
@@ -49,9 +52,9 @@ class DecodedTarget:
     """A translation as text.
 
     Attributes:
-        text: The text.
-        pieces: Each token as the vocabulary spells it.
-        spans: Begin and end of each token in ``text``, in code points. Shape (tgt, 2), int64.
+        text: Detokenized text.
+        pieces: Spelling of each token in the vocabulary.
+        spans: Start and end of each token in ``text``, in code points. Shape (tgt, 2), int64.
     """
 
     text: str
@@ -60,9 +63,9 @@ class DecodedTarget:
 
 
 class SubwordTokenizer:
-    """The SentencePiece models or word vocabularies of a bundle. Nothing here changes, so threads may share it.
+    """SentencePiece models or word vocabularies of a bundle; immutable, so threads may share it.
 
-    SentencePiece normalises (NFKC, runs of white space); the spans it reports are mapped back to the text before that.
+    SentencePiece normalises text (NFKC, runs of white space); its spans refer to the text before normalisation.
     """
 
     def __init__(
@@ -74,10 +77,10 @@ class SubwordTokenizer:
         reverse_source: bool = False,
         kind: TokenizerKind = "sentencepiece",
     ) -> None:
-        """Loads serialized models of one kind; both sides may be the same.
+        """Load serialised models of one kind; both sides may be the same.
 
         Raises:
-            StartupError: One of them is not of that kind.
+            StartupError: A model is not of that kind.
         """
         self._source = _load(source, "source", kind)
         self._target = self._source if target == source else _load(target, "target", kind)
@@ -86,16 +89,16 @@ class SubwordTokenizer:
 
     @property
     def source_size(self) -> int:
-        """Pieces in the source vocabulary."""
+        """Size of the source vocabulary."""
         return int(self._source.get_piece_size())
 
     @property
     def target_size(self) -> int:
-        """Pieces in the target vocabulary."""
+        """Size of the target vocabulary."""
         return int(self._target.get_piece_size())
 
     def encode(self, text: str, limit: int | None = None) -> EncodedSource:
-        """Encodes a source text, or its first ``limit`` tokens, the end token not counted."""
+        """Encode a source text, or its first ``limit`` tokens, the end token not counted."""
         mapping = self._mapped(text)
         ids, offsets = mapping["ids"][:limit], mapping["offsets"][:limit]
         if self._reverse:
@@ -107,28 +110,28 @@ class SubwordTokenizer:
         )
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each source token of a text begins and ends; the end token has no entry, and no order is reversed."""
+        """Return the start and end of each source token in text order, without the end token."""
         return self._mapped(text)["offsets"]
 
     def count(self, text: str) -> int:
-        """Source tokens of a text, the end token not counted."""
-        return len(self._source.encode(_whole(text)))
+        """Return the number of source tokens of a text, the end token not counted."""
+        return len(self._source.encode(_clean(text)))
 
     def encode_prefix(self, text: str) -> tuple[int, ...]:
-        """Encodes the beginning of a translation; no end token."""
-        return tuple(self._target.encode(_whole(text)))
+        """Encode the beginning of a translation, without an end token."""
+        return tuple(self._target.encode(_clean(text)))
 
     @property
     def copies_unknown_words(self) -> bool:
-        """Whether :meth:`decode` wants to know what each token attends to."""
+        """Whether :meth:`decode` uses the source text that each token attends to."""
         return isinstance(self._target, WordProcessor)
 
     def decode(self, ids: Sequence[int], attended: Sequence[str] = ()) -> DecodedTarget:
-        """Turns target token ids, the end token not among them, into text.
+        """Decode target token ids, without the end token, to text.
 
         Args:
-            ids: The tokens.
-            attended: For each, the source text it attends to most, which takes the place of an unknown word; or empty.
+            ids: Token ids.
+            attended: Source text that each token attends to most, which replaces an unknown word; or empty.
         """
         if isinstance(self._target, WordProcessor) and attended:
             mapping = self._target.fill(self._target.replaced(ids, attended))
@@ -141,13 +144,17 @@ class SubwordTokenizer:
         )
 
     def _mapped(self, text: str) -> _Mapping:
-        mapping: _Mapping = self._source.encode(_whole(text), return_type="offset_mapping")
+        clean = _clean(text)
+        mapping: _Mapping = self._source.encode(clean, return_type="offset_mapping")
+        if len(clean) < len(text):
+            kept = [place for place, character in enumerate(text) if not _INVISIBLE.match(character)] + [len(text)]
+            mapping["offsets"] = [(kept[begin], kept[end]) for begin, end in mapping["offsets"]]
         return mapping
 
 
-def _whole(text: str) -> str:
-    """Replaces half characters, which no UTF-8 text can hold, one for one."""
-    return _SURROGATES.sub("\ufffd", text)
+def _clean(text: str) -> str:
+    """Return the text as training would have cleaned it, but for runs of spaces, which the tokenizers collapse."""
+    return _WHITE_SPACE.sub(" ", _INVISIBLE.sub("", text))
 
 
 def _load(model: bytes, side: str, kind: TokenizerKind) -> SentencePieceProcessor | WordProcessor:
@@ -155,4 +162,4 @@ def _load(model: bytes, side: str, kind: TokenizerKind) -> SentencePieceProcesso
         return WordProcessor(model) if kind == "words" else SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError, ValueError) as error:
         named = "word vocabulary" if kind == "words" else "SentencePiece model"
-        raise StartupError(f"the {side} tokenizer is no {named}; export the bundle again") from error
+        raise StartupError(f"the {side} tokenizer is not a {named}; export the bundle again") from error

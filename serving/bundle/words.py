@@ -1,8 +1,8 @@
-"""Word-level vocabularies: text to token ids and back, with the call signatures of a SentencePiece processor.
+"""Word-level vocabularies with the interface of a SentencePiece processor.
 
-The file is JSON: the pattern that cuts a text into tokens, and the tokens in order of id. A token that white space
-precedes, or that begins the text, starts with U+2581. A word outside the vocabulary becomes one of two placeholders,
-with and without white space before it.
+The file is JSON: the pattern that splits a text into tokens, and the tokens in order of id. A token at the start of the
+text or after white space begins with U+2581. A word outside the vocabulary becomes one of two placeholders, for words
+with and without white space before them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _SPACE, _UNKNOWN = "\u2581", "\u2047"
 
 
 class WordProcessor:
-    """The vocabulary of one language. Nothing here changes, so threads may share it."""
+    """Vocabulary of one language; immutable, so threads may share it."""
 
     def __init__(self, model: bytes) -> None:
-        """Loads a serialised vocabulary.
+        """Load a serialised vocabulary.
 
         Raises:
-            ValueError: It is not one.
+            ValueError: ``model`` is not a word vocabulary.
         """
         try:
             content = json.loads(model)
@@ -31,19 +31,19 @@ class WordProcessor:
             self._ids = {token: number for number, token in enumerate(self._tokens)}
             self._placeholders = {self._ids[_SPACE + _UNKNOWN]: _SPACE, self._ids[_UNKNOWN]: ""}
         except (KeyError, TypeError, ValueError, re.error) as error:
-            raise ValueError(f"no word vocabulary: {error}") from error
+            raise ValueError(f"not a word vocabulary: {error}") from error
 
     def get_piece_size(self) -> int:
-        """Tokens in the vocabulary."""
+        """Return the size of the vocabulary."""
         return len(self._tokens)
 
     def encode(self, text: str, return_type: str | None = None) -> Any:
-        """Token ids of a text; as ``offset_mapping`` also their spellings and their places in it, in code points."""
+        """Return the token ids of a text; for ``offset_mapping`` also their spellings and spans, in code points."""
         ids, pieces, offsets, end = list[int](), list[str](), list[tuple[int, int]](), -1
         for match in self._pattern.finditer(text):
             mark = "" if match.start() == end else _SPACE
             end = match.end()
-            # Each token by itself, so that its place in the text as given stays known.
+            # Normalise each token by itself: spans must refer to the text as given.
             piece = mark + unicodedata.normalize("NFKC", match[0])
             ids.append(self._ids.get(piece, self._ids[mark + _UNKNOWN]))
             pieces.append(piece)
@@ -51,11 +51,11 @@ class WordProcessor:
         return ids if return_type is None else {"ids": ids, "pieces": pieces, "offsets": offsets}
 
     def decode(self, ids: Sequence[int], return_type: str = "offset_mapping") -> Any:
-        """Text of token ids, with the place of each token in it; placeholders stay."""
+        """Return the text of token ids and the span of each token in it; placeholders remain."""
         return self.fill([self._tokens[number] for number in ids])
 
     def fill(self, pieces: Sequence[str]) -> dict[str, Any]:
-        """Text of token spellings, with the place of each token in it, the white space before it left out."""
+        """Return the text of token spellings and the span of each token in it, without the white space before it."""
         text, offsets = "", list[tuple[int, int]]()
         for piece in pieces:
             if piece.startswith(_SPACE) and text:
@@ -66,7 +66,7 @@ class WordProcessor:
         return {"text": text, "pieces": list(pieces), "offsets": offsets}
 
     def replaced(self, ids: Sequence[int], attended: Sequence[str]) -> list[str]:
-        """Spellings of token ids where placeholders give way to what their token attends to (Jean et al. 2015)."""
+        """Return token spellings, with placeholders replaced by the attended source words (Jean et al. 2015)."""
         return [
             self._placeholders[number] + word if number in self._placeholders and word else self._tokens[number]
             for number, word in zip(ids, attended, strict=True)

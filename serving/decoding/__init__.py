@@ -1,1 +1,1 @@
-"""Search: pure NumPy, no model, no clock."""
+"""Search in plain NumPy, without model or clock."""

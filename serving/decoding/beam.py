@@ -1,8 +1,8 @@
-"""Beam search (greedy is a beam of one): a state machine over arrays, vectorised over slots.
+"""Beam search as a state machine over arrays, vectorised over slots; greedy search is a beam of one.
 
-The search never owns the loop: the caller runs ``plan`` -> model -> ``advance`` until slots finish. A slot ends when
-``beam`` hypotheses have reached the end token, or at its length limit. Nothing here loops over slots or beams except
-to start a sentence and to read a finished one.
+The caller owns the loop: it runs ``plan`` -> model -> ``advance`` until slots finish. A slot finishes when ``beam``
+hypotheses have reached the end token, or at its length limit. Only starting a sentence and reading a finished one loop
+over slots or beams.
 """
 
 from __future__ import annotations
@@ -12,46 +12,54 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle.manifest import SpecialIds
 from serving.decoding import constraints, sampling
 from serving.decoding.finished import FinishedPool
-from serving.decoding.hypothesis import FinishReason, Hypothesis
-from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.hypothesis import FinishedHypothesis
+from serving.decoding.options import DecodingOptions
+from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
 DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
 _FIRST_TIME = 32  # target positions reserved at first; doubles
-_OPTION_FIELDS = np.dtype(
-    [
-        ("length_penalty", np.float64),
-        ("max_length", np.int64),
-        ("min_length", np.int64),
-        ("ngram_size", np.int64),
-        ("repetition_penalty", np.float32),
-        ("prefix_length", np.int64),
-        ("n_best", np.int64),
-        ("sampled", np.bool_),
-        ("temperature", np.float32),
-        ("top_k", np.int64),
-        ("top_p", np.float32),
-        ("seed", np.int64),
-    ]
-)
+# Options of each slot: fields of ``DecodingOptions`` and ``Sampling``, and two that ``_start_slot`` derives.
+_OPTION_FIELDS = [
+    ("length_penalty", np.float64),
+    ("max_length", np.int64),
+    ("min_length", np.int64),
+    ("no_repeat_ngram_size", np.int64),
+    ("repetition_penalty", np.float32),
+    ("prefix_length", np.int64),
+    ("n_best", np.int64),
+    ("sampled", np.bool_),
+    ("temperature", np.float32),
+    ("top_k", np.int64),
+    ("top_p", np.float32),
+    ("seed", np.int64),
+]
 
 
 class BeamSearch:
-    """The live and finished hypotheses of a grid of slots, all of one beam size.
+    """Live and finished hypotheses of a grid of slots with one beam size.
 
-    ``_tokens[slot, beam, t]`` is the token that row read at position t (t = 0: the start token), and
-    ``_ancestors[slot, beam, t]`` the row that held the input of hypothesis ``beam`` at position t. So a hypothesis is
-    read by one gather, and reordering the beams moves this table only.
+    ``_tokens[slot, beam, t]`` is the token that the row read at position t (t = 0: the start token), and
+    ``_ancestors[slot, beam, t]`` is the row that held the token of hypothesis ``beam`` at position t. A hypothesis is
+    read by one gather, and reordering the beams moves this table only. Two beams over three steps:
+
+        step  parents  _tokens[:, t]  _ancestors[0]  _ancestors[1]  hypotheses
+        1     0 0      the  a         0 0            0 1            the        a
+        2     1 0      cat  dog       0 1 0          0 0 1          a cat      the dog
+        3     0 0      sat  ran       0 1 0 0        0 1 0 1        a cat sat  a cat ran
+
+    A row of the table is the parent's row with the beam's own number appended. At step 3 beam 1 continues beam 0: 0 1 0
+    becomes 0 1 0 1, which reads "a", "cat", "ran" from rows 1, 0, 1 at t = 1, 2, 3. No token is moved.
     """
 
-    def __init__(
-        self, beam: int, slots: int, *, decoder_start_id: int, eos_id: int, pad_id: int, vocabulary_size: int
-    ) -> None:
+    def __init__(self, beam: int, slots: int, *, special_ids: SpecialIds, vocabulary_size: int) -> None:
         """Allocates for up to ``slots`` sentences."""
         self._beam, self._slots, self._busy = beam, slots, 0
-        self._start, self._eos, self._pad, self._vocabulary = decoder_start_id, eos_id, pad_id, vocabulary_size
+        self._start, self._eos, self._pad = special_ids.decoder_start, special_ids.eos, special_ids.pad
+        self._vocabulary = vocabulary_size
         self._options = np.zeros(slots, dtype=_OPTION_FIELDS)
         self._position = np.zeros(slots, dtype=np.int64)
         self._scores = np.full((slots, beam), DEAD, dtype=np.float32)
@@ -64,7 +72,7 @@ class BeamSearch:
         self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
         self._finished = FinishedPool(beam, slots, _FIRST_TIME)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
-        self._no_edits = constraints.no_edits(slots, beam)
+        self._no_edits = Edits.none(slots, beam)
 
     @property
     def busy(self) -> int:
@@ -72,10 +80,10 @@ class BeamSearch:
         return self._busy
 
     def admit(self, options: Sequence[DecodingOptions]) -> None:
-        """Starts one sentence for each of ``options`` in the next slots, in order.
+        """Start one sentence per entry of ``options`` in the next slots, in order.
 
         Raises:
-            ValueError: More sentences than free slots, or an option of another beam size.
+            ValueError: There are more sentences than free slots, or options have another beam size.
         """
         if self._busy + len(options) > self._slots:
             raise ValueError(f"{len(options)} sentences for {self._slots - self._busy} free slots: admit fewer")
@@ -87,21 +95,10 @@ class BeamSearch:
 
     def _start_slot(self, slot: int, options: DecodingOptions) -> None:
         self._reserve(options.max_length + 1, len(options.prefix))
-        draw = options.sampling or Sampling()
-        self._options[slot] = (
-            options.length_penalty,
-            options.max_length,
-            options.min_length,
-            options.no_repeat_ngram_size,
-            options.repetition_penalty,
-            len(options.prefix),
-            options.n_best,
-            options.sampling is not None,
-            draw.temperature,
-            draw.top_k,
-            draw.top_p,
-            draw.seed,
-        )
+        given = vars(options) | vars(options.sampling or Sampling(seed=0))
+        given |= {"sampled": options.sampling is not None, "prefix_length": len(options.prefix)}
+        for name, _ in _OPTION_FIELDS:
+            self._options[name][slot] = given[name]
         self._prefix[slot, : len(options.prefix)] = options.prefix
         self._position[slot] = 0
         self._scores[slot] = DEAD
@@ -113,7 +110,7 @@ class BeamSearch:
         self._finished.clear(slot)
 
     def _reserve(self, time: int, prefix: int) -> None:
-        """Makes room for target positions and prefix tokens; never shrinks."""
+        """Grow the arrays to hold these target positions and prefix tokens."""
         held = self._tokens.shape[2]
         if time > held:
             grow = ((0, 0), (0, 0), (0, max(time, 2 * held) - held))
@@ -126,9 +123,10 @@ class BeamSearch:
             self._prefix = np.pad(self._prefix, ((0, 0), (0, prefix - self._prefix.shape[1])))
 
     def plan(self) -> StepPlan:
-        """What the model must compute next, one row for each busy slot; valid until the next call of any method."""
+        """Return the next step of the busy slots; valid until the next call of any method."""
         n = self._busy
         position = self._position[:n]
+        # Past its prefix a slot asks for any token: ``_choose`` reads the answer of forced slots only.
         at = np.minimum(position, self._prefix.shape[1] - 1)
         self._targets[:n] = self._prefix[self._rows[:n, 0], at][:, None]
         return StepPlan(
@@ -143,18 +141,19 @@ class BeamSearch:
 
     def _edits(self, n: int) -> Edits:
         options, position = self._options[:n], self._position[:n]
-        penalised = bool(((options["repetition_penalty"] != 1) | (options["ngram_size"] > 0)).any())
+        penalised = bool(((options["repetition_penalty"] != 1) | (options["no_repeat_ngram_size"] > 0)).any())
         if not penalised and not (position < options["min_length"]).any():
             empty = self._no_edits
             return Edits(empty.tokens[:n], empty.factors[:n], empty.biases[:n])
-        # Position 0 holds the start token, which no hypothesis produced.
+        # Position 0 holds the start token, which no hypothesis produced. A position that a slot has not reached has
+        # ancestor -1: any row serves there, since ``edits`` ignores what lies beyond a slot's length.
         time = int(position.max()) if penalised else 0
         ancestors = np.maximum(self._ancestors[:n, :, 1 : time + 1], 0)
         return constraints.edits(
             np.take_along_axis(self._tokens[:n, :, 1 : time + 1], ancestors, axis=1),
             position,
             penalties=options["repetition_penalty"],
-            ngram_sizes=options["ngram_size"],
+            ngram_sizes=options["no_repeat_ngram_size"],
             min_lengths=options["min_length"],
             eos_id=self._eos,
             pad_id=self._pad,
@@ -163,26 +162,28 @@ class BeamSearch:
     def _candidates(self, n: int) -> int:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
+            # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
             return 2 * self._beam
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
-        """Takes the model's answer to the last plan and moves every slot by one token.
+        """Extend every slot by one token, given the model's answer to the last plan.
 
         Returns:
-            The slots that finished. Shape (finished,), int64.
+            Slots that finished. Shape (finished,), int64.
         """
         n = self._busy
         scores, tokens, parents = self._choose(candidates)
         alive = scores > DEAD
+        # Dead candidates are left out of the difference: -inf - -inf is NaN.
         gains = np.zeros_like(scores)
         rows = self._rows[:n]
         np.subtract(scores, self._scores[rows, parents], out=gains, where=alive)
         is_eos = tokens == self._eos
         ends = is_eos & alive
-        ends[:, self._beam :] = False
+        ends[:, self._beam :] = False  # an end token counts only among the best ``beam`` candidates
         self._collect_ended(ends, scores, gains, parents)
-        # The candidates that are not the end token, in rank order.
+        # The best candidates without an end token: False sorts before True, and a stable sort keeps the ranks.
         live = np.argsort(is_eos, axis=1, kind="stable")[:, : self._beam]
         alignment = candidates.alignment[rows, parents]
         self._extend(live, scores, gains, tokens, parents, alignment)
@@ -192,7 +193,7 @@ class BeamSearch:
         return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck)
 
     def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints]:
-        """The 2 * beam candidates of each slot, after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
+        """Return scores, tokens and parents after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
         n, width = self._busy, 2 * self._beam
         scores = candidates.scores[:, :width].copy()
         tokens = candidates.tokens[:, :width].copy()
@@ -215,16 +216,16 @@ class BeamSearch:
         return scores, tokens, parents
 
     def _only(self, slots: Ints, total: Floats, token: Ints, scores: Floats, tokens: Ints, parents: Ints) -> None:
-        """Leaves ``slots`` a single candidate that continues beam 0."""
+        """Leave ``slots`` one candidate each, of beam 0. Shapes (chosen slot,), the last three (slot, 2 * beam)."""
         scores[slots], tokens[slots], parents[slots] = DEAD, self._pad, 0
         scores[slots, 0], tokens[slots, 0] = total, token
 
     def _collect_ended(self, ends: NDArray[np.bool_], scores: Floats, gains: Floats, parents: Ints) -> None:
-        """Keeps the hypotheses that chose the end token. Each shape (slot, 2 * beam)."""
+        """Add the hypotheses that chose the end token to the pool. Each shape (slot, 2 * beam)."""
         slots, ranks = np.nonzero(ends)
         if slots.size == 0:
             return
-        lengths = self._position[slots]
+        lengths = self._position[slots]  # the end token is not stored, but counts in the score's length
         self._finished.add(
             slots,
             self._normalised(slots, scores[slots, ranks], lengths + 1),
@@ -235,10 +236,11 @@ class BeamSearch:
         )
 
     def _collect_unfinished(self, at_limit: NDArray[np.bool_]) -> None:
-        """Fills the pool of slots at their length limit with live hypotheses, best first. Shape (slot,)."""
+        """Fill the pool of slots at their length limit with live hypotheses, best first. Shape (slot,)."""
         if not at_limit.any():
             return
         n = self._busy
+        # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
         slots, beams = np.nonzero(at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room))
         lengths = self._position[slots]
@@ -247,14 +249,15 @@ class BeamSearch:
         self._finished.add(slots, scores, lengths, none, self._ancestors[slots, beams], FinishReason.LENGTH)
 
     def _normalised(self, slots: Ints, totals: Floats, lengths: Ints) -> NDArray[np.float64]:
-        """Score = sum of log p / length ** alpha (Wu et al. 2016, section 7, without the offset of 5)."""
+        """Return sum of log p / length ** alpha (Wu et al. 2016, section 7, without the offset of 5)."""
         alpha: NDArray[np.float64] = self._options["length_penalty"][slots]
         return totals.astype(np.float64) / lengths.astype(np.float64) ** alpha
 
     def _extend(self, live: Ints, scores: Floats, gains: Floats, tokens: Ints, parents: Ints, alignment: Ints) -> None:
-        """Makes the candidates of ranks ``live`` (slot, beam) the live beams. The others: shape (slot, 2 * beam)."""
+        """Make the candidates of ranks ``live`` (slot, beam) the live beams. Other shapes (slot, 2 * beam)."""
         n, rows = self._busy, self._rows[: self._busy]
         parents = parents[rows, live]
+        # Gather each beam's history from its parent. The right-hand side is a copy, so no row is overwritten too early.
         width = int(self._position[:n].max()) + 1
         self._ancestors[:n, :, :width] = self._ancestors[rows, parents, :width]
         self._position[:n] += 1
@@ -266,10 +269,10 @@ class BeamSearch:
         self._scores[:n] = scores[rows, live]
         self._parents[:n] = parents
 
-    def hypotheses(self, slot: int) -> list[Hypothesis]:
-        """The n best hypotheses of a finished slot, best first.
+    def hypotheses(self, slot: int) -> list[FinishedHypothesis]:
+        """Return the n best hypotheses of a finished slot, best first.
 
-        Fewer than n only where constraints left no other continuation.
+        There are at least ``beam`` to choose from, unless constraints left no other continuation.
         """
         found = []
         for score, length, end, reason, ancestors in self._finished.best(slot, int(self._options["n_best"][slot])):
@@ -277,7 +280,7 @@ class BeamSearch:
             beams = ancestors[1 : length + 1]
             log_probs = self._log_probs[slot, beams, time].tolist()
             found.append(
-                Hypothesis(
+                FinishedHypothesis(
                     tokens=tuple(self._tokens[slot, beams, time].tolist()),
                     log_probs=tuple([*log_probs, end] if reason is FinishReason.EOS else log_probs),
                     alignment=tuple(self._alignment[slot, beams, time].tolist()),
@@ -288,7 +291,7 @@ class BeamSearch:
         return found
 
     def keep(self, order: Ints) -> None:
-        """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held.
+        """Keep some slots and free the rest: slot i becomes slot ``order[i]``.
 
         Args:
             order: Distinct slot numbers, ``order[i] >= i``. Shape (kept slot,), int64.

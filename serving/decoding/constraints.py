@@ -1,8 +1,8 @@
-"""Constraints on what a hypothesis may say next, as edits of its log-probabilities.
+"""Constraints on the next token of a hypothesis, as edits of its log-probabilities.
 
 Repetition penalty: the log-probability of every token already produced is multiplied (Keskar et al. 2019, section 4.1,
-on log-probabilities). No-repeat n-gram: a token that would complete an n-gram already produced is ruled out (Paulus
-et al. 2018, section 2.5). Minimum length: the end token is ruled out.
+on log-probabilities). No-repeat n-gram: a token that would complete an n-gram already produced is banned (Paulus et al.
+2018, section 2.5). Minimum length: the end token is banned.
 """
 
 from __future__ import annotations
@@ -11,12 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.step import Edits, Floats, Ints
-
-
-def no_edits(slots: int, beam: int) -> Edits:
-    """Edits of zero length, for a grid in which nobody asked for any."""
-    empty = np.empty((slots, beam, 0), dtype=np.float32)
-    return Edits(np.empty((slots, beam, 0), dtype=np.int64), empty, empty)
 
 
 def edits(
@@ -29,19 +23,19 @@ def edits(
     eos_id: int,
     pad_id: int,
 ) -> Edits:
-    """Builds the edits of one step: one entry for each produced token, and one for the end token.
+    """Return the edits of one step: one entry per produced token, and one for the end token.
 
     Args:
-        history: Tokens produced by each hypothesis, anything past its length. Shape (slot, beam, time), int64.
+        history: Tokens of each hypothesis; values past its length are ignored. Shape (slot, beam, time), int64.
         lengths: Tokens produced so far. Shape (slot,), int64.
-        penalties: Repetition penalty; 1 is off. Shape (slot,), float32.
-        ngram_sizes: 0 is off. Shape (slot,), int64.
-        min_lengths: Shape (slot,), int64.
-        eos_id: The end token.
-        pad_id: Names padding entries; it is suppressed in every model.
+        penalties: Repetition penalties; 1 is off. Shape (slot,), float32.
+        ngram_sizes: Sizes of n-grams that may not repeat; 0 is off. Shape (slot,), int64.
+        min_lengths: Minimum lengths in tokens. Shape (slot,), int64.
+        eos_id: Id of the end token.
+        pad_id: Id that fills unused entries; every model suppresses it.
 
     Returns:
-        Edits with ``time + 1`` entries a hypothesis.
+        Edits with ``time + 1`` entries per hypothesis.
     """
     slots, beam, time = history.shape
     produced = np.arange(time) < lengths[:, None]  # (slot, time)
@@ -55,7 +49,8 @@ def edits(
     if ngram_sizes.any():
         banned = _completes_repeated_ngram(history, lengths, ngram_sizes) & produced[:, None]
     if banned.any():
-        # A token that occurs twice in the history has two entries; both must say the same.
+        # A token that occurs twice in the history has two entries, which must agree: ban an entry if any entry of
+        # the same token is banned. Axes (slot, beam, entry, other entry).
         alike = tokens[:, :, :time, None] == tokens[:, :, None, :time]
         banned = (alike & banned[:, :, None, :]).any(axis=3)
         biases[:, :, :time][banned] = -np.inf
@@ -66,15 +61,17 @@ def edits(
 
 
 def _completes_repeated_ngram(history: Ints, lengths: Ints, ngram_sizes: Ints) -> NDArray[np.bool_]:
-    """Marks positions whose token ended an n-gram that begins with the last n-1 tokens. Shape (slot, beam, time)."""
+    """Mark positions whose token completed an n-gram that starts with the last n-1 tokens. Shape (slot, beam, time)."""
     slots, _, time = history.shape
     banned = np.zeros(history.shape, dtype=bool)
     rows = np.arange(slots)
     for size in np.unique(ngram_sizes[(ngram_sizes > 0) & (ngram_sizes <= time)]):
         match = np.broadcast_to(((ngram_sizes == size) & (lengths >= size))[:, None, None], history.shape).copy()
+        # Position p matches if the n-1 tokens before p equal the last n-1 tokens: compare them one distance at a time,
+        # history shifted by ``back`` with the token ``back`` from the end.
         match[:, :, : size - 1] = False
         for back in range(1, int(size)):
-            last = history[rows, :, np.maximum(lengths - back, 0)]  # (slot, beam): the token ``back`` from the end
+            last = history[rows, :, np.maximum(lengths - back, 0)]  # (slot, beam)
             match[:, :, back:] &= history[:, :, : time - back] == last[:, :, None]
         banned |= match
     return banned

@@ -1,25 +1,25 @@
-"""Hypotheses that ended, kept until their sentence does."""
+"""Finished hypotheses, kept until their sentence finishes."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.hypothesis import FinishReason
+from serving.messages import FinishReason
 from serving.step import Floats, Ints
 
 _REASONS = (FinishReason.EOS, FinishReason.LENGTH)
 
 
 class FinishedPool:
-    """Up to ``2 * beam`` ended hypotheses a slot, each as its row of the ancestor table.
+    """Up to ``2 * beam`` finished hypotheses per slot, each stored as its row of the ancestor table.
 
     Attributes:
-        count: Hypotheses a slot. Shape (slot,), int64.
+        count: Hypotheses per slot. Shape (slot,), int64.
     """
 
     def __init__(self, beam: int, slots: int, time: int) -> None:
-        # A slot ends once it has ``beam``, and one step adds at most ``beam``.
+        # A slot finishes once it has ``beam``, and one step adds at most ``beam``.
         size = 2 * beam
         self.count = np.zeros(slots, dtype=np.int64)
         self._scores = np.zeros((slots, size), dtype=np.float64)
@@ -29,12 +29,12 @@ class FinishedPool:
         self._ancestors = np.zeros((slots, size, time), dtype=np.int64)
 
     def reserve(self, time: int) -> None:
-        """Makes room for ``time`` target positions."""
+        """Grow to hold ``time`` target positions."""
         more = time - self._ancestors.shape[2]
         self._ancestors = np.pad(self._ancestors, ((0, 0), (0, 0), (0, more)))
 
     def clear(self, slot: int) -> None:
-        """Forgets a slot's hypotheses."""
+        """Discard the hypotheses of a slot."""
         self.count[slot] = 0
 
     def add(
@@ -46,16 +46,17 @@ class FinishedPool:
         ancestors: Ints,
         reason: FinishReason,
     ) -> None:
-        """Adds hypotheses, grouped by slot and best first within one.
+        """Add hypotheses, grouped by slot and best first within a slot.
 
         Args:
-            slots: Ascending, repeated where a slot adds several. Shape (hypothesis,), int64.
-            scores: Normalised. Shape (hypothesis,), float64.
-            lengths: Tokens without the end token. Shape (hypothesis,), int64.
-            end_log_probs: Of the end token, 0 without one. Shape (hypothesis,), float32.
-            ancestors: Shape (hypothesis, time), int64; ``time`` at most what was reserved.
-            reason: Why they ended.
+            slots: Slot of each, ascending; repeated if a slot adds several. Shape (hypothesis,), int64.
+            scores: Normalised scores. Shape (hypothesis,), float64.
+            lengths: Numbers of tokens without the end token. Shape (hypothesis,), int64.
+            end_log_probs: Log-probability of the end token in nats, 0 without one. Shape (hypothesis,), float32.
+            ancestors: Rows of the ancestor table, at most as long as reserved. Shape (hypothesis, time), int64.
+            reason: Reason why they all finished.
         """
+        # Number the hypotheses of each slot: slots [0, 0, 2] start at [0, 0, 2], so they go 0, 1 and 0 after ``count``.
         first = np.searchsorted(slots, slots, side="left")
         at = self.count[slots] + np.arange(slots.size) - first
         self._scores[slots, at] = scores
@@ -63,10 +64,10 @@ class FinishedPool:
         self._end_log_probs[slots, at] = end_log_probs
         self._reasons[slots, at] = _REASONS.index(reason)
         self._ancestors[slots, at, : ancestors.shape[1]] = ancestors
-        np.add.at(self.count, slots, 1)
+        np.add.at(self.count, slots, 1)  # unlike ``count[slots] += 1``, counts a repeated slot each time
 
     def best(self, slot: int, n: int) -> list[tuple[float, int, float, FinishReason, Ints]]:
-        """The n best of a slot as score, length, end log-probability, reason, ancestors (time,); ties keep order."""
+        """Return the n best as score, length, end log-probability, reason, ancestors (time,); ties keep their order."""
         ranked = np.argsort(-self._scores[slot, : self.count[slot]], kind="stable")[:n]
         return [
             (
@@ -80,7 +81,7 @@ class FinishedPool:
         ]
 
     def move(self, sources: Ints, targets: Ints) -> None:
-        """Copies slots ``sources`` over slots ``targets``. Shapes (move,), int64."""
+        """Copy slots ``sources`` to slots ``targets``. Shapes (move,), int64."""
         for array in (
             self.count,
             self._scores,

@@ -1,28 +1,22 @@
-"""One finished translation, as token ids."""
+"""Finished translation as token ids."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class FinishReason(StrEnum):
-    """Why a hypothesis ended."""
-
-    EOS = "eos"
-    LENGTH = "length"
+from serving.messages import FinishReason
 
 
 @dataclass(frozen=True)
-class Hypothesis:
-    """A hypothesis of one sentence.
+class FinishedHypothesis:
+    """Hypothesis of one sentence that has ended.
 
     Attributes:
         tokens: Target token ids without the end token.
-        log_probs: Log-probability of each token, in nats; one more entry for the end token if it was reached.
-        alignment: For each token, the source position (0-based, the end token included) it attends to most.
+        log_probs: Log-probability of each token, in nats; and of the end token if it was reached.
+        alignment: Source position (0-based, end token included) that each token attends to most.
         score: Sum of log-probabilities / length ** length_penalty.
-        finish_reason: Whether the end token or the length limit ended it.
+        finish_reason: End token or length limit.
     """
 
     tokens: tuple[int, ...]

@@ -1,1 +1,1 @@
-"""Metrics, gauges and logs."""
+"""Metrics, gauges and logs of the server."""

@@ -1,4 +1,4 @@
-"""The call a task is answering: what the log and the metrics say of it. Never its text."""
+"""The call being answered, as logs and metrics describe it; never its text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 REQUEST_ID_KEY = "x-request-id"
+_PREVIOUS_ATTEMPTS_KEY = "grpc-previous-rpc-attempts"  # set by a gRPC client that retries
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -17,14 +18,16 @@ class Call:
     """One call in progress.
 
     Attributes:
-        request_id: The caller's, or a new one.
+        request_id: Id sent by the caller, or a generated one.
         method: Name of the RPC.
-        model: Metric label of the model that answers, empty until it is known.
+        attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
+        model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
     """
 
     request_id: str
     method: str
+    attempt: int = 1
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -33,8 +36,16 @@ current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
-    """Takes the request id out of a call's metadata, or makes one where it is absent or not fit to be logged."""
+    """Return the request id in a call's metadata, or a new one if it is absent or unfit for a log."""
     for key, value in metadata or ():
         if key == REQUEST_ID_KEY and isinstance(value, str) and _ACCEPTABLE_ID.fullmatch(value):
             return value
     return uuid.uuid4().hex
+
+
+def attempt_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:
+    """Return which attempt of a gRPC client's retry policy a call is, from 1."""
+    for key, value in metadata or ():
+        if key == _PREVIOUS_ATTEMPTS_KEY and isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}", value):
+            return int(value) + 1
+    return 1

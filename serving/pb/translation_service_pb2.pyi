@@ -317,7 +317,9 @@ class Translation(_message.Message):
     """Parts the text was translated in; 0 for a blank text."""
     @_builtins.property
     def hypotheses(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hypothesis]:
-        """Best first, as many as `n_best` asked for; one for a blank text and for a text translated in several parts."""
+        """Best first, no two with the same text. As many as `n_best` asks for, fewer if the search found fewer different
+        texts, and one for a blank text or a text translated in several parts.
+        """
 
     def __init__(
         self,
@@ -562,7 +564,7 @@ class Model(_message.Message):
     target_language: _builtins.str
     """BCP-47 tag of the language it translates into."""
     precision: _builtins.str
-    """Numeric precision of the graphs in use: fp32, fp16 or int8, or fp32-shortlist or int8-shortlist."""
+    """Name of the graphs in use, among the precisions of the model's bundle, such as fp32 or int8-shortlist."""
     device: _builtins.str
     """Where it really runs: cpu or cuda."""
     @_builtins.property
@@ -633,7 +635,7 @@ class Architecture(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     SIZES_FIELD_NUMBER: _builtins.int
     family: _builtins.str
-    """transformer or rnn."""
+    """Name of the family, such as transformer."""
     @_builtins.property
     def sizes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Sizes and choices by name, each spelt as JSON."""

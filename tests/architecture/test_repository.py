@@ -82,9 +82,22 @@ def test_links_and_named_files_exist(page: Path) -> None:
     assert not missing
 
 
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#:\s]+\.md)(?:#[^)]*)?\)", page.read_text())
+        waiting += [(page.parent / link).resolve() for link in links]
+    assert not {str(page.relative_to(ROOT)) for page in PAGES} - {str(page.relative_to(ROOT)) for page in reached}
+
+
 def test_pages_stay_short_enough_to_be_read() -> None:
     assert len((ROOT / "ARCHITECTURE.md").read_text().splitlines()) <= 200
-    records = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 140
+    records = sorted(set((ROOT / "docs" / "adr").glob("*.md")) - {ROOT / "docs" / "adr" / "README.md"})
     assert records
     for record in records:
         assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", record.name)
@@ -96,3 +109,10 @@ def test_the_proto_is_clean() -> None:
         [Path(sys.executable).parent / "buf", "lint"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_unit_tests_mirror_the_source() -> None:
+    unit = ROOT / "tests" / "unit"
+    folders = {path.parent.relative_to(unit) for path in unit.rglob("*.py")}
+    assert {folder for folder in folders if not list((ROOT / folder).glob("*.py"))} == set()
+    assert list(unit.glob("*.py")) == []

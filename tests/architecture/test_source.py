@@ -3,6 +3,8 @@
 import ast
 import re
 import sys
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from tests.architecture.source import PACKAGES, ROOT, Definition, Function, defi
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
+
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 # Arrays themselves; what holds arrays, such as a Batch or a dict, documents them where it is defined.
@@ -47,6 +50,39 @@ def test_module_names_say_something(folder: str) -> None:
     assert not {name for name in names if name in sys.stdlib_module_names and not name.startswith("__")}
 
 
+def test_one_module_puts_a_model_together() -> None:
+    """Each way from a bundle to a translator of its own is one more to forget the tokenizer's kind in."""
+    parts = {
+        "serving.bundle.tokenizer.SubwordTokenizer",
+        "serving.engine.engine.Engine",
+        "serving.engine.translator.Translator",
+    }
+    places = {name: {path for path in modules(*PACKAGES, "loadtests") if name in _called(path)} for name in parts}
+    assert places == {name: {ROOT / "serving" / "opening.py"} for name in parts}
+
+
+def _called(path: Path) -> set[str]:
+    """Whatever a module imports by name and calls, as ``module.name``."""
+    nodes = list(ast.walk(parsed(path)))
+    origins = {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return {origin for name, origin in origins.items() if name in called}
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    places = defaultdict[str, list[str]](list)
+    for definition in ALL:
+        # The client's errors are those that callers catch; the server's own bear the same names on its side.
+        if isinstance(definition.node, ast.ClassDef) and definition.path != "serving/client/errors.py":
+            places[definition.node.name].append(str(definition))
+    assert not {name: found for name, found in places.items() if len(found) > 1 and not name.startswith("_")}
+
+
 def test_everything_public_has_a_docstring() -> None:
     documented = [definition for definition in ALL if definition.is_public and not _is_said_elsewhere(definition)]
     missing = [str(definition) for definition in documented if not ast.get_docstring(definition.node)]
@@ -67,6 +103,22 @@ def test_everything_is_annotated() -> None:
         if node.returns is None or any(argument.annotation is None for argument in arguments):
             missing.append(str(definition))
     assert not missing, "\n".join(missing)
+
+
+def test_loggers_are_named_alike() -> None:
+    wrong = []
+    for path in modules(*PACKAGES, "loadtests", "scripts"):
+        tree = parsed(path)
+        assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+        own = [node.value for node in assigned if ast.unparse(node) == "_LOG = logging.getLogger(__name__)"]
+        others = [node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "setLevel"]
+        wrong += [
+            f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger")
+            if node not in [*own, *others]
+        ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_public_functions_of_arrays_say_their_shapes() -> None:

@@ -9,7 +9,7 @@ import yaml
 
 from tests.deploy.monitoring import ALERTS, COMPOSE, DASHBOARD, MONITORING, ROOT, RULES, panels, tool
 
-SOURCE = "".join(path.read_text() for path in (ROOT / "serving" / "api").glob("*.py"))
+SOURCE = "".join(path.read_text() for path in (ROOT / "serving" / "observability").glob("*.py"))
 RECORDED = {rule["record"] for rule in RULES if "record" in rule}
 UNIT_TESTS = [MONITORING / "alerts_test.yaml", MONITORING / "alerts_long_test.yaml"]
 EXPRESSIONS = [target["expr"] for panel in panels() for target in panel["targets"]] + [rule["expr"] for rule in RULES]

@@ -21,7 +21,7 @@ from training.data.sampler import cut_batches
 from training.data.token_store import UNALIGNED, TokenStore
 from training.models.masks import length_mask
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _MODEL1_ITERATIONS, _HMM_ITERATIONS = 4, 4
 _LONGEST = 60  # tokens of a side in the sample
@@ -182,4 +182,4 @@ def align_store(store: TokenStore, aligner: Aligner, path: Path) -> None:
         links[store.places("target", rows)] = aligner.align(pairs)[pairs.target_mask].numpy()
     links.flush()
     aligned = 1.0 - np.count_nonzero(links == UNALIGNED) / len(links)
-    logger.info("%.1f %% of the target tokens are aligned", 100 * aligned)
+    _LOG.info("%.1f %% of the target tokens are aligned", 100 * aligned)

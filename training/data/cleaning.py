@@ -14,8 +14,9 @@ from training.data.language import LanguageCheck
 from training.data.parallel_text import Pair
 from training.errors import DataError
 
-# Controls but tab and newline, zero-width space, byte order mark, and half characters that no UTF-8 text can hold.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\ufeff\ud800-\udfff]")
+# Controls that are not white space, the zero-width space, the byte order mark, and lone surrogates, which UTF-8 cannot
+# hold. serving/bundle/tokenizer.py treats text alike; tests/parity compares the two.
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\ufeff\ud800-\udfff]")
 
 Normalization = Literal["none", "nfc", "nfkc"]
 
@@ -57,7 +58,7 @@ class FilterSettings:
 
 @dataclass
 class FilterReport:
-    """How many pairs were read, kept, and removed by each filter, and the labels of those kept."""
+    """Numbers of pairs read, kept, and removed by each filter, and the labels of those kept."""
 
     read: int = 0
     kept: int = 0
@@ -74,7 +75,7 @@ def clean_text(text: str, normalization: Normalization = "nfkc") -> str:
     """Normalise Unicode, drop control and zero-width characters, and collapse white space."""
     if normalization != "none":
         text = unicodedata.normalize("NFC" if normalization == "nfc" else "NFKC", text)
-    return " ".join(_CONTROLS.sub("", text).split())
+    return " ".join(_INVISIBLE.sub("", text).split())
 
 
 class PairFilter:

@@ -27,7 +27,7 @@ from training.data.token_store import EncodedPair, TokenStore, open_store, write
 from training.data.tokenizer import Tokenizer, TokenizerSettings, load_tokenizer, train_tokenizers
 from training.errors import DataError
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _ENCODE_LINES = 4096
 
@@ -147,7 +147,7 @@ def clean_corpus(settings: CorpusSettings, cache: Path) -> CleanedText:
             with (partial / "pairs.tsv").open("w", encoding="utf-8", newline="\n") as lines:
                 for pair in clean_pairs(raw, settings.filters, settings.languages, settings.mixture.labels, report):
                     lines.write(f"{pair.source}\t{pair.target}\t{pair.label}\n")
-            logger.info("%s", report.summary())
+            _LOG.info("%s", report.summary())
             if report.kept == 0:
                 raise DataError(f"No pair of the corpus is left ({report.summary()}); loosen the filters.")
             (partial / "report.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
@@ -217,7 +217,7 @@ def _tokenize(text: CleanedText, copies: dict[str, float], settings: CorpusSetti
     augmentation = settings.augmentation and settings.augmentation.without_inventions()
     read = replace(settings, augmentation=augmentation).variant(0, text.pairs())
     sample = sample_pairs(read, copies, settings.tokenizer.sample_lines, settings.seed)
-    logger.info("tokenizers are made of %d pairs", len(sample))
+    _LOG.info("tokenizers are made of %d pairs", len(sample))
     models = train_tokenizers(sample, settings.tokenizer)
     for side, model in zip(("source", "target"), models, strict=True):
         (directory / f"{side}.tokenizer").write_bytes(model)
@@ -229,4 +229,4 @@ def _tokenize(text: CleanedText, copies: dict[str, float], settings: CorpusSetti
     size = max(source.size, target.size)
     write_store(directory / "store", pairs, vocab_size=size, label_names=names, removed=removed)
     if removed:
-        logger.info("removed by length in tokens: %s", dict(removed))
+        _LOG.info("removed by length in tokens: %s", dict(removed))

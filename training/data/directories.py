@@ -9,18 +9,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from training.errors import DataError
+
 
 @contextmanager
 def complete_directory(place: Path) -> Iterator[Path]:
-    """Give an empty directory to fill; it becomes `place`, replacing what was there, unless an error is raised."""
+    """Give an empty directory to fill; it becomes `place`, replacing what was there, unless an error is raised.
+
+    Raises:
+        DataError: If a file in it cannot be written, most often because the disk is full.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     try:
         yield partial
         shutil.rmtree(place, ignore_errors=True)
         partial.rename(place)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:  # a failed write does not say where
+            raise DataError(
+                f"{place} cannot be written ({error.strerror or error}); make room, or set cache_dir to another disk."
+            ) from error
         raise
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,26 +70,44 @@ class CorpusFiles:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    r"""Stream the lines of a UTF-8 text file, through gzip if its name ends in .gz; only "\n" ends a line.
+    r"""Stream the lines of a text file, through gzip if its name ends in .gz; only "\n" ends a line.
+
+    The text is UTF-8, or UTF-16 or UTF-32 if it begins with a byte order mark.
 
     Raises:
-        DataError: If the file is missing or empty, or a line is not UTF-8.
+        DataError: If the file is missing or empty, or a line is not in that encoding or contains NUL.
     """
     if not path.is_file():
         raise DataError(f"The corpus file {path} does not exist; check the path and its environment variables.")
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for line in lines:
+            encoding = _encoding(lines.peek(4))
+            # UTF-8 is decoded line by line, so that an error can say where it is.
+            wide = io.TextIOWrapper(lines, encoding, newline="\n") if encoding != "utf-8" else None
+            for line in wide or lines:
                 number += 1
-                yield line.rstrip(b"\r\n").decode()
+                if ("\0" if isinstance(line, str) else b"\0") in line:  # type: ignore[operator]
+                    raise DataError(
+                        f"{path}, line {number}: the text contains NUL, so it is not {encoding.upper()}; "
+                        "convert the file to UTF-8 first, for example with iconv -f UTF-16 -t UTF-8."
+                    )
+                text = line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield text.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        place = f"{path}, line {number}, byte {error.start + 1}"
-        raise DataError(f"{place}: this is not UTF-8; convert the file first.") from error
+        place = f"{path}, line {number}, byte {error.start + 1}" if error.encoding == "utf-8" else str(path)
+        raise DataError(f"{place}: this is not {error.encoding.upper()}; convert the file to UTF-8 first.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}, after line {number}: the gzip data is damaged ({error}); copy it again.") from error
     if number == 0:
         raise DataError(f"The corpus file {path} is empty; give a file with one sentence a line.")
+
+
+def _encoding(start: bytes) -> str:
+    """Name the encoding that a byte order mark announces; UTF-8 if there is none."""
+    marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}  # first: one begins with a mark of UTF-16
+    marks |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+    return next((name for mark, name in marks.items() if start.startswith(mark)), "utf-8")
 
 
 def _read_tsv(path: Path, name: str) -> Iterator[Pair]:

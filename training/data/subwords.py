@@ -66,10 +66,13 @@ def train_subwords(
                 **rule,  # type: ignore[arg-type]
             )
     except RuntimeError as error:
-        raise DataError(
-            f"SentencePiece cannot train {vocab_size} pieces on this text ({error}); "
-            "lower tokenizer.vocab_size or give more text."
-        ) from error
+        too_small = "smaller than required_chars" in str(error)
+        remedy = (
+            "raise tokenizer.vocab_size or lower tokenizer.character_coverage"
+            if too_small
+            else "lower tokenizer.vocab_size or give more text"
+        )
+        raise DataError(f"SentencePiece cannot train {vocab_size} pieces on this text ({error}); {remedy}.") from error
     return model.getvalue()
 
 

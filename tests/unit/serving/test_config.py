@@ -50,13 +50,13 @@ def test_variables_of_others_are_none_of_our_business() -> None:
     [
         ([], {}, "models is not set; give --models"),
         (["--models", "m"], {"DRAGOMAN_MAX_BEEM": "4"}, "DRAGOMAN_MAX_BEEM; did you mean DRAGOMAN_MAX_BEAM?"),
-        (["--models", "m"], {"DRAGOMAN_XYZZY": "4"}, "DRAGOMAN_XYZZY; remove it, or take one of DRAGOMAN_CONFIG,"),
+        (["--models", "m"], {"DRAGOMAN_XYZZY": "4"}, "DRAGOMAN_XYZZY; remove it, or use one of DRAGOMAN_CONFIG,"),
         (["--models", "m", "--max-beam", "0"], {}, "--max-beam = '0': should be greater than or equal to 1"),
         (["--models", "m"], {"DRAGOMAN_THREADS": "two"}, "DRAGOMAN_THREADS = 'two': should be a valid integer"),
         (["--models", "m", "--device", "tpu"], {}, "--device = 'tpu': should be 'auto', 'cpu' or 'cuda'"),
         (["--models", "m", "--drain-timeout", "nan"], {}, "--drain-timeout = 'nan'"),
-        (["--models", "m", "--listen", "localhost"], {}, "'localhost' is no HOST:PORT"),
-        (["--models", "m", "--http", "localhost:70000"], {}, "'localhost:70000' is no HOST:PORT"),
+        (["--models", "m", "--listen", "localhost"], {}, "'localhost' is not HOST:PORT"),
+        (["--models", "m", "--http", "localhost:70000"], {}, "'localhost:70000' is not HOST:PORT"),
         (["--models", "m", "--config", "absent.yaml"], {}, "cannot read the configuration absent.yaml"),
     ],
 )

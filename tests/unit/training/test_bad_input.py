@@ -55,7 +55,7 @@ def two_files(tree: dict[str, Any], source: bytes, target: bytes) -> None:
     ("source", "target", "message"),
     [
         (b"one\ntwo\nthree\n", b"un\ndeux\n", r"a.fr, line 3: the file ends after 2 lines, but "),
-        (b"one\ntwo\n", b"un\nd\xe9ux\n", "a.fr, line 2, byte 2: this is not UTF-8; convert the file first."),
+        (b"one\ntwo\n", b"un\nd\xe9ux\n", "a.fr, line 2, byte 2: this is not UTF-8; convert the file to UTF-8 first."),
         (b"", b"un\n", "a.en is empty; give a file with one sentence a line."),
         (b"one\n" * 3, b"1\n" * 3, "lower tokenizer.vocab_size or give more text."),
     ],
@@ -82,7 +82,7 @@ def test_loss_that_is_no_number(tree: dict[str, Any], capsys: pytest.CaptureFixt
     before = load(Path(tree["run_dir"]) / "last.ckpt").model.state_dict()
     # Resumed with a learning rate that no model survives.
     assert run_command(tree, "trainer.max_steps=40", "optimizer.learning_rate=1.0e+38", "trainer.clip_norm=null") == 1
-    assert "The loss is nan at step " in said(capsys)
+    assert "the loss is nan at step " in said(capsys)
     assert checkpoints(tree) == ["best.ckpt", "last.ckpt"]
     after = load(Path(tree["run_dir"]) / "last.ckpt").model.state_dict()
     assert all(after[name].isfinite().all() for name in before)

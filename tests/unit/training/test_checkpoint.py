@@ -111,3 +111,15 @@ def test_average_follows_the_weights_and_swaps_back() -> None:
     other = WeightAverage(build_model(TransformerSettings(dim=8, heads=2, encoder_layers=1), Vocabulary(9, 9)), 0.9)
     other.load_state_dict(average.state_dict())
     assert other.updates == 30
+
+
+def test_an_empty_or_cut_checkpoint_says_so_and_names_the_one_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    path.touch()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be read: it is empty; .* delete it to start over"):
+        read_checkpoint(path)
+    torch.save({"weights": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:500])
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(CheckpointError, match=r"it is cut off or damaged \(.+\); best\.ckpt beside it may be intact"):
+        read_checkpoint(path)

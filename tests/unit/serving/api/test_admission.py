@@ -23,7 +23,7 @@ async def test_calls_in_flight_are_bounded_and_counted() -> None:
     admission.phase = Phase.SERVING
     with admission.call(), admission.call():
         assert admission.in_flight == 2
-        with pytest.raises(Overloaded, match="2 are the limit") as caught, admission.call():
+        with pytest.raises(Overloaded, match="the limit is 2") as caught, admission.call():
             pytest.fail("was admitted")
         assert caught.value.reason == "calls_full"
     assert admission.in_flight == 0

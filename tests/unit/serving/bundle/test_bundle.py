@@ -34,7 +34,7 @@ def test_the_golden_bundle_loads(bundle: Path) -> None:
 
 
 def test_without_a_manifest(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"no readable manifest\.json in .*: name a bundle"):
+    with pytest.raises(StartupError, match=r"cannot read manifest\.json in .*; give the directory of a bundle"):
         load_bundle(tmp_path)
 
 

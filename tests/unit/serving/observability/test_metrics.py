@@ -1,15 +1,17 @@
 """What is counted, under which name; integration tests see to it that it is counted where it happens."""
 
-import ctypes
-from typing import Any, cast
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import NoReturn
 
+import pynvml
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.decoding.hypothesis import FinishReason
 from serving.engine.observer import DropReason, EngineObserver, Outcome, RejectReason
-from serving.observability.gpu import GpuCollector, Nvml
+from serving.messages import FinishReason
+from serving.observability.gpu import GpuCollector
 from serving.observability.metrics import Metrics, ModelMetrics
 
 M = {"model": "toy/1"}
@@ -87,43 +89,39 @@ def test_two_servers_in_one_process_count_apart(metrics: Metrics, model: EngineO
     assert other.registry.get_sample_value("dragoman_target_tokens_total", M) == 0
 
 
-class FakeLibrary:
-    """Answers like ``libnvidia-ml``: fills what it is given a reference to, returns 0 for success."""
+def raising(code: int) -> Callable[..., NoReturn]:
+    def call(*_: object) -> NoReturn:
+        raise pynvml.NVMLError(code)
 
-    def __init__(self, devices: int, *, tells_utilization: bool = True) -> None:
-        self._devices = devices
-        self._tells_utilization = tells_utilization
-
-    def nvmlDeviceGetCount_v2(self, count: Any) -> int:  # noqa: N802 - the library's name
-        count._obj.value = self._devices
-        return 0
-
-    def nvmlDeviceGetHandleByIndex_v2(self, index: ctypes.c_uint, handle: Any) -> int:  # noqa: N802
-        handle._obj.value = 1000 + index.value
-        return 0
-
-    def nvmlDeviceGetMemoryInfo(self, handle: ctypes.c_void_p, memory: Any) -> int:  # noqa: N802
-        memory._obj.total, memory._obj.used = 1 << 30, handle.value
-        return 0
-
-    def nvmlDeviceGetUtilizationRates(self, handle: ctypes.c_void_p, rates: Any) -> int:  # noqa: N802
-        rates._obj.gpu = 50
-        return 0 if self._tells_utilization else 3
+    return call
 
 
-def gpus(devices: int, *, tells_utilization: bool = True) -> GpuCollector:
-    return GpuCollector(Nvml(cast("ctypes.CDLL", FakeLibrary(devices, tells_utilization=tells_utilization))))
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "nvmlInit": lambda: None,
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetHandleByIndex": lambda index: 1000 + index,
+        "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(total=1 << 30, used=handle),
+        "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=50),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, answer)
 
 
-def test_gpu_gauges_are_absent_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Nvml, "open", classmethod(lambda cls: None))
+def test_gpu_gauges_are_absent_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", raising(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND))
     assert not list(GpuCollector().collect())
-    assert not list(gpus(0).collect())
     assert b"gpu" not in generate_latest(Metrics("a.Service").registry)
 
 
-def test_each_gpu_has_its_series() -> None:
-    families = {family.name: family.samples for family in gpus(2).collect()}
+def test_gpu_gauges_are_absent_without_a_gpu(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 0)
+    assert not list(GpuCollector().collect())
+
+
+def test_each_gpu_has_its_series(two_gpus: None) -> None:
+    families = {family.name: family.samples for family in GpuCollector().collect()}
     assert families.keys() == {
         "dragoman_gpu_memory_used_bytes",
         "dragoman_gpu_memory_total_bytes",
@@ -135,7 +133,7 @@ def test_each_gpu_has_its_series() -> None:
     assert values["dragoman_gpu_utilization_ratio"] == [("0", 0.5), ("1", 0.5)]
 
 
-def test_what_a_driver_does_not_tell_is_absent() -> None:
-    names = {family.name for family in gpus(1, tells_utilization=False).collect()}
-    assert "dragoman_gpu_utilization_ratio" not in names
-    assert "dragoman_gpu_memory_used_bytes" in names
+def test_what_a_driver_does_not_report_is_absent(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", raising(pynvml.NVML_ERROR_NOT_SUPPORTED))
+    names = {family.name for family in GpuCollector().collect()}
+    assert names == {"dragoman_gpu_memory_used_bytes", "dragoman_gpu_memory_total_bytes"}

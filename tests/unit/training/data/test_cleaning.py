@@ -84,3 +84,8 @@ def test_real_corpus_reads_and_is_hardly_filtered(corpora: Path) -> None:
     assert report.read == 2000
     assert report.removed["label"] == 1200
     assert len(kept) > 750
+
+
+@pytest.mark.parametrize("separator", ["\f", "\v", "\r", "\x1c", "\x85", "\u2028", "\t"])
+def test_white_space_of_any_kind_separates_words(separator: str) -> None:
+    assert clean_text(f"dog{separator}runs") == "dog runs"

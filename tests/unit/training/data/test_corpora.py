@@ -1,5 +1,6 @@
 """Reading corpora in every form, mixing them, and preparing them once."""
 
+import gzip
 import itertools
 import json
 from collections import Counter
@@ -19,7 +20,7 @@ from training.data.augmentation import AugmentationSettings
 from training.data.corpora import Corpora, Mixture, read_corpora
 from training.data.corpus import clean_corpus, clean_fingerprint, prepare_corpus, sample_pairs, token_fingerprint
 from training.data.hub_dataset import HubDataset
-from training.data.parallel_text import CorpusFiles, Pair
+from training.data.parallel_text import CorpusFiles, Pair, read_lines
 from training.data.token_store import EncodedPair, open_store, write_store
 from training.data.tokenizer import TokenizerSettings
 from training.errors import DataError
@@ -268,3 +269,19 @@ def test_a_trained_tokenizer_is_used_again(tmp_path: Path) -> None:
     path.write_bytes(b"no model")
     with pytest.raises(DataError, match=r"own\.spm is neither a SentencePiece model nor a word vocabulary"):
         prepare_corpus(given, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_byte_order_mark_names_the_encoding(tmp_path: Path, encoding: str, packed: bool) -> None:
+    data = "ein Öl\r\n漢字\n".encode(encoding)
+    path = tmp_path / ("a.de.gz" if packed else "a.de")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    assert list(read_lines(path)) == ["ein Öl", "漢字"]
+
+
+def test_text_with_nul_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.de"
+    path.write_bytes("ein Öl\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"a\.de, line 1: the text contains NUL, .* convert the file to UTF-8"):
+        list(read_lines(path))

@@ -25,6 +25,8 @@ def test_subwords_round_trip_any_text_and_have_the_agreed_ids() -> None:
     assert min(i for row in ids for i in row) > 3
     assert not subwords.unknown_ids & {*ids[0], *ids[1]}
     assert subwords.unknown_ids & {*ids[2]}
+    with pytest.raises(DataError, match=r"raise tokenizer\.vocab_size"):
+        train_subwords(["a few different letters"], 30)
     with pytest.raises(DataError, match=r"lower tokenizer\.vocab_size"):
         train_subwords(["too little text"], 5000)
 
