@@ -41,7 +41,7 @@ class System:
         ]
 
     def translate(self, texts: Sequence[str]) -> list[str]:
-        """The same as texts."""
+        """Return the translations as texts."""
         return [hypothesis.text for hypothesis in self.hypotheses(texts)]
 
 

@@ -59,13 +59,13 @@ class Case:
     checks: list[Check]
 
     def share(self, translations: Sequence[str]) -> float:
-        """The share of translations that pass, 0 to 1."""
+        """Return the share of translations that pass, 0 to 1."""
         passed = sum(check(text) for check, text in zip(self.checks, translations, strict=True))
         return passed / len(self.checks)
 
 
 def _plain(lines: Sequence[Line]) -> Iterator[Line]:
-    """General sentences of usual length that end in a full stop, over and over, without figures and marks."""
+    """Repeat the general sentences of usual length that end in a full stop, without figures and marks."""
     usual = re.compile(r"[A-Z][^\d()<>{}@/:;]*\.")
     found = [line for line in lines if 5 <= len(line.source.split()) <= 25 and usual.fullmatch(line.source)]
     return cycle(found)
@@ -83,7 +83,7 @@ def _copied(item: str) -> Check:
 
 
 def _same_number(item: str) -> Check:
-    """The same digits and sign, in whatever way thousands, decimals and times are set apart."""
+    """Look for the same digits and sign, in whatever way thousands, decimals and times are set apart."""
     sign = _SIGNS.get(item[0], "")
     digits = r"\D{0,3}".join(re.findall(r"\d+", item))
     pattern = re.compile(rf"(?<!\d){sign}\(?{digits}(?!\d)")

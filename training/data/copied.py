@@ -26,7 +26,7 @@ _SYMBOLS = ((0x00A1, 0x00BF), (0x2010, 0x203A), (0x2070, 0x2089), (0x20A0, 0x20B
 
 
 def _blocks(ranges: tuple[tuple[int, int], ...], categories: str) -> list[list[str]]:
-    """The characters of some ranges whose Unicode category begins with one of these letters."""
+    """List the characters of each range whose Unicode category begins with one of these letters."""
     blocks = ([chr(code) for code in range(first, last + 1)] for first, last in ranges)
     return [[c for c in block if unicodedata.category(c)[0] in categories] for block in blocks]
 
@@ -37,7 +37,7 @@ _CONSONANTS, _VOWELS = "bcdfghjklmnpqrstvwxz", "aeiouyaeiou"
 
 
 def latin_name(random: Random) -> str:
-    """A pronounceable name that is in no dictionary, at times with a letter of another alphabet's."""
+    """Make up a name that can be pronounced and is in no dictionary; some have a letter with a diacritic."""
     syllables = [random.choice(_CONSONANTS) + random.choice(_VOWELS) for _ in range(random.randint(2, 4))]
     letters = list("".join(syllables) + random.choice(["", "", *_CONSONANTS]))
     if random.random() < 0.3:
@@ -131,7 +131,7 @@ def _placeholder(random: Random) -> str:
 
 
 def tag_pair(random: Random) -> tuple[str, str]:
-    """An opening tag and its end."""
+    """Make up an opening tag and its end."""
     name = random.choice(("b", "i", "em", "strong", "a", "span", "code", "g", "x", "p", "h1", _word(random)))
     if random.random() < 0.15:
         return (mark := random.choice(("*", "**", "_", "`", "~~"))), mark

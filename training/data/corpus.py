@@ -17,6 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from training.data.alignment import align_store, fit_aligner
 from training.data.augmentation import AugmentationSettings, augment
 from training.data.cleaning import FilterReport, FilterSettings, clean_pairs
 from training.data.corpora import Mixture, read_corpora
@@ -45,6 +46,7 @@ class CorpusSettings:
         tokenizer: How the tokenizers are made.
         seed: Of that sample, and of augmentation.
         augmentation: How pairs are changed before they are cut into tokens; None leaves them as they are.
+        aligned_pairs: Pairs that an aligner is fitted to, which then aligns the store; None leaves it unaligned.
     """
 
     corpora: tuple[CorpusFiles | HubDataset, ...]
@@ -55,6 +57,7 @@ class CorpusSettings:
     tokenizer: TokenizerSettings
     seed: int = 0
     augmentation: AugmentationSettings | None = None
+    aligned_pairs: int | None = None
 
     @property
     def variants(self) -> int:
@@ -206,10 +209,23 @@ def prepare_corpus(settings: CorpusSettings, cache: Path) -> PreparedCorpus:
         if not place.is_dir():
             with complete_directory(place) as partial:
                 _tokenize(text, copies, settings, partial)
-    source = load_tokenizer((place / "source.tokenizer").read_bytes())
-    target = source if settings.tokenizer.shared else load_tokenizer((place / "target.tokenizer").read_bytes())
+        source = load_tokenizer((place / "source.tokenizer").read_bytes())
+        target = source if settings.tokenizer.shared else load_tokenizer((place / "target.tokenizer").read_bytes())
+        store = open_store(place / "store")
+        if settings.aligned_pairs is not None:
+            store = _aligned(store, source, target, settings.aligned_pairs, place)
     per_row = {label: number / settings.variants for label, number in copies.items()}
-    return PreparedCorpus(source, target, open_store(place / "store"), per_row, text)
+    return PreparedCorpus(source, target, store, per_row, text)
+
+
+def _aligned(store: TokenStore, source: Tokenizer, target: Tokenizer, pairs: int, place: Path) -> TokenStore:
+    links = place / f"links-{pairs}"
+    if not links.is_file():
+        aligner = fit_aligner(store, (source.size, target.size), pairs, shared=source is target)
+        partial = links.with_suffix(".partial")
+        align_store(store, aligner, partial)
+        partial.rename(links)
+    return store.with_links(links)
 
 
 def _tokenize(text: CleanedText, copies: dict[str, float], settings: CorpusSettings, directory: Path) -> None:

@@ -14,7 +14,7 @@ _JOINERS = frozenset("\u200d\ufe0f")
 
 
 def _replacement(character: str) -> str | None:
-    """What a character becomes on its own; None if it stays."""
+    """Return the text that a character becomes on its own; None if it stays."""
     if character.isspace():
         return " "
     category = unicodedata.category(character)
