@@ -150,7 +150,7 @@ class Aligner:
 
 
 def batches_by_length(store: TokenStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Cut rows into batches of like lengths."""
+    """Cut rows into batches of like lengths; `rows` and each batch have shape (row,)."""
     for start in range(0, len(rows), _WINDOW):
         part = rows[start : start + _WINDOW]
         source, target = (store.lengths(side, part) for side in ("source", "target"))
