@@ -132,18 +132,29 @@ class Limits(_Strict):
     max_target_tokens: int = Field(gt=0)
 
 
-TokenizerKind = Literal["sentencepiece", "words"]
+TokenizerKind = Literal["sentencepiece", "words", "tokens"]
 
 
 class Tokenizer(_Strict):
-    """SentencePiece models or word vocabularies; one file may serve both sides.
+    """SentencePiece models, word vocabularies or plain tokens; one file may serve both sides.
 
-    With ``words``, a model generates placeholders for unknown words, which attended source words replace.
+    With ``words``, a model generates placeholders for unknown words, which attended source words replace. A vocabulary
+    beside a SentencePiece model says which token id each piece has; without one the ids are SentencePiece's own.
+    ``source_bos`` and ``source_eos`` say which special tokens a source has around it.
     """
 
     kind: TokenizerKind = "sentencepiece"
     source: str
     target: str
+    source_vocabulary: str | None = Field(default=None, exclude_if=lambda file: file is None)
+    target_vocabulary: str | None = Field(default=None, exclude_if=lambda file: file is None)
+    source_bos: bool = Field(default=False, exclude_if=lambda begins: not begins)
+    source_eos: bool = Field(default=True, exclude_if=lambda ends: ends)
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all its files."""
+        return {self.source, self.target, self.source_vocabulary, self.target_vocabulary} - {None}  # type: ignore[return-value]
 
 
 class DecodingDefaults(_Strict):
@@ -180,7 +191,7 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:
-        named = {self.tokenizer.source, self.tokenizer.target}
+        named = self.tokenizer.files
         for precision in self.precisions.values():
             named |= {precision.encoder.file, precision.decoder.file}
             if precision.shortlist is not None:

@@ -86,12 +86,12 @@ def _prepare_text(text: str, policy: LongInputPolicy, manifest: Manifest, tokeni
     limit = manifest.limits.max_source_tokens
     if policy is not LongInputPolicy.SPLIT:
         source = tokenizer.encode(text, None if policy is LongInputPolicy.REJECT else limit)
-        blank = source.ids.size == 1  # nothing but the end token
+        blank = source.size == 0
         return PreparedText(text, (), ()) if blank else PreparedText(text, (Part(0, len(text)),), (source,))
     # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
     parts = split(text, limit=limit, tokenizer=tokenizer, language=manifest.source_language)
     sources = [tokenizer.encode(text[part.start : part.end], limit) for part in parts]
-    kept = [(part, source) for part, source in zip(parts, sources, strict=True) if source.ids.size > 1]
+    kept = [(part, source) for part, source in zip(parts, sources, strict=True) if source.size]
     return PreparedText(text, tuple(part for part, _ in kept), tuple(source for _, source in kept))
 
 
@@ -101,7 +101,7 @@ def _too_long(prepared: PreparedText, policy: LongInputPolicy, manifest: Manifes
         return f"splits into {len(prepared.parts)} parts, at most {limits.max_parts} are allowed; send it in pieces"
     if policy is not LongInputPolicy.REJECT or not prepared.sources:
         return None
-    tokens = prepared.sources[0].ids.size - 1
+    tokens = prepared.sources[0].size
     if tokens <= limit:
         return None
     return f"has {tokens} tokens, the model takes {limit}; shorten it, or set long_input_policy to SPLIT or TRUNCATE"
@@ -127,4 +127,4 @@ def _decoding_options(
     if options.max_length is not None:
         return decoding
     limit = manifest.limits.max_target_tokens
-    return replace(decoding, max_length=default_max_length(source.ids.size - 1, options, len(prefix), limit))
+    return replace(decoding, max_length=default_max_length(source.size, options, len(prefix), limit))
