@@ -6,7 +6,7 @@
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make test    all tests
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
-#   make gpu-check  parity, steadiness and speed on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
+#   make gpu-check  tests and benchmark on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
 #   make image-test       build every image, run them strictly, start the compose file
 #   make scale-test       replicas behind HAProxy and a balancing client: restarts, kill -9, a second core; Ray
@@ -96,12 +96,12 @@ load-spike: $(LOADING)
 	@$(RUN) python -m loadtests.service.spike --models $(MODELS) $(LOAD_ARGS)
 
 load-peer: $(LOADING)
-	@$(RUN) python -m loadtests.service.compare_services --models $(MODELS) $(LOAD_ARGS)
+	@$(RUN) python -m loadtests.peer.compare --models $(MODELS) $(LOAD_ARGS)
 
 # Installs nothing: it is for machines that reach no package registry.
 .PHONY: gpu-check
 gpu-check:
-	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m loadtests.offline.gpu_check $(GPU_ARGS)
+	PYTHONPATH="$(GPU_SITE):$(CURDIR)" ORT_DISABLE_TELEMETRY=1 "$(PYTHON)" -m scripts.gpu_check $(GPU_ARGS)
 
 # --- containers and monitoring -------------------------------------------------------------------------------------
 
@@ -170,10 +170,10 @@ format: $(DEVELOPMENT)
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-# FAMILIES="cho bahdanau" builds some only. tests/system/test_families.py runs the same.
+# FAMILIES="cho bahdanau" builds some only. tests/system/test_families.py checks all of them.
 .PHONY: families
 families: $(DEVELOPMENT)
-	@$(RUN) python -m tests.system.families $(FAMILIES)
+	@$(RUN) python -m scripts.families $(FAMILIES)
 
 # --- generated code ------------------------------------------------------------------------------------------------
 

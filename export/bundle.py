@@ -28,7 +28,7 @@ from serving.bundle.manifest import (
     Limits,
     Manifest,
     Precision,
-    Verification,
+    VerificationRecord,
 )
 from serving.bundle.shortlist import Shortlist
 from serving.runtime.onnx_runner import OnnxRunner
@@ -113,7 +113,7 @@ def write_bundle(trained: TrainedModel, root: Path, options: BundleOptions, evid
 
 def verify_bundle(
     directory: Path, trained: TrainedModel, evidence: Evidence, max_bleu_loss: float = MAX_BLEU_LOSS
-) -> dict[str, Verification]:
+) -> dict[str, VerificationRecord]:
     """Repeat the verification of a bundle against its model, which is rounded as the bundle's.
 
     Returns:
@@ -132,14 +132,14 @@ def verify_bundle(
 
 def _verify(
     directory: Path, trained: TrainedModel, evidence: Evidence, original: Translations, max_bleu_loss: float
-) -> dict[str, Verification]:
+) -> dict[str, VerificationRecord]:
     """Verifies every precision, those of the GPU on the CPU too.
 
     The original translations are those of the model before rounding.
     """
     bundle = load_bundle(directory)
     rounded = bundle.manifest.architecture.sizes.get("weights") == "int8"
-    records: dict[str, Verification] = {}
+    records: dict[str, VerificationRecord] = {}
     for name in bundle.manifest.precisions:
         precision = cast("PrecisionName", name)
         exact = precision == "fp32"
@@ -213,7 +213,7 @@ def _parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _with_records(manifest: Manifest, records: dict[str, Verification]) -> Manifest:
+def _with_records(manifest: Manifest, records: dict[str, VerificationRecord]) -> Manifest:
     precisions = {
         name: precision.model_copy(update={"verification": records[name]})
         for name, precision in manifest.precisions.items()

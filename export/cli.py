@@ -15,7 +15,7 @@ from export.lexicon import LexiconSizes, build_shortlist
 from export.trained_model import TrainedModel
 from export.verify import Evidence
 from serving.bundle.bundle import load_bundle
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.bundle.shortlist import Shortlist
 from training import checkpoint as checkpoints
 from training.data.corpora import read_corpora
@@ -92,7 +92,7 @@ def _add_shortlist_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _export(asked: argparse.Namespace) -> dict[str, Verification]:
+def _export(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     checkpoint = checkpoints.load(asked.first)
     trained = TrainedModel.of(checkpoint)
     options = bundle_options(asked, _shortlist(asked, checkpoint, trained) if asked.shortlist else None)
@@ -118,7 +118,7 @@ def _shortlist(asked: argparse.Namespace, checkpoint: checkpoints.LoadedCheckpoi
     return build_shortlist(sources, targets, trained.vocabulary, sizes)
 
 
-def _verify(asked: argparse.Namespace) -> dict[str, Verification]:
+def _verify(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     limits = load_bundle(asked.first).manifest.limits
     checkpoint = checkpoints.load(asked.second)
     trained = TrainedModel.of(checkpoint)

@@ -14,7 +14,7 @@ from export.errors import ExportError, VerificationError
 from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.trained_model import TrainedModel
 from export.verify import MAX_BLEU_LOSS, Evidence
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
 from training.data.parallel_text import Pair
@@ -104,7 +104,7 @@ def fitting(
     return Evidence([pair.source for pair in found], [pair.target for pair in found] if translated else [], max_target)
 
 
-def report(command: str, work: Callable[[], dict[str, Verification]]) -> int:
+def report(command: str, work: Callable[[], dict[str, VerificationRecord]]) -> int:
     """Do the work and print its records; returns 0, or 1 with every reason on standard error."""
     try:
         records = work()

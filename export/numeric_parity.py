@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from serving.decoding.constraints import no_edits
 from serving.runtime.onnx_runner import OnnxRunner
-from serving.step import Candidates, StepPlan
+from serving.step import Candidates, Edits, StepPlan
 from training.models.contract import TranslationModel
 from training.progress_bar import progress
 
@@ -79,7 +78,7 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
             positions=positions,
             scores=rng.normal(size=(busy, beam)).astype(np.float32),
             targets=rng.integers(0, vocabulary.target_size, size=(busy, beam)),
-            edits=no_edits(busy, beam),
+            edits=Edits.none(busy, beam),
             candidates=vocabulary.target_size if beam == 1 else 2 * beam,
         )
         answer = grid.step(plan)

@@ -13,7 +13,7 @@ from export.passes.float16 import make_half
 from export.passes.quantization import quantize
 from export.passes.shortlist import SHORTLIST_FILE, quantize_shortlist, quantized_specs
 from export.passes.weights import Int8Weights, store_int8
-from serving.bundle.manifest import Axis, Graph, Precision, TensorSpec, Verification
+from serving.bundle.manifest import Axis, Graph, Precision, TensorSpec, VerificationRecord
 
 ShortlistName = Literal["fp32-shortlist", "int8-shortlist"]
 WholeName = Literal["fp32", "int8", "fp16"]
@@ -30,7 +30,7 @@ _DEVICES: dict[PrecisionName, tuple[Literal["cpu", "cuda"], ...]] = {
 }
 _INT8 = ("int8", "int8-shortlist")
 Spec = TypeVar("Spec", bound=TensorSpec)
-_NOTHING_YET = Verification(
+_NOTHING_YET = VerificationRecord(
     created="", versions={}, shapes_checked=0, max_abs_log_prob_difference=0, sentences=0,
     greedy_equal_ratio=0, beam_equal_ratio=0, beam_size=1,
 )  # fmt: skip

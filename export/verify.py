@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
@@ -83,7 +83,7 @@ def verify(
     expected: Translations,
     *,
     max_bleu_loss: float | None = None,
-) -> Verification:
+) -> VerificationRecord:
     """Compares an export with the model it was made of.
 
     Args:
@@ -108,7 +108,7 @@ def verify(
         for beam in expected.tokens
     }
     score, signature = bleu(trained, found[BEAM], evidence.references) if evidence.references else (None, None)
-    record = Verification(
+    record = VerificationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
             "dragoman": version("dragoman"),
@@ -141,7 +141,7 @@ def bleu(trained: TrainedModel, rows: Sequence[Sequence[int]], references: Seque
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 
-def require_equal(record: Verification) -> None:
+def require_equal(record: VerificationRecord) -> None:
     """What an fp32 export must reach.
 
     Raises:
@@ -159,7 +159,7 @@ def require_equal(record: Verification) -> None:
         raise VerificationError(reasons)
 
 
-def require_close(record: Verification, max_bleu_loss: float, precision: str = "int8") -> None:
+def require_close(record: VerificationRecord, max_bleu_loss: float, precision: str = "int8") -> None:
     """What an export that rounds, int8 or fp16, or has a shortlist must reach.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`make demo`: starts a server, translates sample sentences over gRPC, shows some metrics, stops the server again.
+"""``make demo``: a server translates sample sentences over gRPC and shows some metrics.
 
 Exits 0 only if every sample came back with a translation and the server ended in order.
 """
@@ -36,7 +36,7 @@ STOP_SECONDS = 40  # a little more than the server gives accepted requests to fi
 
 
 def main() -> int:
-    """Runs the demonstration; returns the exit status."""
+    """Run the demonstration; return the exit status."""
     parser = argparse.ArgumentParser(description="Starts a server, translates samples, stops it again.")
     parser.add_argument("--models", default="models", help="directory of bundles")
     models = parser.parse_args().models
@@ -107,7 +107,8 @@ def _aligned_words(source: str, hypothesis: Hypothesis) -> str:
 
 
 def _show_metrics(address: str) -> None:
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
+    with direct.open(f"http://{address}/metrics", timeout=10) as response:
         text = response.read().decode()
     print("some metrics")
     for line in text.splitlines():

@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
+from serving.api.admission import Phase
 from serving.api.loading import load_models
 from serving.api.server import Server
 from serving.config import ServerConfig, load_config, split_address
@@ -19,7 +21,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server and return its exit status: 0 after an orderly end, 1 if it cannot start, 2 for bad options."""
+    """Run the server until a signal ends it.
+
+    The first SIGTERM or SIGINT lets accepted calls finish; a second one ends the process at once, and the exit status
+    is 128 plus its number.
+
+    Returns:
+        The exit status: 0 after an orderly end, 1 if the server cannot start, 2 for bad options.
+    """
     try:
         config = load_config(sys.argv[1:] if arguments is None else arguments, os.environ)
     except StartupError as error:
@@ -36,9 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(config: ServerConfig) -> None:
     ending = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ending.set)
     server = Server(config)
+
+    def end(number: signal.Signals) -> None:
+        if ending.is_set() or server.admission.phase is Phase.LOADING:
+            _end_at_once(server, number)
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
     try:
         await server.start()
         _LOG.info("listening", extra=_addresses(config, server))
@@ -52,6 +67,20 @@ async def _run(config: ServerConfig) -> None:
     finally:
         await server.stop()
     _LOG.info("stopped")
+
+
+def _end_at_once(server: Server, number: signal.Signals) -> NoReturn:
+    """End the process without its clean-up, which would wait for threads that load or compute."""
+    if server.admission.phase is Phase.LOADING:
+        _LOG.info("stopped")
+        os._exit(0)
+    snapshots = [model.snapshot() for model in server.models.models()]
+    dropped = {
+        "calls": server.admission.in_flight,
+        "sentences": sum(snapshot.queue_depth + snapshot.running_slots for snapshot in snapshots),
+    }
+    _LOG.warning("ended_at_once", extra={"signal": number.name, "dropped": dropped})
+    os._exit(128 + number)
 
 
 def _addresses(config: ServerConfig, server: Server) -> dict[str, object]:

@@ -50,7 +50,9 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: Path = Field(description="directory of bundles, NAME/VERSION/ each")
+    models: Path = Field(
+        description="directory of bundles, NAME/VERSION/ each; read when the server starts, and only then"
+    )
     default_model: str = Field(
         default="", description="model for requests that name none; required with several models"
     )
@@ -118,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="dragoman-serve",
         description="Serve translation models over gRPC.",
         epilog="Each option is also a key of the YAML file (max_beam) and an environment variable (DRAGOMAN_MAX_BEAM). "
-        "Flags override the file, and the file overrides variables.",
+        "Flags override the file, and the file overrides variables. SIGTERM or SIGINT lets accepted calls finish; a "
+        "second one ends the server at once.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with options")

@@ -2,6 +2,7 @@
 
     DragomanError
     ├── InvalidRequest       the caller must change the request
+    │   └── ResponseTooLarge its answer does not fit into a message
     ├── NotFound             the model or version does not exist
     ├── Overloaded           try again later: a queue, token budget or rate limit is full
     ├── Unavailable          try again later: loading or draining
@@ -37,6 +38,15 @@ class InvalidRequest(DragomanError):
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
         self.violations = tuple(violations)
+
+
+class ResponseTooLarge(InvalidRequest):
+    """The answer does not fit into a message."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        remedy = "ask for less in one call: fewer texts, a smaller n_best, no tokens, no alignments"
+        description = f"the response would have {size:,} bytes, and {limit:,} are the limit; {remedy}"
+        super().__init__([FieldViolation("contents", description)])
 
 
 class NotFound(DragomanError):

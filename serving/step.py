@@ -1,4 +1,6 @@
-"""What the search asks of a model at one step, and what it gets back.
+"""One decoder step between search and model: a plan goes in, candidates come out.
+
+Here alone the search (``serving.decoding``) and what runs the model (``serving.runtime``) meet.
 
 Axes: ``slot`` is one sentence in flight, ``beam`` one of its live hypotheses, ``edit`` one
 correction of a log-probability, ``candidate`` one of a sentence's best continuations.
@@ -31,6 +33,12 @@ class Edits:
     tokens: Ints
     factors: Floats
     biases: Floats
+
+    @classmethod
+    def none(cls, slots: int, beam: int) -> Edits:
+        """Return edits of zero length, for a grid in which nobody asked for any."""
+        empty = np.empty((slots, beam, 0), dtype=np.float32)
+        return cls(np.empty((slots, beam, 0), dtype=np.int64), empty, empty)
 
 
 @dataclass(frozen=True)

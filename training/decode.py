@@ -55,7 +55,7 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True)
-class Hypothesis:
+class ReferenceHypothesis:
     """One translation.
 
     Attributes:
@@ -140,10 +140,10 @@ def _candidates(log_probs: Tensor, live: list[_Live], options: DecodeOptions, vo
     )
 
 
-def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) -> list[Hypothesis]:
+def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) -> list[ReferenceHypothesis]:
     """Search for one sentence, from the state that `encode` gave for its single row."""
     vocabulary, beam, alpha = model.vocabulary, options.beam_size, options.length_penalty
-    live, pool = [_Live()], list[Hypothesis]()
+    live, pool = [_Live()], list[ReferenceHypothesis]()
     inputs = torch.tensor([vocabulary.decoder_start])
     while live and len(pool) < beam and len(live[0].tokens) < options.max_length:
         logits, state = model.decode_step(inputs, state)
@@ -158,12 +158,14 @@ def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) ->
                 survivors.append(grown)
             elif rank < beam:
                 score = grown.total / len(grown.tokens) ** alpha
-                pool.append(Hypothesis(grown.tokens[:-1], score, grown.log_probs, finished=True))
+                pool.append(ReferenceHypothesis(grown.tokens[:-1], score, grown.log_probs, finished=True))
         live = survivors[:beam]
         state = state.select(torch.tensor(parents[:beam], dtype=torch.int64))
         inputs = torch.tensor([h.tokens[-1] for h in live], dtype=torch.int64)
     for h in live[: max(0, beam - len(pool))]:
-        pool.append(Hypothesis(h.tokens, h.total / max(1, len(h.tokens)) ** alpha, h.log_probs, finished=False))
+        pool.append(
+            ReferenceHypothesis(h.tokens, h.total / max(1, len(h.tokens)) ** alpha, h.log_probs, finished=False)
+        )
     return sorted(pool, key=lambda h: -h.score)[: options.n_best]
 
 
@@ -174,7 +176,7 @@ def translate(
     options: DecodeOptions,
     *,
     reverse_source: bool = False,
-) -> list[list[Hypothesis]]:
+) -> list[list[ReferenceHypothesis]]:
     """Translate sentences one by one.
 
     Args:

@@ -35,7 +35,7 @@ _SOURCES = ("export", "training/models", "serving/bundle", "loadtests/offline/ba
 
 
 def base_random(cache: Path = _ROOT / ".cache" / "engine") -> Path:
-    """The bundle's directory; it is made if there is none in ``cache`` that this very code wrote."""
+    """Return the bundle's directory; export it first unless ``cache`` has one that this very code wrote."""
     directory = cache / _code_digest() / NAME / "1"
     if not directory.exists():
         print(f"compare: exporting {NAME}, once, to {directory}", file=sys.stderr)
@@ -52,7 +52,7 @@ def random_bundle(
     *,
     shortlist: bool = False,
 ) -> Path:
-    """Writes the bundle ``root/NAME/1`` of a model with fixed random weights and, if wanted, a random lexicon."""
+    """Write the bundle ``root/NAME/1`` of a model with fixed random weights and, if wanted, a random lexicon."""
     options = BundleOptions(
         name=name,
         version=1,
@@ -64,13 +64,13 @@ def random_bundle(
     )
     words, generator = _words(vocabulary_size), np.random.default_rng(0)
     rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
-    # What random weights say is not worth translating at length.
+    # Translations by random weights are not worth their length.
     evidence = Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
     return write_bundle(_trained(settings, vocabulary_size), root, options, evidence)
 
 
 def _random_shortlist(vocabulary_size: int) -> Shortlist:
-    """About 1,000 target tokens for a sentence of 24: as many as real lexicons give."""
+    """Return a lexicon with about 1,000 target tokens for a sentence of 24, as many as real ones have."""
     first, generator = len(SPECIAL), np.random.default_rng(1)
     always = np.array([_END, *range(first, min(_ALWAYS, vocabulary_size))], dtype=np.int32)
     return Shortlist(always, generator.integers(first, vocabulary_size, (vocabulary_size, _BEST), dtype=np.int32))

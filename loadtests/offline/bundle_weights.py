@@ -1,4 +1,4 @@
-"""The weights of a bundle by the names of the parameters they came from, read out of its ONNX graphs."""
+"""Weights of a bundle by the names of their parameters, read from its ONNX graphs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 
 def read_weights(bundle: Bundle, precision: str = "fp32") -> Weights:
-    """Reads the parameters that the encoder and the decoder of a precision hold; see ``export/passes/initializers.py``.
+    """Read the parameters that the encoder and the decoder of a precision hold; see ``export/passes/initializers.py``.
 
     Matrices stored as int8 are multiplied out.
 

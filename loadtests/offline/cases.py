@@ -1,4 +1,4 @@
-"""The cases that engines are compared on: random sentences of one length, and real ones by length."""
+"""Cases of comparisons: random sentences of one length, and real ones by length."""
 
 from __future__ import annotations
 
@@ -21,31 +21,23 @@ _BUCKET_SENTENCES = 32
 
 @dataclass(frozen=True)
 class Case:
-    """Batches that are translated one after the other, the next when the one before has been answered.
+    """Batches that are translated one after the other."""
 
-    Attributes:
-        model: The bundle's name.
-        sentences: Which they are.
-        batch: Sentences of a batch.
-        search: How they are translated.
-        batches: Source token ids, the end token included.
-    """
-
-    model: str
-    sentences: str
-    batch: int
-    search: Search
-    batches: Batches
+    model: str  # the bundle's name
+    sentences: str  # description of the sentences
+    batch: int  # sentences per batch
+    search: Search  # options of the search
+    batches: Batches  # source token ids, the end token included
 
 
 def random_cases(manifest: Manifest, batches: Sequence[int] = BATCHES) -> Iterator[Case]:
-    """Batches of random sentences, all of one length."""
+    """Yield batches of random sentences, all of one length."""
     for beam in BEAMS:
         yield from (forced_case(manifest, batch, _RANDOM_LENGTH, beam) for batch in batches)
 
 
 def forced_case(manifest: Manifest, batch: int, length: int, beam: int) -> Case:
-    """Random sentences of ``length`` tokens, translated to as many, so that every engine does the same work."""
+    """Return random sentences of ``length`` tokens, translated to as many, so that all engines do the same work."""
     generator = np.random.default_rng(batch)
     words = generator.integers(
         _FIRST_WORD, manifest.vocabulary_size, (max(batch, _FEWEST_TOKENS // length), length - 1)
@@ -56,12 +48,7 @@ def forced_case(manifest: Manifest, batch: int, length: int, beam: int) -> Case:
 
 
 def real_cases(manifest: Manifest, corpus: Sequence[Ids]) -> Iterator[Case]:
-    """Sentences of like length, the same ones in batches of every size.
-
-    Args:
-        manifest: Of the bundle.
-        corpus: Source token ids, the end token included.
-    """
+    """Yield sentences of similar length, the same ones in batches of every size, from source token ids."""
     for low, high in _BUCKETS:
         fitting = [ids for ids in corpus if low <= len(ids) - 1 <= high]
         if len(fitting) < _BUCKET_SENTENCES:
@@ -74,12 +61,12 @@ def real_cases(manifest: Manifest, corpus: Sequence[Ids]) -> Iterator[Case]:
 
 
 def corpus_case(manifest: Manifest, corpus: Sequence[Ids], beam: int = 4) -> Case:
-    """All sentences at once: each engine makes batches of them as suits it best."""
+    """Return a case of all sentences at once, which each engine batches as suits it best."""
     return Case(manifest.name, "all", len(corpus), _search(manifest, corpus, beam), [corpus])
 
 
 def _search(manifest: Manifest, sentences: Sequence[Ids], beam: int) -> Search:
-    """Target tokens at most are ample for every sentence: rivals cannot set this for each sentence of a batch."""
+    """Return a search with ample target tokens for every sentence: rivals have one limit per batch."""
     longest = min(2 * max(map(len, sentences)) + 16, manifest.limits.max_target_tokens)
     return Search(beam, max_length=longest, suppressed=_suppressed(manifest.special_ids))
 

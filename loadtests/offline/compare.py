@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,22 +20,34 @@ import ctranslate2
 
 from loadtests.offline.base_random import base_random
 from loadtests.offline.cases import BATCHES, QUICK_BATCHES, Case, corpus_case, random_cases, real_cases
-from loadtests.offline.corpus import Corpus, bleu, read_corpus, token_ids
+from loadtests.offline.corpus import bleu, read_corpus, token_ids
 from loadtests.offline.ctranslate2_model import ConversionError, convert
 from loadtests.offline.measuring import Contestant, measure, tuned
-from loadtests.offline.report import cases_table, engines_table, machine, plot_ratios, versions, write_json
 from loadtests.offline.searches import SHORTLIST
 from loadtests.offline.worker import EngineSpec, Worker
+from loadtests.pictures import plot_ratios
+from loadtests.report import machine, table, versions, write_json
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.errors import StartupError
 
 _SHARED_OUT = 32  # sentences of a batch
 _FEWEST_EQUAL = 0.97  # of real sentences, where both engines compute in float32; less is a wrong conversion
+_COLUMNS = {
+    **{name: f"{{{name}}}" for name in ("model", "precision", "sentences", "batch", "beam")},
+    "ms": "{ms:.1f}", "rival": "{rival}", "rival ms": "{rival_ms:.1f}", "ratio": "{ratio:.2f}",
+    "quartiles": "{ratio_quartiles[0]:.2f}-{ratio_quartiles[1]:.2f}",
+    "tokens/s": "{tokens_per_second:.0f}", "equal": "{equal_ratio:.1%}",
+}  # fmt: skip
+_ENGINE_COLUMNS = {
+    "model": "{model}", "engine": "{engine}", "start-up s": "{start_seconds:.2f}", "peak memory MB": "{peak_mb:.0f}"
+}  # fmt: skip
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How is measured."""
+    """Settings of a comparison."""
 
     threads: int
     rounds: int
@@ -43,154 +55,129 @@ class Setting:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 1 if the engines do not compute the same."""
-    parser = _parser()
+    """Run the command; return 1 if the engines do not compute the same."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.offline.compare", description=__doc__)
+    add = parser.add_argument
+    add("--bundle", type=Path, help="NAME/VERSION of a Transformer, compared on real sentences")
+    add("--data", type=Path, metavar="CORPORA|PREFIX", help="folder of the corpora, whose multi30k/test_2016_flickr is "
+        "taken, or the path of two files up to .en.gz")  # fmt: skip
+    add("--quick", action="store_true", help="only Transformer-base with random weights, batch 1 and 32, beam 1 and 4; "
+        "needs no bundle and no data")  # fmt: skip
+    add(
+        "--shortlist",
+        action="store_true",
+        help="only precisions with a shortlist, beside CTranslate2 with the same one",
+    )
+    add("--json", type=Path, metavar="FILE")
+    add("--plot", type=Path, metavar="PNG")
+    add("--threads", type=int, default=2, help="threads of every engine (default: 2)")
+    add("--rounds", type=int, default=7, help="measurements of each engine per case (default: 7)")
     asked = parser.parse_args(arguments)
     if not asked.quick and not (asked.bundle and asked.data):
         parser.error("--bundle and --data are needed, or --quick")
     setting = Setting(asked.threads, asked.rounds, asked.shortlist)
     try:
-        found = [compare_random(setting, quick=asked.quick)]
+        cases, engines = compare_random(setting, quick=asked.quick)
         if not asked.quick:
-            found.append(compare_real(load_bundle(asked.bundle), asked.data, setting))
+            real = compare_real(load_bundle(asked.bundle), asked.data, setting)
+            cases, engines = cases + real[0], engines + real[1]
     except (ConversionError, StartupError, OSError, RuntimeError, ValueError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
-    cases, engines = ([row for rows in kind for row in rows] for kind in zip(*found, strict=True))
     write(cases, engines, setting, asked.json, asked.plot)
     return _verdict(cases)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.offline.compare", description=__doc__)
-    parser.add_argument("--bundle", type=Path, help="NAME/VERSION of a Transformer, compared on real sentences")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="CORPORA|PREFIX",
-        help="the folder of the corpora, of which multi30k/test_2016_flickr is taken; or what comes before .en.gz",
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="only Transformer-base with random weights, batch 1 and 32, beam 1 and 4; needs no bundle and no data",
-    )
-    parser.add_argument(
-        "--shortlist",
-        action="store_true",
-        help="the precisions with a shortlist only, beside CTranslate2 with the same lexicon",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="PNG")
-    parser.add_argument("--threads", type=int, default=2, help="of every engine (default: 2)")
-    parser.add_argument("--rounds", type=int, default=7, help="measurements of each engine a case (default: 7)")
-    return parser
-
-
-Rows = list[dict[str, Any]]
-
-
 def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
-    """Transformer-base with random weights; returns a row for each case and precision, and one for each engine."""
+    """Compare Transformer-base with random weights; return rows by case and precision, and rows by engine."""
     bundle = load_bundle(base_random())
-    manifest = bundle.manifest
-    with (
-        _workers(bundle, setting, huggingface=not quick) as workers,
-        _workers(bundle, setting, batches_at_a_time=setting.threads) as more,
-    ):
-        cases = list(random_cases(manifest, QUICK_BATCHES if quick else BATCHES))
-        return _measured(cases, workers, more, setting), _engines(manifest.name, workers)
+    cases = random_cases(bundle.manifest, QUICK_BATCHES if quick else BATCHES)
+    with _workers(bundle, setting, huggingface=not quick) as workers:
+        return _measured(cases, workers, setting), _engines(bundle, workers)
 
 
 def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Rows]:
-    """A bundle on real sentences, by length and as a whole; returns rows as :func:`compare_random` does."""
+    """Compare a bundle on real sentences, by length and all at once; return rows as :func:`compare_random` does."""
     manifest = bundle.manifest
     corpus = read_corpus(data, manifest.source_language, manifest.target_language)
     sources = token_ids(bundle, corpus.sources)
-    with (
-        _workers(bundle, setting, huggingface=True) as workers,
-        _workers(bundle, setting, batches_at_a_time=setting.threads) as more,
-    ):
-        rows = _measured(list(real_cases(manifest, sources)), workers, more, setting)
-        rows += _corpus(bundle, corpus, corpus_case(manifest, sources), {**workers, **more}, setting)
-        return rows, _engines(manifest.name, workers)
+    case = corpus_case(manifest, sources)
+    with _workers(bundle, setting, huggingface=True) as workers:
+        rows = _measured(real_cases(manifest, sources), workers, setting)
+        rivals = [worker for worker in workers if worker.spec.kind == "ctranslate2"]
+        ours = {str(worker.spec): Contestant(worker, {}) for worker in workers if worker.spec.kind == "dragoman"}
+        measured = measure(case, {**ours, **tuned(rivals, case.batches[0], case.search)}, setting.rounds)
+        scores = {name: bleu(bundle, texts, corpus.references) for name, texts in measured.outputs.items()}
+        rows += [{**r, "bleu": scores[r["engine"]], "rival_bleu": scores[r["rival"]]} for r in measured.rows()]
+        return rows, _engines(bundle, workers)
 
 
-def _corpus(bundle: Bundle, corpus: Corpus, case: Case, workers: Mapping[str, Worker], setting: Setting) -> Rows:
-    rivals = {name: worker for name, worker in workers.items() if worker.spec.kind == "ctranslate2"}
-    ours = {name: Contestant(worker, {}) for name, worker in workers.items() if worker.spec.kind == "dragoman"}
-    measured = measure(case, {**ours, **tuned(rivals, case.batches[0], case.search)}, setting.rounds)
-    scores = {name: bleu(bundle, rows, corpus.references) for name, rows in measured.outputs.items()}
-    return [{**row, "bleu": scores[row["engine"]], "rival_bleu": scores[row["rival"]]} for row in measured.rows()]
-
-
-def _measured(
-    cases: Sequence[Case], workers: Mapping[str, Worker], more: Mapping[str, Worker], setting: Setting
-) -> Rows:
-    """Measures cases; ``more``, which share batches out, compete where a batch is large enough for that."""
+def _measured(cases: Iterable[Case], workers: Sequence[Worker], setting: Setting) -> Rows:
+    """Measure cases; workers with several batches at a time compete where a batch is large enough to be shared out."""
     rows: Rows = []
     for case in cases:
-        contestants = {name: Contestant(worker, {}) for name, worker in workers.items()}
-        if case.batch >= _SHARED_OUT:
-            share = {"max_batch_size": -(-case.batch // setting.threads)}
-            contestants |= {name: Contestant(worker, share) for name, worker in more.items() if name not in workers}
+        share = {"max_batch_size": -(-case.batch // setting.threads)}
+        contestants = {
+            str(worker.spec): Contestant(worker, share if worker.spec.parallel else {})
+            for worker in workers
+            if case.batch >= _SHARED_OUT or not worker.spec.parallel
+        }
         rows += measure(case, contestants, setting.rounds).rows()
         print(f"compare: {case.model}, {case.sentences}, batch {case.batch}, beam {case.search.beam}", file=sys.stderr)
     return rows
 
 
 @contextmanager
-def _workers(
-    bundle: Bundle, setting: Setting, *, batches_at_a_time: int = 1, huggingface: bool = False
-) -> Iterator[dict[str, Worker]]:
-    """Engines on a bundle, by their names, each with so many batches or workers that share the threads."""
+def _workers(bundle: Bundle, setting: Setting, *, huggingface: bool) -> Iterator[list[Worker]]:
+    """Start engines on a bundle: one batch at a time, and one per thread."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        specs = list(_specs(bundle, Path(folder), batches_at_a_time, setting.shortlist))
-        if huggingface and not setting.shortlist:
-            specs += _huggingface(bundle)
-        yield {str(spec): stack.enter_context(Worker(spec, setting.threads)) for spec in specs}
+        specs = list(_specs(bundle, Path(folder) / "ctranslate2", setting))
+        if huggingface and not setting.shortlist and find_spec("transformers"):
+            from loadtests.offline.huggingface_engine import can_build
+
+            specs += [EngineSpec("huggingface", "float32", bundle.directory.resolve())] if can_build(bundle) else []
+        yield [stack.enter_context(Worker(spec, setting.threads)) for spec in specs]
 
 
-def _specs(bundle: Bundle, folder: Path, batches_at_a_time: int, shortlist: bool) -> Iterator[EngineSpec]:
-    converted = folder / "ctranslate2"
+def _specs(bundle: Bundle, converted: Path, setting: Setting) -> Iterator[EngineSpec]:
     convert(bundle.directory, converted)
     # A model saved in float32 keeps what int8 leaves alone in float32: int8_float32 is the same again.
     supported = sorted(ctranslate2.get_supported_compute_types("cpu") - {"int8_float32"})
-    ending = (SHORTLIST if shortlist else "", f"*{batches_at_a_time}" if batches_at_a_time > 1 else "")
-    for name, precision in bundle.manifest.precisions.items():
-        if "cpu" in precision.devices and (precision.shortlist is not None) == shortlist:
-            yield EngineSpec("dragoman", f"{name}{ending[1]}", bundle.directory.resolve())
-    yield from (EngineSpec("ctranslate2", f"{one}{''.join(ending)}", converted) for one in supported)
+    for parallel in ("", f"*{setting.threads}") if setting.threads > 1 else ("",):
+        for name, precision in bundle.manifest.precisions.items():
+            if "cpu" in precision.devices and (precision.shortlist is not None) == setting.shortlist:
+                yield EngineSpec("dragoman", f"{name}{parallel}", bundle.directory.resolve())
+        ending = f"{SHORTLIST if setting.shortlist else ''}{parallel}"
+        yield from (EngineSpec("ctranslate2", f"{one}{ending}", converted) for one in supported)
 
 
-def _huggingface(bundle: Bundle) -> list[EngineSpec]:
-    if find_spec("transformers") is None:
-        return []
-    from loadtests.offline.huggingface_engine import can_build
-
-    return [EngineSpec("huggingface", "float32", bundle.directory.resolve())] if can_build(bundle) else []
-
-
-def _engines(model: str, workers: Mapping[str, Worker]) -> Rows:
-    """Start-up and memory of each, once all cases are done."""
+def _engines(bundle: Bundle, workers: Sequence[Worker]) -> Rows:
+    """Return start-up time and peak memory of each engine, once all cases are done."""
     return [
-        {"model": model, "engine": name, "start_seconds": worker.start_seconds, "peak_bytes": worker.memory().peak}
-        for name, worker in workers.items()
+        {
+            "model": bundle.manifest.name,
+            "engine": str(worker.spec),
+            "start_seconds": worker.start_seconds,
+            "peak_bytes": worker.memory().peak,
+        }
+        for worker in workers
+        if not worker.spec.parallel
     ]
 
 
 def write(cases: Rows, engines: Rows, setting: Setting, json: Path | None, plot: Path | None) -> None:
-    """Prints the tables; writes what is asked for."""
-    where, with_what = machine(), versions()
+    """Print the tables; write the files that were asked for."""
+    where = machine()
     title = f"{where['processor']} ({', '.join(where['instructions'])}), {setting.threads} threads"
-    print(f"{title}; {with_what}\n\n{cases_table(cases)}\n\n{engines_table(engines)}")
+    shown = [{**row, "ms": row["seconds"] * 1e3, "rival_ms": row["rival_seconds"] * 1e3} for row in cases]
+    memory = [{**row, "peak_mb": row["peak_bytes"] / 1e6} for row in engines]
+    print(f"{title}; {versions()}\n\n{table(shown, _COLUMNS)}\n\n{table(memory, _ENGINE_COLUMNS)}")
     for row in cases:
         if row.get("bleu") is not None:
             rival = f"{row['rival']}: {row['rival_bleu']:.2f}"
             print(f"\n{row['model']}, BLEU of {row['precision']}: {row['bleu']:.2f}, of {rival}")
     if json:
-        content = {"machine": where, "versions": with_what, "threads": setting.threads}
-        write_json(json, {**content, "cases": cases, "engines": engines})
+        write_json(json, {**asdict(setting), "cases": cases, "engines": engines})
     if plot:
         plot_ratios(plot, cases, title)
 

@@ -1,4 +1,4 @@
-"""Real sentences to translate, their references, and how good translations are."""
+"""Real sentences to translate, their references, and BLEU of translations."""
 
 from __future__ import annotations
 
@@ -25,12 +25,7 @@ class Corpus:
 
 
 def read_corpus(data: Path, source_language: str, target_language: str) -> Corpus:
-    """Reads a test set.
-
-    Args:
-        data: The folder of the corpora, or the path of two files up to their languages.
-        source_language: Ending of the sentences' file, before ``.gz``.
-        target_language: Ending of the references'.
+    """Read a test set from the folder of the corpora, or from two files up to their languages.
 
     Raises:
         ValueError: There are no sentences, or not as many references.
@@ -45,13 +40,13 @@ def read_corpus(data: Path, source_language: str, target_language: str) -> Corpu
 
 
 def token_ids(bundle: Bundle, texts: Sequence[str]) -> list[Ids]:
-    """Source token ids with the end token; too long texts are cut at the bundle's limit."""
+    """Return source token ids with the end token; long texts are truncated at the bundle's limit."""
     tokenizer, limit = _tokenizer(bundle), bundle.manifest.limits.max_source_tokens
     return [tokenizer.encode(text, limit).ids.tolist() for text in texts]
 
 
 def bleu(bundle: Bundle, rows: Sequence[Ids], references: Sequence[str]) -> float | None:
-    """BLEU (13a, cased) of translations as token ids; None without references."""
+    """Return the BLEU (13a, cased) of translations as token ids; None without references."""
     tokenizer = _tokenizer(bundle)
     texts = [tokenizer.decode(ids).text for ids in rows]
     return float(sacrebleu.corpus_bleu(texts, [list(references)]).score) if references else None

@@ -13,8 +13,8 @@ from loadtests.offline.searches import SHORTLIST, Ids, Search
 class CTranslate2Engine:
     """A converted bundle (see ``ctranslate2_model.py``), on its compute types."""
 
-    def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a model.
+    def __init__(self, path: Path, variant: str, threads: int, device: str = "cpu") -> None:
+        """Open a model.
 
         ``variant`` is a compute type. ``TYPE*N`` runs N batches at a time that share the threads; ``TYPE-shortlist``
         uses the bundle's shortlist.
@@ -24,11 +24,11 @@ class CTranslate2Engine:
         compute_type = compute_type.removesuffix(SHORTLIST)
         inter = int(workers or 1)
         self._translator = Translator(
-            str(path), compute_type=compute_type, inter_threads=inter, intra_threads=threads // inter
+            str(path), device, compute_type=compute_type, inter_threads=inter, intra_threads=threads // inter
         )
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
-        """Translates sources as one batch, or as ``options`` of ``translate_batch`` say."""
+        """Translate sources as one batch, or as ``options`` of ``translate_batch`` say."""
         results = self._translator.translate_batch(
             [[str(number) for number in source] for source in sources],
             beam_size=search.beam,

@@ -15,7 +15,7 @@ from serving.bundle.bundle import load_bundle
 from serving.bundle.shortlist import Shortlist
 
 _ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
-# What a model may not have to be converted; the value is what it has otherwise.
+# Settings that cannot be converted unless they have this value.
 _PLAIN = {"normalization": "layer", "decoder_kv_heads": 0}
 
 
@@ -24,13 +24,9 @@ class ConversionError(Exception):
 
 
 def convert(bundle: Path, out: Path) -> None:
-    """Writes a bundle's weights, as its fp32 graphs hold them, as a CTranslate2 model in float32.
+    """Write a bundle's weights, as its fp32 graphs hold them, as a CTranslate2 model in float32.
 
     The compute type is chosen where the model is loaded. Its tokens are the bundle's token ids, written in decimal.
-
-    Args:
-        bundle: NAME/VERSION of a Transformer.
-        out: Directory that does not exist yet.
 
     Raises:
         ConversionError: CTranslate2 cannot compute what this model does.
@@ -54,9 +50,9 @@ def convert(bundle: Path, out: Path) -> None:
 
 
 def write_vocabulary_map(shortlist: Shortlist, path: Path) -> None:
-    """Writes a lexicon as CTranslate2 reads it: a source token, a tab, target tokens; the empty source is always there.
+    """Write a lexicon as CTranslate2 reads it: a source token, a tab, target tokens; the empty source always applies.
 
-    It is used where ``translate_batch`` is told ``use_vmap``, for all sentences of a batch together.
+    ``translate_batch`` uses it with ``use_vmap``, for all sentences of a batch together.
     """
     rows = (f"{token}\t{' '.join(map(str, sorted(set(row))))}\n" for token, row in enumerate(shortlist.best.tolist()))
     with path.open("w", encoding="utf-8") as file:
@@ -83,12 +79,7 @@ def _checked_sizes(family: str, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def transformer_spec(weights: Weights, sizes: Mapping[str, Any]) -> Any:
-    """Builds CTranslate2's description of a model, without its vocabularies.
-
-    Args:
-        weights: Parameters by their names in ``training.models.transformer``.
-        sizes: The manifest's architecture sizes.
-    """
+    """Build CTranslate2's description of a model with the manifest's architecture sizes, without its vocabularies."""
     pre_norm = sizes["norm"] == "pre"
     spec = TransformerSpec.from_config(
         (int(sizes["encoder_layers"]), int(sizes["decoder_layers"])),
@@ -126,7 +117,7 @@ def transformer_spec(weights: Weights, sizes: Mapping[str, Any]) -> Any:
 
 
 def _embedding(weights: Weights, side: str, tie: str) -> Any:
-    """A matrix that several layers share is in the graphs under the name of one of them."""
+    """Return an embedding; a matrix that several layers share is in the graphs under the name of one of them."""
     shared = {"all": ("source_embedding", "target_embedding", "vocab_projection"), "none": ()}
     names = (f"{side}_embedding", *(shared.get(tie, ("target_embedding", "vocab_projection"))))
     return next(weights[f"{name}.weight"] for name in names if f"{name}.weight" in weights)
@@ -149,7 +140,7 @@ def _feed_forward(weights: Weights, layer: str, spec: Any) -> None:
 
 
 def _linear(weights: Weights, names: Sequence[str], spec: Any) -> None:
-    """Fuses layers that read the same input."""
+    """Fuse layers that read the same input."""
     spec.weight = np.concatenate([weights[f"{name}.weight"] for name in names])
     if f"{names[0]}.bias" in weights:
         spec.bias = np.concatenate([weights[f"{name}.bias"] for name in names])

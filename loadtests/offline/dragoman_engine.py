@@ -20,7 +20,7 @@ class DragomanEngine:
     """``serving.engine`` with the limits it has in a server: sentences join and leave its slots as it sees fit."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a bundle; ``variant`` is one of its precisions; ``NAME*N`` has N workers that share the threads."""
+        """Open a bundle in the precision ``variant``; ``NAME*N`` has N workers that share the threads."""
         manifest = (bundle := load_bundle(path)).manifest
         precision, _, several = variant.partition("*")
         workers = int(several or 1)
@@ -33,7 +33,7 @@ class DragomanEngine:
         )
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
-        """Translates sources that are all there at once; knows no ``options``."""
+        """Translate sources that are all submitted at once; ``options`` are ignored."""
         wanted = DecodingOptions(max_length=search.max_length, min_length=search.min_length, beam_size=search.beam)
         sentences = [Sentence(np.array(source, dtype=np.int64), wanted) for source in sources]
         decoded = self._engine.submit(sentences).future.result()

@@ -1,17 +1,21 @@
-"""A bundle on a GPU, or as if there were one; and what the driver says of the card."""
+"""A bundle on a GPU, or on the CPU through the code for GPUs; options of the checks; what the driver reports."""
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
+from loadtests.offline.corpus import Corpus, read_corpus
 from loadtests.offline.searches import Ids, Search
-from serving.bundle.bundle import load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from loadtests.service.sentences import sentences
+from serving.bundle.bundle import Bundle, load_bundle
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
@@ -21,33 +25,43 @@ from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.onnx_runner import OnnxRunner
 
 BEAMS = (1, 4)
-_STATUS = Path("/proc/self/status")
+
+
+def add_options(add: Callable[..., object]) -> None:
+    """Add the options that the checks and the benchmark share, to an argument parser or to pytest."""
+    add("--bundle", type=Path, default=Path("models/en-fr/3"), help="with fp32 and fp16 (default: models/en-fr/3)")
+    add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses the code for GPUs (default: cuda)")
+    add("--data", type=Path, help="corpora, or two files up to their languages (default: bundled sentences)")
+    add("--sentences", type=int, default=1000, help="sentences of the text (default: 1000)")
+    add("--max-length", type=int, default=60, help="target tokens (default: 60)")
+    add("--out", type=Path, default=Path("runs/gpu-check"), help="folder for results (default: runs/gpu-check)")
+
+
+def text(asked: Namespace, bundle: Bundle) -> Corpus:
+    """Return the sentences that the options select."""
+    if asked.data is None:
+        return Corpus(sentences(None, None)[: asked.sentences], [])
+    corpus = read_corpus(asked.data, bundle.manifest.source_language, bundle.manifest.target_language)
+    return Corpus(corpus.sources[: asked.sentences], corpus.references[: asked.sentences])
 
 
 class _DeviceRunner(OnnxRunner):
-    """Steps on the CPU as on a GPU."""
+    """Runner that steps on the CPU as on a GPU."""
 
     def grid(self, beam: int, slots: int) -> DeviceGrid:
-        return DeviceGrid(self.device_model, beam, slots)
+        return DeviceGrid(self.model, beam, slots)
 
 
-class GpuModel:
+class GpuModel(AbstractContextManager["GpuModel"]):
     """One precision of a bundle in the engine."""
 
     def __init__(self, path: Path, precision: str, device: str, *, cuda_graphs: bool = True) -> None:
-        """Opens a bundle.
-
-        Args:
-            path: Of the bundle.
-            precision: One of its precisions.
-            device: ``cuda``; ``cpu`` is the host's usual way; ``pretended`` runs the code for GPUs on the CPU.
-            cuda_graphs: Record runs, where that works.
-        """
+        """Open a bundle on ``cuda``, on ``cpu`` with the code for GPUs, or on ``host``, the usual way on the CPU."""
         bundle = load_bundle(path)
         if device == "cuda":
             self.runner = OnnxRunner.open(bundle, precision=precision, device="cuda", cuda_graphs=cuda_graphs)
         else:
-            kind = _DeviceRunner if device == "pretended" else OnnxRunner
+            kind = _DeviceRunner if device == "cpu" else OnnxRunner
             self.runner = kind.open(bundle.on("cpu"), precision=precision, device="cpu", threads=1)
         manifest = bundle.manifest
         self._engine = Engine(
@@ -57,35 +71,42 @@ class GpuModel:
             limits=EngineLimits(queue_sentences=1 << 20, queue_tokens=1 << 28),
         )
 
-    def __enter__(self) -> GpuModel:
-        """Is ready."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stops the engine."""
+    def __exit__(self, *_: object) -> None:
+        """Stop the engine."""
         self._engine.stop()
 
     @property
     def records(self) -> bool:
         """Whether decoder steps are recorded as CUDA graphs."""
-        return self.runner.device_model.decoder.captures
+        return self.runner.model.decoder.captures
 
-    def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[Hypothesis]:
-        """The best hypothesis of each source, each with a search of its own, all submitted at once."""
-        sentences = [
+    def translate(self, sources: Sequence[Ids], searches: Sequence[Search]) -> list[FinishedHypothesis]:
+        """Return the best hypothesis of each source, each with its own search, all submitted at once."""
+        submitted = [
             Sentence(
                 np.array(source, dtype=np.int64),
                 DecodingOptions(max_length=search.max_length, min_length=search.min_length, beam_size=search.beam),
             )
             for source, search in zip(sources, searches, strict=True)
         ]
-        return [decoded.hypotheses[0] for decoded in self._engine.submit(sentences).future.result()]
+        return [decoded.hypotheses[0] for decoded in self._engine.submit(submitted).future.result()]
+
+
+def unusable(device: str) -> str | None:
+    """Return the reason why a device cannot be used, if it cannot."""
+    import onnxruntime  # after serving.runtime, which switches its telemetry off
+
+    if device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return "onnxruntime has no CUDA: install onnxruntime-gpu, or rehearse with --device cpu"
+    try:
+        card(device)
+    except StartupError as error:
+        return str(error)
+    return None
 
 
 def card(device: str) -> dict[str, str]:
-    """Name and driver of the first GPU."""
+    """Return name, driver and memory of the first GPU."""
     if device != "cuda":
         return {"name": "none: a rehearsal on the CPU", "driver_version": "none"}
     fields = ("name", "driver_version", "memory.total")
@@ -93,11 +114,10 @@ def card(device: str) -> dict[str, str]:
 
 
 def used_bytes(device: str) -> int:
-    """Memory in use: of the first GPU by anyone, or else of this process."""
+    """Return the memory in use: of the first GPU by anyone, or of this process on the CPU."""
     if device == "cuda":
         return int(_smi(("memory.used",))[0].split()[0]) << 20
-    lines = _STATUS.read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmRSS"))
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _smi(fields: Sequence[str]) -> list[str]:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from loadtests.offline.bundle_weights import Weights, read_weights
 from loadtests.offline.searches import Ids, Search
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.bundle.manifest import SpecialIds
 
-# What both have; a model with another setting has no counterpart.
+# Settings with a counterpart.
 _NEEDED = {
     "normalization": "layer", "decoder_kv_heads": 0, "bias": True, "tie": "all", "output_bias": False,
     "embedding_norm": False, "position_offset": 0,
@@ -36,10 +35,10 @@ _NORMS = {
 
 
 class HuggingFaceEngine:
-    """A model in float32 that is built from a bundle."""
+    """A model in float32 built from a bundle."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
-        """Opens a bundle; the only ``variant`` is float32."""
+        """Open a bundle; the only ``variant`` is float32."""
         torch.set_num_threads(threads)
         bundle = load_bundle(path)
         self._ids = bundle.manifest.special_ids
@@ -47,7 +46,7 @@ class HuggingFaceEngine:
 
     @torch.inference_mode()
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
-        """Translates sources as one batch; ``options`` are further ones of ``generate``."""
+        """Translate sources as one batch; ``options`` are further ones of ``generate``."""
         padded = nn.utils.rnn.pad_sequence(
             [torch.tensor(source) for source in sources], batch_first=True, padding_value=self._ids.pad
         )
@@ -65,12 +64,12 @@ class HuggingFaceEngine:
         return [self._stripped(row.tolist()[1:]) for row in found]
 
     def _stripped(self, row: Ids) -> Ids:
-        """Without the end token and what pads the batch behind it."""
+        """Remove the end token and the padding behind it."""
         return row[: row.index(self._ids.eos)] if self._ids.eos in row else [i for i in row if i != self._ids.pad]
 
 
 def can_build(bundle: Bundle) -> bool:
-    """Whether ``transformers`` has a model that computes what the bundle's does."""
+    """Return whether ``transformers`` has a model that computes what the bundle's does."""
     architecture = bundle.manifest.architecture
     sizes = architecture.sizes
     alike = all(sizes.get(name, value) == value for name, value in _NEEDED.items())
@@ -81,7 +80,10 @@ def _build(bundle: Bundle) -> Any:
     sizes, weights = bundle.manifest.architecture.sizes, read_weights(bundle)
     pre_norm = sizes["norm"] == "pre"
     kind, config = _M2M100 if pre_norm else _MARIAN
-    settings = config(vocab_size=bundle.manifest.vocabulary_size, **_config(sizes, bundle.manifest.special_ids))
+    settings = config(
+        vocab_size=bundle.manifest.vocabulary_size,
+        **configuration(sizes, **bundle.manifest.special_ids.model_dump(exclude={"unk"})),
+    )
     model = kind(settings).eval()
     for side, coder in (("source", model.model.encoder), ("target", model.model.decoder)):
         table = torch.tensor(weights[f"{side}_positions.weight"])
@@ -97,28 +99,28 @@ def _build(bundle: Bundle) -> Any:
     return model
 
 
-def _config(sizes: Mapping[str, Any], ids: SpecialIds) -> dict[str, Any]:
-    layers = {f"{coder}_layers": int(sizes[f"{coder}_layers"]) for coder in ("encoder", "decoder")}
-    heads = {f"{coder}_attention_heads": int(sizes["heads"]) for coder in ("encoder", "decoder")}
+def configuration(sizes: Mapping[str, Any], *, pad: int, bos: int, eos: int, decoder_start: int) -> dict[str, Any]:
+    """Return the arguments of a configuration of ``transformers`` for a Transformer of these sizes."""
+    both: dict[str, Any] = {}
+    for coder in ("encoder", "decoder"):
+        both |= {f"{coder}_layers": int(sizes[f"{coder}_layers"]), f"{coder}_attention_heads": int(sizes["heads"])}
+        both[f"{coder}_ffn_dim"] = int(sizes["feedforward_dim"])
     return {
-        **layers,
-        **heads,
+        **both,
         "d_model": int(sizes["dim"]),
-        "encoder_ffn_dim": int(sizes["feedforward_dim"]),
-        "decoder_ffn_dim": int(sizes["feedforward_dim"]),
         "activation_function": _ACTIVATIONS[str(sizes["activation"])],
         "scale_embedding": bool(sizes["scale_embedding"]),
         "max_position_embeddings": int(sizes["max_positions"]),
-        "pad_token_id": ids.pad,
-        "bos_token_id": ids.bos,
-        "eos_token_id": ids.eos,
-        "decoder_start_token_id": ids.decoder_start,
+        "pad_token_id": pad,
+        "bos_token_id": bos,
+        "eos_token_id": eos,
+        "decoder_start_token_id": decoder_start,
         "forced_eos_token_id": None,
     }
 
 
 def _state(weights: Weights, dim: int, pre_norm: bool) -> dict[str, Tensor]:
-    """The parameters by the names they have in ``transformers``."""
+    """Return the parameters by their names in ``transformers``."""
     embedding = next(torch.tensor(w) for name, w in weights.items() if name.startswith(_TIED) and w.ndim == 2)
     shared = ("model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")
     state = {f"{name}.weight": embedding for name in shared}

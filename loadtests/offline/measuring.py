@@ -1,4 +1,4 @@
-"""One case on all engines: they take turns, and each of ours is set against the best of each rival."""
+"""One case on all engines in turn; each precision of ours is compared with the best of each rival."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _NOT_WORTH_TIMING = 1.3  # times the best rival's time
 
 @dataclass(frozen=True)
 class Contestant:
-    """A worker, and what its engine is told besides the search."""
+    """A worker and the options of its engine besides the search."""
 
     worker: Worker
     options: Mapping[str, object]
 
     def seconds(self, case: Case) -> float:
-        """Translates a case; returns seconds a batch."""
+        """Translate a case; return seconds per batch."""
         return self.worker.translate(case.batches, case.search, self.options).seconds / len(case.batches)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds a batch of each round, and translations, by engine."""
+    """Seconds per batch in each round, and translations, by engine."""
 
     case: Case
     specs: Mapping[str, EngineSpec]
@@ -45,32 +45,26 @@ class Measured:
     times: Mapping[str, Sequence[float]]
     outputs: Mapping[str, list[Ids]]
 
-    def equal(self, one: str, other: str) -> float:
-        """Share of sentences that two engines translate alike."""
-        pairs = list(zip(self.outputs[one], self.outputs[other], strict=True))
-        return sum(a == b for a, b in pairs) / len(pairs)
-
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row for each of our precisions and each kind of rival: its best median against our best, round by round."""
-        ours = [name for name, spec in self.specs.items() if spec.kind == OURS]
-        for precision in dict.fromkeys(_type(self.specs[name]) for name in ours):
-            name = best({one: self.times[one] for one in ours if _type(self.specs[one]) == precision})
-            for kind in dict.fromkeys(spec.kind for spec in self.specs.values()):
-                rivals = [rival for rival, spec in self.specs.items() if _compete(precision, kind, spec)]
-                if kind != OURS and rivals:
+        """Yield a row for each of our precisions and each kind of rival: its best median against our best, by round."""
+        ours = {name: self.times[name] for name, spec in self.specs.items() if spec.kind == OURS}
+        for precision in dict.fromkeys(self.specs[name].type for name in ours):
+            name = best({one: times for one, times in ours.items() if self.specs[one].type == precision})
+            for kind in dict.fromkeys(spec.kind for spec in self.specs.values() if spec.kind != OURS):
+                rivals = [
+                    rival for rival, spec in self.specs.items() if spec.kind == kind and _compete(precision, spec)
+                ]
+                if rivals:
                     yield self._row(name, rivals)
 
     def _row(self, name: str, rivals: Sequence[str]) -> dict[str, Any]:
         rival = best({other: self.times[other] for other in rivals})
-        ours, theirs = spread(self.times[name]), spread(self.times[rival])
         ratios = ratio(self.times[rival], self.times[name])
-        # Of all batches, where the times are of one.
-        sentences = len(self.outputs[name]) / len(self.case.batches)
-        tokens = {one: sum(map(len, self.outputs[one])) / len(self.case.batches) for one in (name, rival)}
+        pairs = list(zip(self.outputs[name], self.outputs[rival], strict=True))
         return {
             "model": self.case.model,
             "engine": name,
-            "precision": _type(self.specs[name]),
+            "precision": self.specs[name].type,
             "sentences": self.case.sentences,
             "batch": self.case.batch,
             "beam": self.case.search.beam,
@@ -79,23 +73,27 @@ class Measured:
             "ratio": ratios.median,
             "ratio_quartiles": [ratios.low, ratios.high],
             "rounds": len(self.times[name]),
-            "seconds": ours.median,
-            "quartiles": [ours.low, ours.high],
-            "rival_seconds": theirs.median,
-            "rival_quartiles": [theirs.low, theirs.high],
-            "sentences_per_second": sentences / ours.median,
-            "rival_sentences_per_second": sentences / theirs.median,
-            "tokens_per_second": tokens[name] / ours.median,
-            "rival_tokens_per_second": tokens[rival] / theirs.median,
-            "equal_ratio": self.equal(name, rival),
+            **self._speed(name),
+            **{f"rival_{key}": value for key, value in self._speed(rival).items()},
+            "equal_ratio": sum(a == b for a, b in pairs) / len(pairs),
             "medians": {one: spread(self.times[one]).median for one in rivals},
+        }
+
+    def _speed(self, name: str) -> dict[str, Any]:
+        seconds, outputs = spread(self.times[name]), self.outputs[name]
+        total = seconds.median * len(self.case.batches)
+        return {
+            "seconds": seconds.median,
+            "quartiles": [seconds.low, seconds.high],
+            "sentences_per_second": len(outputs) / total,
+            "tokens_per_second": sum(map(len, outputs)) / total,
         }
 
 
 def measure(case: Case, contestants: Mapping[str, Contestant], rounds: int) -> Measured:
-    """Warms every engine up with the case itself, then lets them take turns.
+    """Warm every engine up with the case itself, then time them in turns.
 
-    What they translate must agree, so the rivals suppress what ours does; as that costs them time, it is not timed.
+    Translations must agree, so the rivals suppress the tokens that ours does; as that costs them time, it is not timed.
     """
     outputs = {
         name: one.worker.translate(case.batches, case.search, one.options).outputs for name, one in contestants.items()
@@ -106,28 +104,22 @@ def measure(case: Case, contestants: Mapping[str, Contestant], rounds: int) -> M
     return Measured(case, specs, {name: one.options for name, one in contestants.items()}, times, outputs)
 
 
-def tuned(workers: Mapping[str, Worker], sources: Sequence[Ids], search: Search) -> dict[str, Contestant]:
-    """Finds how each CTranslate2 makes its batches best, on some sentences, and leaves out those far behind."""
+def tuned(workers: Sequence[Worker], sources: Sequence[Ids], search: Search) -> dict[str, Contestant]:
+    """Find the best batching of each CTranslate2 on a sample of sentences, and leave out those far behind."""
     sample, search = [sources[:: max(len(sources) // _TUNING_SENTENCES, 1)]], replace(search, suppressed=())
-    found: dict[str, tuple[float, Contestant]] = {}
-    for name, worker in workers.items():
+    found: list[tuple[float, Contestant]] = []
+    for worker in workers:
         worker.translate(sample, search, _BATCHINGS[0])
-        timed = {n: worker.translate(sample, search, options).seconds for n, options in enumerate(_BATCHINGS)}
-        fastest = min(timed, key=timed.__getitem__)
-        found[name] = timed[fastest], Contestant(worker, _BATCHINGS[fastest])
-    limit = min(seconds for seconds, _ in found.values()) * _NOT_WORTH_TIMING
-    plain = {f"ctranslate2/{variant}" for variants in _FULL_PRECISION.values() for variant in variants}
-    return {name: one for name, (seconds, one) in found.items() if seconds <= limit or name in plain}
+        timed = [worker.translate(sample, search, options).seconds for options in _BATCHINGS]
+        found.append((min(timed), Contestant(worker, _BATCHINGS[timed.index(min(timed))])))
+    limit = min(seconds for seconds, _ in found) * _NOT_WORTH_TIMING
+    plain = {variant for variants in _FULL_PRECISION.values() for variant in variants}
+    kept = [one for seconds, one in found if seconds <= limit or one.worker.spec.variant in plain]
+    return {str(one.worker.spec): one for one in kept}
 
 
-def _compete(precision: str, kind: str, rival: EngineSpec) -> bool:
-    variant = _type(rival)
-    if rival.kind != kind or precision.endswith(SHORTLIST) != variant.endswith(SHORTLIST):
+def _compete(precision: str, rival: EngineSpec) -> bool:
+    if precision.endswith(SHORTLIST) != rival.type.endswith(SHORTLIST):
         return False
-    precision, variant = precision.removesuffix(SHORTLIST), variant.removesuffix(SHORTLIST)
-    return precision not in _FULL_PRECISION or variant in _FULL_PRECISION[precision]
-
-
-def _type(spec: EngineSpec) -> str:
-    """Precision or compute type, without how many batches or workers there are."""
-    return spec.variant.partition("*")[0]
+    wanted = _FULL_PRECISION.get(precision.removesuffix(SHORTLIST))
+    return wanted is None or rival.type.removesuffix(SHORTLIST) in wanted

@@ -1,4 +1,4 @@
-"""Does memory stay flat over many mixed translations? ``python -m loadtests.offline.memory``."""
+"""Growth of memory over many mixed translations: ``python -m loadtests.offline.memory``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtests.offline.report import machine, versions, write_json
 from loadtests.offline.searches import Ids, Search
 from loadtests.offline.worker import EngineSpec, Worker
+from loadtests.report import write_json
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import Manifest
 
@@ -23,8 +23,14 @@ _LARGEST_BATCH = 256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 1 if memory grew by more than the limit."""
-    asked = _parser().parse_args(arguments)
+    """Run the command; return 1 if memory grew by more than the limit."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.offline.memory", description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True, metavar="NAME/VERSION")
+    parser.add_argument("--precision", default="fp32", help="default: fp32")
+    parser.add_argument("--translations", type=_count, default=100_000, help="default: 100000")
+    parser.add_argument("--threads", type=int, default=2, help="default: 2")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    asked = parser.parse_args(arguments)
     bundle = load_bundle(asked.bundle)
     spec = EngineSpec("dragoman", asked.precision, bundle.directory.resolve())
     resident = {0: 0}
@@ -40,22 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     growth = last / first - 1
     print(f"{first / 1e6:.1f} MB after {_FIRST}, {last / 1e6:.1f} MB after {asked.translations}: {growth:+.2%}")
     if asked.json:
-        content = {"machine": machine(), "versions": versions(), "model": bundle.manifest.name}
-        write_json(asked.json, {**content, "precision": asked.precision, "growth": growth, "resident": resident})
+        figures = {"model": bundle.manifest.name, "precision": asked.precision}
+        write_json(asked.json, {**figures, "growth": growth, "resident": resident})
     if growth > _GROWTH:
         print(f"memory: it grew by {growth:.2%}, at most {_GROWTH:.0%} is allowed: look for a leak", file=sys.stderr)
         return 1
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.offline.memory", description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, metavar="NAME/VERSION")
-    parser.add_argument("--precision", default="fp32", help="default: fp32")
-    parser.add_argument("--translations", type=_count, default=100_000, help="default: 100000")
-    parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser
 
 
 def _count(value: str) -> int:
@@ -65,9 +61,9 @@ def _count(value: str) -> int:
 
 
 def _batches(manifest: Manifest, translations: int) -> Iterator[tuple[list[Ids], Search]]:
-    """Random sentences in batches of random sizes, lengths and beams; one batch ends at ``_FIRST``, one at the last.
+    """Yield random sentences in batches of random sizes, lengths and beams; one ends at ``_FIRST``, one at the last.
 
-    The first ones are the largest of each beam size, so that what is allocated once is there before it is measured.
+    The first ones are the largest of each beam size, so that what is allocated once is allocated before it is measured.
     """
     generator = np.random.default_rng(0)
     largest = [(_LARGEST_BATCH, beam, _LONGEST) for beam in sorted(set(_BEAMS))]

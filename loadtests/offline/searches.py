@@ -1,4 +1,4 @@
-"""What is translated, and how: the same for every engine."""
+"""Token ids and search options, the same for every engine."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ SHORTLIST = "-shortlist"  # after the name of a precision or compute type that u
 class Search:
     """Greedy or beam search with the defaults of a bundle: score = sum of log p / length, the end token counted.
 
-    A sentence ends when ``beam`` hypotheses have ended. Both engines do that if they are told nothing else.
-
-    Attributes:
-        beam: Hypotheses kept at each step; 1 is greedy.
-        max_length: Target tokens at most, the end token not counted.
-        min_length: Target tokens before the end token is admitted; equal to ``max_length``, all are as long.
-        suppressed: Token ids that are never emitted. Ours never emits special ones; a rival has to be told.
+    A sentence ends when ``beam`` hypotheses have ended, the default of all engines.
     """
 
-    beam: int
-    max_length: int
-    min_length: int = 0
-    suppressed: tuple[int, ...] = ()
+    beam: int  # hypotheses kept at each step; 1 is greedy
+    max_length: int  # maximum of target tokens, without the end token
+    min_length: int = 0  # target tokens before the end token is admitted; ``max_length`` forces a length
+    suppressed: tuple[int, ...] = ()  # ids that are never emitted; special ones never are in this engine

@@ -1,4 +1,4 @@
-"""Times of engines that take turns, and what they say."""
+"""Times of engines that take turns, and their medians and ratios."""
 
 from __future__ import annotations
 
@@ -22,28 +22,23 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles of at least two values, interpolated."""
+    """Return the median and quartiles of at least two values, interpolated."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
     return Spread(median, low, high)
 
 
 def best(times: Times) -> str:
-    """The name with the smallest median."""
+    """Return the name with the smallest median."""
     return min(times, key=lambda name: statistics.median(times[name]))
 
 
 def ratio(rival: Sequence[float], ours: Sequence[float]) -> Spread:
-    """How many times faster ours is: the rival's time over ours in each round, so that drift of the machine cancels."""
+    """Return the rival's time over ours, by round so that drift of the machine cancels."""
     return spread([theirs / own for theirs, own in zip(rival, ours, strict=True)])
 
 
 def alternate(engines: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Lets every engine run once a round, every other round in the opposite order.
-
-    Args:
-        engines: Each returns the seconds it took.
-        rounds: How often.
-    """
+    """Run every engine, which returns its seconds, once per round; every other round in the opposite order."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     order = list(engines)
     for number in range(rounds):

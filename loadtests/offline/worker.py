@@ -7,92 +7,88 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from loadtests.offline.searches import Batches, Ids, Search
 
 _ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class EngineSpec:
-    """What a worker opens.
+class EngineSpec(NamedTuple):
+    """An engine and its model."""
 
-    Attributes:
-        kind: ``dragoman``, ``ctranslate2`` or ``huggingface``.
-        variant: Its precision or compute type.
-        path: The bundle, or the converted model.
-    """
-
-    kind: str
-    variant: str
-    path: Path
+    kind: str  # ``dragoman``, ``ctranslate2`` or ``huggingface``
+    variant: str  # its precision or compute type; ``TYPE*N`` runs N batches at a time
+    path: Path  # the bundle, or the converted model
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.variant}"
 
+    @property
+    def type(self) -> str:
+        """Precision or compute type."""
+        return self.variant.partition("*")[0]
 
-@dataclass(frozen=True)
-class Timed:
+    @property
+    def parallel(self) -> bool:
+        """Whether several batches run at a time."""
+        return "*" in self.variant
+
+
+class Timed(NamedTuple):
     """Translations of all batches, one batch after the other, and the seconds they took."""
 
     seconds: float
     outputs: list[Ids]
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Resident memory of a worker's process in bytes: now, and the most it ever had."""
+class Memory(NamedTuple):
+    """Resident memory of a worker's process in bytes, and its peak."""
 
     resident: int
     peak: int
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker"]):
     """The parent's side of a worker; ends it on exit.
 
     Attributes:
-        spec: What it runs.
-        start_seconds: From the start of its process until it could translate.
+        spec: The engine it runs.
+        start_seconds: Time from the start of its process until it could translate.
     """
 
     def __init__(self, spec: EngineSpec, threads: int) -> None:
-        """Starts the process and waits until its model is loaded.
+        """Start the process and wait until its model is loaded.
 
         Raises:
-            RuntimeError: It could not load it; the reason is on standard error.
+            RuntimeError: It could not be loaded.
         """
         self.spec = spec
         started = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.offline.worker_process"],
-            cwd=_ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        command = [sys.executable, "-m", "loadtests.offline.worker_process"]
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             self._call("open", spec, threads)
         except BaseException:
-            self.close()
+            self.__exit__()
             raise
         self.start_seconds = time.perf_counter() - started
 
     def translate(self, batches: Batches, search: Search, options: Mapping[str, object] | None = None) -> Timed:
-        """Translates batches of source token ids one after the other."""
+        """Translate batches of source token ids one after the other."""
         timed: Timed = self._call("translate", batches, search, options or {})
         return timed
 
     def memory(self) -> Memory:
-        """What its process holds."""
+        """Return the resident memory of its process."""
         found: Memory = self._call("memory")
         return found
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise RuntimeError("the process has no pipes")
+        assert self._process.stdin
+        assert self._process.stdout
         pickle.dump((method, arguments), self._process.stdin)
         self._process.stdin.flush()
         try:
@@ -103,13 +99,6 @@ class Worker:
             raise RuntimeError(f"{self.spec}: {answer}")
         return answer
 
-    def close(self) -> None:
-        """Ends the process."""
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()

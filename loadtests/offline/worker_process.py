@@ -22,15 +22,15 @@ _KIB = 1024
 
 
 class Served:
-    """What a worker may call."""
+    """Methods that a worker may call."""
 
     def open(self, spec: EngineSpec, threads: int) -> None:
-        """Loads the model."""
+        """Load the model."""
         module, _, name = _CLASSES[spec.kind].partition(":")
         self._engine = getattr(import_module(module), name)(spec.path, spec.variant, threads)
 
     def translate(self, batches: Batches, search: Search, options: Mapping[str, object]) -> Timed:
-        """Translates batch after batch; only this is timed."""
+        """Translate batch after batch; only this is timed."""
         outputs: list[Ids] = []
         started = time.perf_counter()
         for batch in batches:
@@ -38,7 +38,7 @@ class Served:
         return Timed(time.perf_counter() - started, outputs)
 
     def memory(self) -> Memory:
-        """What Linux says of this process."""
+        """Return the memory of this process as Linux reports it."""
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         sizes = {name: value for name, _, value in (line.partition(":") for line in lines)}
         resident, peak = (int(sizes[name].split()[0]) * _KIB for name in ("VmRSS", "VmHWM"))
@@ -46,7 +46,7 @@ class Served:
 
 
 def main() -> None:
-    """Answers calls until standard input ends."""
+    """Answer calls until standard input ends."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     served = Served()

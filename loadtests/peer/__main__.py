@@ -20,8 +20,16 @@ from serving.pb.translation_service_pb2_grpc import add_TranslationServiceServic
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command."""
-    asyncio.run(_serve(_parser().parse_args(arguments)))
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.peer", description="Serves a bundle with CTranslate2.")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="directory with one bundle")
+    parser.add_argument("--listen", default="127.0.0.1:50052", metavar="HOST:PORT")
+    parser.add_argument("--compute-type", default="int8", help="one of CTranslate2's")
+    parser.add_argument("--threads", type=int, default=0, help="of all workers together; 0 is one for each core")
+    parser.add_argument("--workers", type=int, default=2, help="batches at the same time, which share the threads")
+    parser.add_argument("--max-batch", type=int, default=32, help="sentences of a batch")
+    parser.add_argument("--delay-ms", type=float, default=5.0, help="time a sentence waits for others to join it")
+    asyncio.run(_serve(parser.parse_args(arguments)))
     return 0
 
 
@@ -49,18 +57,6 @@ async def _serve(asked: argparse.Namespace) -> None:
     await ending.wait()
     await server.stop(5.0)
     await batcher.stop()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.peer", description="Serves a bundle with CTranslate2.")
-    parser.add_argument("--models", type=Path, default=Path("models"), help="directory with one bundle")
-    parser.add_argument("--listen", default="127.0.0.1:50052", metavar="HOST:PORT")
-    parser.add_argument("--compute-type", default="int8", help="one of CTranslate2's")
-    parser.add_argument("--threads", type=int, default=0, help="of all workers together; 0 is one for each core")
-    parser.add_argument("--workers", type=int, default=2, help="batches at the same time, which share the threads")
-    parser.add_argument("--max-batch", type=int, default=32, help="sentences of a batch")
-    parser.add_argument("--delay-ms", type=float, default=5.0, help="time a sentence waits for others to join it")
-    return parser
 
 
 if __name__ == "__main__":

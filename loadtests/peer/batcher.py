@@ -18,7 +18,7 @@ _WINDOW = 4  # batches' worth of items among which those of like size are looked
 
 
 class Full(Exception):
-    """As many items wait as may."""
+    """The limit of waiting items is reached."""
 
 
 @dataclass(frozen=True)
@@ -39,49 +39,34 @@ class _Waiting(Generic[Kind, Item, Answer]):
     future: asyncio.Future[Timed[Answer]]
 
 
+@dataclass(eq=False)
 class DynamicBatcher(Generic[Kind, Item, Answer]):
-    """Gives batches of one kind to workers, each on a thread of its own.
+    """Queue that gives batches of one kind to workers, each on a thread of its own.
 
     A free worker takes the item that has waited longest, and with it those of its kind that are nearest to it in size,
     out of the oldest few batches' worth: little padding, and nobody waits for ever. It waits for more until a batch is
-    full or the oldest item has waited ``delay``; under load items have waited longer than that, and it takes what is
-    there at once.
+    full or the oldest item has waited ``delay``; under load items have waited longer, and it takes a batch at once.
     """
 
-    def __init__(
-        self,
-        work: Callable[[Kind, Sequence[Item]], Sequence[Answer]],
-        *,
-        workers: int,
-        max_batch: int,
-        delay: float,
-        max_queue: int = 4096,
-    ) -> None:
-        """Starts nothing yet; see :meth:`start`.
+    work: Callable[[Kind, Sequence[Item]], Sequence[Answer]]  # answers a batch, in order, on a worker's thread
+    workers: int  # batches at the same time
+    max_batch: int  # items
+    delay: float  # seconds that an item waits for others, at most, while a worker is free
+    max_queue: int = 4096  # items
 
-        Args:
-            work: Answers a batch, in order; called on the workers' threads.
-            workers: Batches at the same time.
-            max_batch: Items of a batch.
-            delay: Seconds that an item waits at most for others to join it while a worker is free.
-            max_queue: Items that may wait.
-        """
-        self._work = work
-        self._workers = workers
-        self._max_batch = max_batch
-        self._delay = delay
-        self._max_queue = max_queue
+    def __post_init__(self) -> None:
+        """Prepare a queue; :meth:`start` starts its workers."""
         self._waiting: list[_Waiting[Kind, Item, Answer]] = []  # by arrival
         self._changed = asyncio.Condition()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="batch")
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="batch")
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Starts the workers."""
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._workers)]
+        """Start the workers."""
+        self._tasks = [asyncio.create_task(self._run()) for _ in range(self.workers)]
 
     async def stop(self) -> None:
-        """Ends the workers after their present batches; who still waits is cancelled."""
+        """Stop the workers after their present batches; cancel the items that wait."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -90,18 +75,13 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
         self._pool.shutdown()
 
     async def submit(self, kind: Kind, item: Item, size: int) -> Timed[Answer]:
-        """Waits for the answer to an item; cancelling it takes the item out of the queue.
-
-        Args:
-            kind: Only items of an equal kind share a batch.
-            item: What is worked on.
-            size: Its length, which decides who shares a batch with whom.
+        """Wait for the answer to an item, which shares a batch with items of its kind and of similar size.
 
         Raises:
             Full: Too many items wait.
-            Exception: What the work on its batch raised.
+            Exception: The error of its batch.
         """
-        if len(self._waiting) >= self._max_queue:
+        if len(self._waiting) >= self.max_queue:
             raise Full(f"{len(self._waiting)} texts wait, which is the limit")
         entry = _Waiting(kind, item, size, perf_counter(), asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
@@ -119,7 +99,7 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
             started = perf_counter()
             items = [entry.item for entry in batch]
             try:
-                answers = await asyncio.get_running_loop().run_in_executor(self._pool, self._work, batch[0].kind, items)
+                answers = await asyncio.get_running_loop().run_in_executor(self._pool, self.work, batch[0].kind, items)
             except Exception as error:
                 for entry in batch:
                     if not entry.future.done():
@@ -135,14 +115,14 @@ class DynamicBatcher(Generic[Kind, Item, Answer]):
             while True:
                 await self._changed.wait_for(lambda: bool(self._waiting))
                 oldest = self._waiting[0]
-                left = oldest.arrived + self._delay - perf_counter()
+                left = oldest.arrived + self.delay - perf_counter()
                 same = [entry for entry in self._waiting if entry.kind == oldest.kind]
-                if left <= 0 or len(same) >= self._max_batch:
+                if left <= 0 or len(same) >= self.max_batch:
                     break
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), left)
-        window = same[: _WINDOW * self._max_batch]
-        batch = sorted(window, key=lambda entry: abs(entry.size - oldest.size))[: self._max_batch]
+        window = same[: _WINDOW * self.max_batch]
+        batch = sorted(window, key=lambda entry: abs(entry.size - oldest.size))[: self.max_batch]
         chosen = set(map(id, batch))
         self._waiting = [entry for entry in self._waiting if id(entry) not in chosen]
         return batch

@@ -1,4 +1,4 @@
-"""A bundle's weights in CTranslate2: texts in, texts out."""
+"""A bundle's weights in CTranslate2: texts in, translations out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from ctranslate2 import Translator
 from loadtests.offline.ctranslate2_model import convert
 from serving.bundle.bundle import load_bundle
 from serving.bundle.tokenizer import SubwordTokenizer
+from serving.pb import translation_service_pb2 as pb
 
 
 @dataclass(frozen=True)
 class Search:
-    """Options of a batch: all that the peer can do."""
+    """Options of a batch."""
 
     beam_size: int
     n_best: int
@@ -24,34 +25,19 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Hypothesis:
-    """One translation; the score is the sum of log-probabilities over length ** length_penalty."""
-
-    text: str
-    score: float
-    tokens: int
-
-
-@dataclass(frozen=True)
 class Translated:
-    """The answer to one text, best hypothesis first."""
+    """A translation and its numbers of tokens; scores are sums of log-probabilities over length ** length_penalty."""
 
-    hypotheses: tuple[Hypothesis, ...]
+    translation: pb.Translation
     source_tokens: int
+    target_tokens: int
 
 
 class PeerModel:
-    """Threads may share it: CTranslate2 runs ``workers`` batches at the same time, each on ``threads`` threads."""
+    """A model that threads may share: CTranslate2 runs ``workers`` batches at a time, each on ``threads`` threads."""
 
     def __init__(self, directory: Path, *, compute_type: str, workers: int, threads: int) -> None:
-        """Converts and loads a bundle.
-
-        Args:
-            directory: The bundle, NAME/VERSION.
-            compute_type: One of CTranslate2's.
-            workers: Batches at the same time.
-            threads: Threads of each.
-        """
+        """Convert and load the bundle NAME/VERSION; ``compute_type`` is one of CTranslate2's."""
         self.manifest = load_bundle(directory).manifest
         tokenizer = self.manifest.tokenizer
         self._tokenizer = SubwordTokenizer(
@@ -69,9 +55,9 @@ class PeerModel:
         self.compute_type = str(self._translator.compute_type)
 
     def translate(self, search: Search, texts: Sequence[str]) -> list[Translated]:
-        """Translates texts as one batch; too long ones are cut at the model's limit."""
-        limit = self.manifest.limits.max_source_tokens
-        encoded = [self._tokenizer.encode(text, limit).ids for text in texts]
+        """Translate texts as one batch; long ones are truncated at the model's limit."""
+        limits = self.manifest.limits
+        encoded = [self._tokenizer.encode(text, limits.max_source_tokens).ids for text in texts]
         longest = max(len(ids) - 1 for ids in encoded)
         results = self._translator.translate_batch(
             [list(map(str, ids.tolist())) for ids in encoded],
@@ -79,19 +65,13 @@ class PeerModel:
             num_hypotheses=search.n_best,
             length_penalty=search.length_penalty,
             max_input_length=0,
-            max_decoding_length=min(2 * longest + 16, self.manifest.limits.max_target_tokens),
+            max_decoding_length=min(2 * longest + 16, limits.max_target_tokens),
             return_scores=True,
         )
-        return [
-            Translated(
-                tuple(
-                    Hypothesis(self._text(tokens), score, len(tokens))
-                    for tokens, score in zip(result.hypotheses, result.scores, strict=True)
-                ),
-                source_tokens=len(ids) - 1,
-            )
-            for ids, result in zip(encoded, results, strict=True)
-        ]
-
-    def _text(self, tokens: Sequence[str]) -> str:
-        return self._tokenizer.decode(list(map(int, tokens))).text
+        found = []
+        for ids, result in zip(encoded, results, strict=True):
+            texts = [self._tokenizer.decode(list(map(int, tokens))).text for tokens in result.hypotheses]
+            hypotheses = [pb.Hypothesis(text=t, score=s) for t, s in zip(texts, result.scores, strict=True)]
+            translation = pb.Translation(hypotheses=hypotheses, parts=1)
+            found.append(Translated(translation, len(ids) - 1, len(result.hypotheses[0])))
+        return found

@@ -1,9 +1,8 @@
-"""Translate as the proto has it, answered by batches of CTranslate2."""
+"""The RPCs of the proto, answered by batches of CTranslate2."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -16,13 +15,16 @@ from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceServicer
 
 Batcher = DynamicBatcher[Search, str, Translated]
+Context = aio.ServicerContext[Any, Any]
+
+_BLANK = pb.Translation(hypotheses=[pb.Hypothesis(finish_reason=pb.FINISH_REASON_EOS)])
 
 
 class PeerServicer(TranslationServiceServicer):
-    """Knows the options beam_size, n_best and length_penalty; refuses what else is set."""
+    """Servicer with the options beam_size, n_best and length_penalty; others are refused."""
 
     def __init__(self, model: PeerModel, batcher: Batcher) -> None:
-        """Answers with a model through a batcher."""
+        """Answer with a model through a batcher."""
         self._manifest = model.manifest
         self._batcher = batcher
         self._described = pb.Model(
@@ -35,10 +37,8 @@ class PeerServicer(TranslationServiceServicer):
             device="cpu",
         )
 
-    async def Translate(
-        self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
-    ) -> pb.TranslateResponse:
-        """Translates texts; each joins a batch of its own."""
+    async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateResponse:
+        """Translate texts; each joins a batch of its own."""
         options, defaults = request.options, self._manifest.defaults
         if unknown := {field.name for field, _ in options.ListFields()} - {"beam_size", "n_best", "length_penalty"}:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the peer has no {', '.join(sorted(unknown))}")
@@ -51,44 +51,28 @@ class PeerServicer(TranslationServiceServicer):
             answers = await asyncio.gather(*(self._answer(search, text) for text in request.contents))
         except Full as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        return self._response(answers)
-
-    async def _answer(self, search: Search, text: str) -> Timed[Translated] | None:
-        """None for a blank text."""
-        return await self._batcher.submit(search, text, len(text)) if text.strip() else None
-
-    async def ListModels(
-        self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
-    ) -> pb.ListModelsResponse:
-        """The one model."""
-        return pb.ListModelsResponse(models=[self._described])
-
-    async def GetModel(
-        self, request: pb.GetModelRequest, context: aio.ServicerContext[Any, Any]
-    ) -> pb.GetModelResponse:
-        """The one model, whatever the name."""
-        return pb.GetModelResponse(model=self._described)
-
-    def _response(self, answers: Sequence[Timed[Translated] | None]) -> pb.TranslateResponse:
         there = [timed for timed in answers if timed]
         return pb.TranslateResponse(
             model=self._manifest.name,
             version=self._manifest.version,
-            translations=[_translation(timed.answer) if timed else _BLANK for timed in answers],
+            translations=[timed.answer.translation if timed else _BLANK for timed in answers],
             source_tokens=sum(timed.answer.source_tokens for timed in there),
-            target_tokens=sum(timed.answer.hypotheses[0].tokens for timed in there),
+            target_tokens=sum(timed.answer.target_tokens for timed in there),
             queue_time=_duration(max((timed.queue for timed in there), default=0.0)),
             compute_time=_duration(max((timed.compute for timed in there), default=0.0)),
         )
 
+    async def _answer(self, search: Search, text: str) -> Timed[Translated] | None:
+        """Translate a text; None if it is blank."""
+        return await self._batcher.submit(search, text, len(text)) if text.strip() else None
 
-_BLANK = pb.Translation(hypotheses=[pb.Hypothesis(finish_reason=pb.FINISH_REASON_EOS)])
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """Return the only model."""
+        return pb.ListModelsResponse(models=[self._described])
 
-
-def _translation(answer: Translated) -> pb.Translation:
-    return pb.Translation(
-        hypotheses=[pb.Hypothesis(text=one.text, score=one.score) for one in answer.hypotheses], parts=1
-    )
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        """Return the only model, whatever the name."""
+        return pb.GetModelResponse(model=self._described)
 
 
 def _duration(seconds: float) -> Duration:

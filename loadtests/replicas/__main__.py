@@ -1,4 +1,4 @@
-"""Runs every test of several replicas, writes figures and a picture, and fails where a limit is not kept.
+"""Every test of several replicas: writes figures and a picture, and fails where a limit is not kept.
 
     python -m loadtests.replicas --output docs
 
@@ -11,20 +11,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from loadtests.pictures import plot_replicas
 from loadtests.replicas import scenarios
 from loadtests.replicas.network import Network, enter_namespaces, network
-from loadtests.replicas.picture import draw
 from loadtests.replicas.processes import GRPC, ROOT, Balancer, Replica
+from loadtests.report import finite, write_json
 from loadtests.service.sentences import sentences
 from serving.client import AsyncTranslationClient
 
@@ -36,19 +35,19 @@ _REQUEST_SENTENCES = 32  # of one call when throughput is measured, so that the 
 
 
 async def measure(hosts: Network, models: Path, texts: Sequence[str], logs: Path, *, calls: int) -> dict[str, Any]:
-    """Runs all scenarios, each behind HAProxy and with a balancing client."""
+    """Run all scenarios, each behind HAProxy and with a balancing client."""
     replicas = [Replica(hosts, f"replica-{core + 1}", models=models, core=core, logs=logs) for core in range(2)]
     short = sorted(texts, key=len)[: len(texts) // 2]
     batch = [texts[number % len(texts)] for number in range(_REQUEST_SENTENCES)]
     figures: dict[str, Any] = {}
     with ExitStack() as stack:
-        stack.callback(close_all, replicas)  # whichever there are by then
+        stack.callback(close_all, replicas)  # the list changes
         for replica in replicas:
             replica.start()
         proxy = Balancer(hosts, "haproxy", replicas, logs=logs)
-        stack.callback(proxy.close)
+        stack.callback(proxy.kill)
         proxy.start()
-        through_proxy = partial(AsyncTranslationClient, proxy.target)
+        through_proxy = partial(AsyncTranslationClient, f"{proxy.address}:{GRPC}")
         balanced = partial(AsyncTranslationClient, hosts.target([r.host for r in replicas], GRPC), balance=True)
         alone = [partial(AsyncTranslationClient, f"{replica.address}:{GRPC}") for replica in replicas]
         figures["second_core"] = await scenarios.second_core(alone, balanced, replicas, batch, rounds=_ROUNDS)
@@ -63,13 +62,13 @@ async def measure(hosts: Network, models: Path, texts: Sequence[str], logs: Path
 
 
 def close_all(replicas: Sequence[Replica]) -> None:
-    """Ends every replica."""
+    """Kill every replica."""
     for replica in replicas:
-        replica.close()
+        replica.kill()
 
 
 def failures(figures: dict[str, Any]) -> list[str]:
-    """What is not as it has to be."""
+    """Return a sentence for each limit that is not kept."""
     found = [
         f"{name}: {part['failed']} of {part['calls']} calls failed"
         for name, part in figures.items()
@@ -78,32 +77,27 @@ def failures(figures: dict[str, Any]) -> list[str]:
     core = figures["second_core"]
     if (ratio := core["median_ratio"]) < MIN_RATIO:
         found.append(
-            f"second_core: two replicas are {ratio} times as fast as one, {MIN_RATIO} is the limit; "
-            f"others used {core['cores_used_by_others']} cores meanwhile, and only a quiet machine tells"
+            f"second_core: two replicas are {ratio:.2f} times as fast as one, at least {MIN_RATIO} is required; others "
+            f"used {core['cores_used_by_others']} cores meanwhile: repeat the test on a quiet machine"
         )
     return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; exit status 1 if a limit was not kept."""
-    parser = argparse.ArgumentParser(prog="scale", description="Tests several replicas behind a balancer.")
+    """Run the command; return 1 if a limit is not kept."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.replicas", description=__doc__)
     parser.add_argument("--models", type=Path, default=ROOT / "models", metavar="DIR")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="for scaling.json and .svg")
-    parser.add_argument("--calls", type=int, default=CALLS, metavar="N", help="of each rolling restart, at least")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="for scaling.json and .png")
+    parser.add_argument("--calls", type=int, default=CALLS, metavar="N", help="calls of each rolling restart, at least")
     arguments = parser.parse_args(argv)
     enter_namespaces("loadtests.replicas", sys.argv[1:] if argv is None else argv)
     hosts = network()
     with tempfile.TemporaryDirectory() as logs:
         texts = sentences(None, None)
         figures = asyncio.run(measure(hosts, arguments.models, texts, Path(logs), calls=arguments.calls))
-    figures |= {
-        "namespaces": hosts.isolated,
-        "calls_per_second": RATE,
-        "versions": {name: version(name) for name in ("onnxruntime", "grpcio")} | {"python": platform.python_version()},
-    }
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "scaling.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    draw(figures, arguments.output / "scaling.png")
+    figures = finite(figures | {"namespaces": hosts.isolated, "calls_per_second": RATE})
+    write_json(arguments.output / "scaling.json", figures)
+    plot_replicas(arguments.output / "scaling.png", figures)
     print(json.dumps(figures, indent=1))
     for problem in (problems := failures(figures)):
         print(f"scale: {problem}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What happens to replicas under load, and what the callers notice."""
+"""Scenarios of replicas under load, as their callers notice them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import psutil
-
 from loadtests.replicas.network import Network
 from loadtests.replicas.processes import GRPC, Replica
 from loadtests.replicas.traffic import Outcomes, constant, saturating
+from loadtests.service.cores import Cores
 from serving.client import AsyncTranslationClient
 
 Connect = Callable[[], AsyncTranslationClient]
@@ -46,10 +45,10 @@ async def _load(connect: Connect, texts: Sequence[str], rate: float) -> AsyncIte
 async def rolling_restart(
     connect: Connect, texts: Sequence[str], *, rate: float, calls: int, places: int, restart: Restart
 ) -> dict[str, Any]:
-    """Restarts the replica of every place in turn, and again from the first, until ``calls`` calls have been made."""
+    """Restart the replica of every place in turn, and again from the first, until ``calls`` calls have been made."""
     restarts = 0
     async with _load(connect, texts, rate) as outcomes:
-        while outcomes.calls < calls or restarts % places:
+        while outcomes.statuses.total() < calls or restarts % places:
             await restart(restarts % places)
             restarts += 1
             await asyncio.sleep(MIN_READY_SECONDS)
@@ -57,7 +56,7 @@ async def rolling_restart(
 
 
 def in_place(replicas: Sequence[Replica]) -> Restart:
-    """SIGTERM, the drain, and a new process at the same address."""
+    """Return a restart by SIGTERM, the drain, and a new process at the same address."""
 
     async def restart(place: int) -> None:
         await asyncio.to_thread(replicas[place].stop)
@@ -67,7 +66,7 @@ def in_place(replicas: Sequence[Replica]) -> Restart:
 
 
 def at_a_new_address(replicas: list[Replica], network: Network) -> Restart:
-    """As a Deployment does it: a new replica comes up, the name leads to it, and only then the old one goes."""
+    """Return a restart as by a Deployment: a new replica comes up, the name leads to it, then the old one goes."""
 
     async def restart(place: int) -> None:
         old, new = replicas[place], replicas[place].successor()
@@ -83,7 +82,7 @@ def at_a_new_address(replicas: list[Replica], network: Network) -> Restart:
 async def sudden_death(
     connect: Connect, replicas: Sequence[Replica], texts: Sequence[str], *, rate: float
 ) -> dict[str, Any]:
-    """Kills every replica once under load, and starts it again."""
+    """Kill every replica once under load, and start it again."""
     async with _load(connect, texts, rate) as outcomes:
         for replica in replicas:
             await asyncio.to_thread(replica.kill)
@@ -96,38 +95,35 @@ async def sudden_death(
 async def second_core(
     alone: Sequence[Connect], both: Connect, replicas: Sequence[Replica], texts: Sequence[str], *, rounds: int
 ) -> dict[str, Any]:
-    """Sentences a second of each replica alone and of both together.
+    """Measure sentences a second of each replica alone and of both together.
 
-    A round is the first alone, both, the second alone, and its ratio is both to the mean of one: what slows the machine
-    down for a while, or one of its cores, spoils no more than that round.
+    A round is the first alone, both, the second alone, and its ratio is both to the mean of one: a machine that is slow
+    for a while, or one of its cores, spoils no more than that round.
     """
     singles, pairs = list[float](), list[float]()
-    generator, servers = psutil.Process(), [replica.usage() for replica in replicas]
-    machine, started = psutil.cpu_times(), time.perf_counter()
-    generated, served = _seconds(generator), _seconds(*servers)
+    cores = Cores(*(replica.usage() for replica in replicas))
     for _ in range(rounds):
         first = await _throughput(alone[0], replicas[:1], texts)
         pairs.append(await _throughput(both, replicas, texts))
         singles.append((first + await _throughput(alone[1], replicas[1:], texts)) / 2)
-    passed = time.perf_counter() - started
-    generated, served = _seconds(generator) - generated, _seconds(*servers) - served
+    used = cores.used()
     ratios = [pair / single for single, pair in zip(singles, pairs, strict=True)]
     return {
-        "one_replica_sentences_per_second": _rounded(singles),
-        "two_replicas_sentences_per_second": _rounded(pairs),
-        "ratios": _rounded(ratios),
-        "median_ratio": round(statistics.median(ratios), 3),
-        "cores_used_by_the_load_generator": round(generated / passed, 3),
-        "cores_used_by_others": round((_busy(machine, psutil.cpu_times()) - generated - served) / passed, 3),
+        "one_replica_sentences_per_second": singles,
+        "two_replicas_sentences_per_second": pairs,
+        "ratios": ratios,
+        "median_ratio": statistics.median(ratios),
+        "cores_used_by_the_load_generator": used["generator"],
+        "cores_used_by_others": used["others"],
     }
 
 
 async def _throughput(connect: Connect, replicas: Sequence[Replica], texts: Sequence[str]) -> float:
-    """Sentences a second, as the replicas count them."""
+    """Measure sentences a second, as the replicas count them."""
     stop = asyncio.Event()
 
     def sentences() -> float:
-        return sum(replica.counter("dragoman_sentences_total", outcome="ok") for replica in replicas)
+        return sum(replica.sum("dragoman_sentences_total", {"outcome": "ok"}) for replica in replicas)
 
     async with connect() as client:
         # Enough calls that no replica ever waits for one: two of them fill it.
@@ -139,16 +135,3 @@ async def _throughput(connect: Connect, replicas: Sequence[Replica], texts: Sequ
         stop.set()
         await load
     return (after - before) / passed
-
-
-def _seconds(*processes: psutil.Process) -> float:
-    return sum(float(times.user + times.system) for times in (process.cpu_times() for process in processes))
-
-
-def _busy(before: Any, after: Any) -> float:
-    """Processor seconds that the machine spent on anything, what the host took away included."""
-    return float(sum(after) - sum(before) - (after.idle - before.idle) - (after.iowait - before.iowait))
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, 2) for value in values]

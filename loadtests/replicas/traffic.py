@@ -7,51 +7,34 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from loadtests.service.calls import milliseconds
+from loadtests.service.calls import OK, milliseconds
 from serving.client import AsyncTranslationClient, CallError, Options
 
-OK = "OK"
 
-
-@dataclass
 class Outcomes:
-    """What became of calls.
+    """Outcomes of calls: latencies in seconds from due to the end, retries included, and reasons of failures."""
 
-    Attributes:
-        statuses: Calls by status.
-        latencies: Seconds from due to the end, retries included, of calls that were answered.
-        reasons: Messages of those that failed.
-    """
-
-    statuses: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def calls(self) -> int:
-        """How many there were."""
-        return self.statuses.total()
-
-    @property
-    def failed(self) -> int:
-        """How many were not answered."""
-        return self.calls - self.statuses[OK]
+    def __init__(self) -> None:
+        """Begin without any call."""
+        self.statuses = Counter[str]()
+        self.latencies: list[float] = []
+        self.reasons = Counter[str]()
 
     def summary(self) -> dict[str, Any]:
-        """Figures for people."""
-        figures = {"calls": self.calls, "failed": self.failed, "latency_ms": milliseconds(self.latencies)}
-        return figures | ({"reasons": dict(self.reasons.most_common(5))} if self.failed else {})
+        """Return the number of calls and failures, latencies in milliseconds and, if any, reasons of failures."""
+        calls = self.statuses.total()
+        figures = {"calls": calls, "failed": calls - self.statuses[OK], "latency_ms": milliseconds(self.latencies)}
+        return figures | ({"reasons": dict(self.reasons.most_common(5))} if self.reasons else {})
 
 
 async def constant(
     client: AsyncTranslationClient, texts: Sequence[str], *, rate: float, stop: asyncio.Event, outcomes: Outcomes
 ) -> None:
-    """Makes ``rate`` calls of one sentence a second until ``stop`` is set, and waits for all of them.
+    """Make ``rate`` calls of one sentence a second until ``stop`` is set, and wait for all of them.
 
-    Calls do not wait for each other, so a replica that is gone is felt by all who would have asked it.
+    Calls do not wait for each other, so a missing replica delays all calls that would have gone to it.
     """
     started = time.perf_counter()
 
@@ -77,10 +60,10 @@ async def constant(
 async def saturating(
     client: AsyncTranslationClient, texts: Sequence[str], *, in_flight: int, stop: asyncio.Event
 ) -> None:
-    """Keeps ``in_flight`` calls of all the texts in flight until ``stop`` is set.
+    """Keep ``in_flight`` calls of all the texts in flight until ``stop`` is set.
 
     Raises:
-        CallError: One failed.
+        CallError: A call failed.
     """
 
     async def caller() -> None:

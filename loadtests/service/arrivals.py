@@ -1,4 +1,4 @@
-"""Open-loop arrivals: when each call is due is drawn before the run, so no answer can hold up a later call.
+"""Open-loop arrivals: due times are drawn before the run, so that no answer can hold up a later call.
 
 A shape is a rate over time. Due times follow from it by time rescaling: arrivals of rate 1 (exponential gaps for a
 Poisson process, even ones otherwise) are mapped through the inverse of the expected count. Source: Cinlar 1975, ch. 4.
@@ -23,7 +23,7 @@ class Shape:
     """Arrivals a second over time.
 
     Attributes:
-        seconds: How long calls arrive.
+        seconds: Duration of the run.
         rate: Arrivals a second at times, both of shape (time,); seconds from the start, never negative.
         poisson: Whether gaps are random; even ones otherwise.
     """
@@ -33,14 +33,14 @@ class Shape:
     poisson: bool = True
 
     def due_times(self, seed: int) -> Floats:
-        """When calls are due, seconds from the start; the same seed gives the same times. Shape (call,), ascending."""
+        """Return due times in seconds from the start, ascending, shape (call,); equal seeds give equal times."""
         edges = np.linspace(0.0, self.seconds, _SLICES + 1)
         middles = (edges[:-1] + edges[1:]) / 2
         expected = np.concatenate([[0.0], np.cumsum(self.rate(middles) * np.diff(edges))])
         return np.interp(self._unit_arrivals(float(expected[-1]), seed), expected, edges)
 
     def _unit_arrivals(self, count: float, seed: int) -> Floats:
-        """Arrivals of rate 1 before ``count``. Shape (call,)."""
+        """Return arrivals of rate 1 before ``count``, shape (call,)."""
         if not self.poisson:
             return np.arange(math.ceil(round(count, 6)), dtype=np.float64)
         generator = np.random.default_rng(seed)
@@ -49,17 +49,17 @@ class Shape:
 
 
 def constant(rate: float, seconds: float) -> Shape:
-    """``rate`` calls a second at even gaps."""
+    """Return ``rate`` calls a second at even gaps."""
     return Shape(seconds, lambda times: np.full_like(times, rate), poisson=False)
 
 
 def poisson(rate: float, seconds: float) -> Shape:
-    """``rate`` calls a second on average, each independent of the others."""
+    """Return ``rate`` calls a second on average, each independent of the others."""
     return Shape(seconds, lambda times: np.full_like(times, rate))
 
 
 def step(rates: Sequence[float], seconds: float) -> Shape:
-    """A Poisson process that takes each rate for the same part of ``seconds``, in order."""
+    """Return a Poisson process that takes each rate for the same part of ``seconds``, in order."""
     levels = np.asarray(rates, dtype=np.float64)
 
     def rate(times: Floats) -> Floats:
@@ -69,10 +69,10 @@ def step(rates: Sequence[float], seconds: float) -> Shape:
 
 
 def spike(rate: float, peak: float, seconds: float, *, start: float, end: float) -> Shape:
-    """A Poisson process of ``rate``, and of ``peak`` from ``start`` until ``end``, seconds from the beginning."""
+    """Return a Poisson process of ``rate``, and of ``peak`` from ``start`` to ``end``, seconds from the beginning."""
     return Shape(seconds, lambda times: np.where((times >= start) & (times < end), peak, rate))
 
 
 def diurnal(low: float, high: float, seconds: float) -> Shape:
-    """A Poisson process whose rate goes through a day in ``seconds``: ``low`` at both ends, ``high`` in the middle."""
+    """Return a Poisson process whose rate is ``low`` at both ends of ``seconds`` and ``high`` in the middle."""
     return Shape(seconds, lambda times: low + (high - low) * (1 - np.cos(2 * np.pi * times / seconds)) / 2)

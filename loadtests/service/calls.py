@@ -1,4 +1,4 @@
-"""What became of every call of a run, and the figures that follow. Every sample is kept: no percentile is estimated."""
+"""Outcomes of the calls of a run, and the figures that follow. Every sample is kept: no percentile is estimated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 
@@ -19,38 +19,26 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 
 class Call(NamedTuple):
-    """One call, retries included.
+    """One call, retries included."""
 
-    Attributes:
-        due: When it was to begin, seconds from the start of the run.
-        late: Seconds after that at which it was sent: the load generator's fault, not the server's.
-        latency: Seconds from due to the end.
-        status: OK, ABANDONED or the name of the gRPC status.
-        beam: Beam size.
-        queue: Seconds it waited, as the server reports them; 0 unless OK.
-        compute: Seconds it was computed, as the server reports them; 0 unless OK.
-        source_tokens: As the server counts them; 0 unless OK.
-        target_tokens: As the server counts them; 0 unless OK.
-    """
-
-    due: float
-    late: float
-    latency: float
-    status: str
-    beam: int
-    queue: float = 0.0
-    compute: float = 0.0
-    source_tokens: int = 0
-    target_tokens: int = 0
+    due: float  # seconds from the start of the run to the moment when it was to begin
+    late: float  # seconds from due to sent, the load generator's fault and not the server's
+    latency: float  # seconds from due to the end
+    status: str  # OK, ABANDONED or the name of the gRPC status
+    beam: int  # beam size
+    queue: float = 0.0  # seconds, as the server reports them; 0 unless OK, as all that follows
+    compute: float = 0.0  # seconds, as the server reports them
+    source_tokens: int = 0  # as the server counts them
+    target_tokens: int = 0  # as the server counts them
 
     @property
     def end(self) -> float:
-        """When it ended, seconds from the start of the run."""
+        """The time of its end, seconds from the start of the run."""
         return self.due + self.latency
 
 
 def write_calls(path: Path, calls: Iterable[Call]) -> None:
-    """Writes a CSV file with a row for each call, by due time."""
+    """Write a CSV file with a row for each call, by due time."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(Call._fields)
@@ -58,52 +46,34 @@ def write_calls(path: Path, calls: Iterable[Call]) -> None:
 
 
 def read_calls(path: Path) -> list[Call]:
-    """Reads what :func:`write_calls` wrote."""
+    """Read a file of :func:`write_calls`."""
+    kinds = [get_type_hints(Call)[name] for name in Call._fields]
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Call(
-                float(row["due"]),
-                float(row["late"]),
-                float(row["latency"]),
-                row["status"],
-                int(row["beam"]),
-                float(row["queue"]),
-                float(row["compute"]),
-                int(row["source_tokens"]),
-                int(row["target_tokens"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+        rows = csv.reader(file)
+        next(rows)
+        return [Call(*(kind(cell) for kind, cell in zip(kinds, row, strict=True))) for row in rows]
 
 
 def latencies(calls: Iterable[Call]) -> list[float]:
-    """Seconds from due to answer; infinite for failed calls, so that failing fast does not look fast."""
+    """Return seconds from due to answer; infinite for failed calls, so that failing fast does not look fast."""
     return [call.latency if call.status == OK else math.inf for call in calls if call.status != ABANDONED]
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest of the values that at least ``percent`` % of them do not exceed; NaN if there is none."""
-    if not values:
-        return math.nan
-    # 99.9 % of 1,000 is 999 and a little in floating point, which must not round up to the thousandth value.
-    rank = math.ceil(round(len(values) * percent / 100, 6))
-    return float(sorted(values)[max(rank, 1) - 1])
+    """Return the smallest of the values that at least ``percent`` % of them do not exceed; NaN if there is none."""
+    # 99.9 / 100 is a little more than 0.999 in floating point, and would round up to the next value.
+    return float(np.quantile(values, round(percent / 100, 6), method="inverted_cdf")) if values else math.nan
 
 
 def milliseconds(values: Sequence[float]) -> dict[str, float | None]:
-    """Percentiles, mean and maximum of seconds, in milliseconds; None where the figure is infinite or there is none."""
+    """Return percentiles, mean and maximum of seconds, in milliseconds; None for infinite and undefined ones."""
     figures = {f"p{percent:g}": percentile(values, percent) for percent in PERCENTILES}
     figures |= {"mean": float(np.mean(values)) if values else math.nan, "max": max(values, default=math.nan)}
     return {name: round(value * 1e3, 3) if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def summary(calls: Sequence[Call], *, scheduled: int | None = None) -> dict[str, Any]:
-    """Figures of a run.
-
-    Args:
-        calls: Those that were reported.
-        scheduled: Calls that were due, of an open loop; what is missing counts as failed.
-    """
+    """Return the figures of a run; of ``scheduled`` calls of an open loop, missing ones count as failed."""
     outcomes = Counter(call.status for call in calls)
     if scheduled is not None and scheduled > len(calls):
         outcomes[LOST] = scheduled - len(calls)

@@ -1,4 +1,4 @@
-"""Locustfile: closed loop. Each user waits for its answer before it calls again, which shows what the server can do.
+"""Locustfile of a closed loop: each user waits for its answer before it calls again, which measures capacity.
 
     python -m locust -f loadtests/service/closed_loop.py --headless --users 64 --spawn-rate 64 --run-time 10s
 
@@ -29,7 +29,7 @@ class ClosedLoopUser(TranslationUser):
 
     @task
     def call(self) -> None:
-        """Makes a call and waits for its end."""
+        """Make a call and wait for its end."""
         due = time.perf_counter() - self.began
         self.send(self.callers.draw(self.random), start=self.began, due=due).code()
 

@@ -1,50 +1,55 @@
-"""What the load test commands share: their options, and the end of each, where figures become files and a verdict."""
+"""Options that the load test commands share, and the end of each: figures become files and a verdict."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadtests.service.report import machine, write_json, write_page
+from loadtests.report import write_json, write_page
 from loadtests.service.thresholds import Thresholds, load_thresholds
 
-_HERE = Path(__file__).parent
+_ROOT = Path(__file__).parents[2]
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """Options that every command has; ``name`` is also that of its thresholds and of its folder of results."""
-    options = argparse.ArgumentParser(prog=f"python -m loadtests.{name}", description=description)
+def parser(module: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the common options; thresholds are beside the module, results go to ``runs``."""
+    options = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     options.add_argument("--models", type=Path, default=Path("models"), help="directory of bundles")
-    options.add_argument("--out", type=Path, default=Path("runs") / name, help="directory for the results")
-    limits = _HERE / f"{name}.thresholds.yaml"
+    options.add_argument(
+        "--out", type=Path, default=Path("runs") / module.rpartition(".")[2], help="directory for the results"
+    )
+    limits = _ROOT / f"{module.replace('.', '/')}.thresholds.yaml"
     options.add_argument("--thresholds", type=_thresholds, default=str(limits), metavar="FILE", help="YAML of limits")
-    options.add_argument("--sentences", type=Path, help="one a line; without it the corpora's, or those bundled here")
+    options.add_argument(
+        "--sentences", type=Path, help="one per line (default: those of the corpora or the bundled ones)"
+    )
     return options
 
 
+def curve_options(options: argparse.ArgumentParser, *, step_seconds: float, capacity_seconds: float) -> None:
+    """Add the durations of a measurement of latency against throughput."""
+    options.add_argument("--step-seconds", type=float, default=step_seconds, help="duration of each rate")
+    options.add_argument("--capacity-seconds", type=float, default=capacity_seconds, help="duration of a closed loop")
+
+
 def traffic_options(asked: argparse.Namespace) -> dict[str, object]:
-    """What the locustfiles must be told of the traffic."""
+    """Return the options of the locustfiles that describe the traffic; create the directory for the results."""
+    asked.out.mkdir(parents=True, exist_ok=True)
     return {"sentences": asked.sentences.resolve()} if asked.sentences else {}
 
 
-def finish(
-    asked: argparse.Namespace, arguments: Sequence[str], name: str, figures: Mapping[str, Any], pictures: Sequence[Path]
-) -> int:
-    """Writes ``summary.json`` and ``report.html`` and prints the verdict.
+def finish(asked: argparse.Namespace, title: str, figures: Mapping[str, Any], picture: Path) -> int:
+    """Write ``summary.json`` and ``report.html`` and print the verdict.
 
     Returns:
         The exit status: 1 if a threshold is broken.
     """
     broken = asked.thresholds.violations(figures)
-    said = {**figures, "broken_thresholds": broken, "machine": machine()}
-    command = shlex.join(["python", "-m", f"loadtests.service.{name}", *arguments])
-    write_json(asked.out / "summary.json", {"command": command, **said})
-    write_page(
-        asked.out / "report.html", title=name.replace("_", " "), command=command, figures=said, pictures=pictures
-    )
+    figures = {**figures, "broken_thresholds": broken}
+    write_json(asked.out / "summary.json", figures)
+    write_page(asked.out / "report.html", title=title, figures=figures, pictures=[picture])
     for sentence in broken:
         print(f"threshold broken: {sentence}")
     print(f"results: {asked.out / 'report.html'}, {asked.out / 'summary.json'}")

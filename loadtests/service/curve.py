@@ -1,4 +1,4 @@
-"""Latency against throughput: the points of a run whose rate rises in steps, the knee, and what a limit allows."""
+"""Latency against throughput: the points of a run whose rate rises in steps, the knee, the throughput at a limit."""
 
 from __future__ import annotations
 
@@ -13,35 +13,26 @@ from loadtests.service.calls import ABANDONED, OK, Call, latencies, percentile
 
 @dataclass(frozen=True)
 class Point:
-    """One step of a run. Latencies are in seconds from the due time; infinite where that many calls failed.
+    """One step of a run. Latencies are in seconds from the due time; infinite where that many calls failed."""
 
-    Attributes:
-        offered: Calls due a second.
-        answered: Calls answered a second, whenever they were due.
-        calls: Calls due in the step.
-        failed: Those of them that failed.
-        mean: Mean latency.
-        p50: Latency that half of the calls did not exceed; and so on.
-    """
-
-    offered: float
-    answered: float
-    calls: int
-    failed: int
-    mean: float
-    p50: float
+    offered: float  # calls due a second
+    answered: float  # calls answered a second, whenever they were due
+    calls: int  # calls due in the step
+    failed: int  # those of them that failed
+    mean: float  # mean latency
+    p50: float  # latency that half of the calls did not exceed; and so on
     p90: float
     p99: float
     p999: float
 
     @property
     def power(self) -> float:
-        """Throughput over mean latency."""
+        """Throughput divided by mean latency."""
         return self.answered / self.mean if self.calls else 0.0
 
 
 def points(calls: Sequence[Call], steps: int, seconds: float, *, settle: float) -> list[Point]:
-    """The points of a run of ``steps`` steps over ``seconds``; the first ``settle`` seconds of each are left out."""
+    """Return the points of a run of ``steps`` steps over ``seconds``, each without its first ``settle`` seconds."""
     width = seconds / steps
     return [_point(calls, step * width + settle, (step + 1) * width) for step in range(steps)]
 
@@ -64,10 +55,10 @@ def _point(calls: Sequence[Call], start: float, end: float) -> Point:
 
 
 def knee(curve: Sequence[Point]) -> Point:
-    """The point after which latency grows faster than throughput: where power is greatest.
+    """Return the point with the greatest power, after which latency grows faster than throughput.
 
     Source: Kleinrock 1979, "Power and deterministic rules of thumb for probabilistic problems in computer
-    communications". Other than a distance from the chord, it does not depend on how far the curve goes.
+    communications". Unlike a distance from the chord, it does not depend on how far the curve goes.
 
     Raises:
         ValueError: There is no point with a call.
@@ -76,7 +67,7 @@ def knee(curve: Sequence[Point]) -> Point:
 
 
 def sustained(curve: Sequence[Point], limit: float) -> float:
-    """Answers a second at which the 99th percentile of the latency reaches ``limit`` seconds.
+    """Return the answers a second at which the 99th percentile of the latency reaches ``limit`` seconds.
 
     Between two points it is interpolated, over the logarithm of the latency. It is 0 if already the first point is over
     the limit, and the last point's throughput, a lower bound, if none is.

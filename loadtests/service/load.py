@@ -4,50 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from loadtests.service.commands import finish, parser, traffic_options
-from loadtests.service.curve import knee
-from loadtests.service.measurement import measure
-from loadtests.service.plots import plot_curve
-from loadtests.service.report import write_points
+from loadtests.pictures import plot_curve
+from loadtests.report import write_csv
+from loadtests.service.commands import curve_options, finish, parser, traffic_options
+from loadtests.service.measurement import Plan, measure
 from loadtests.service.services import dragoman
 
 _SHARES = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)  # of the capacity
-_STEP_SECONDS, _CAPACITY_SECONDS = 5.5, 10.0  # nine steps and the closed loop are a minute
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; exit status 1 if a threshold is broken."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    options = parser("load", "A minute of load on a fresh server, from light to too much.")
-    options.add_argument("--step-seconds", type=float, default=_STEP_SECONDS, help="how long each rate lasts")
-    options.add_argument(
-        "--capacity-seconds", type=float, default=_CAPACITY_SECONDS, help="how long the closed loop lasts"
-    )
+    """Run the command; return 1 if a threshold is broken."""
+    options = parser("loadtests.service.load", "A minute of load on a fresh server, from light to too much.")
+    curve_options(options, step_seconds=5.5, capacity_seconds=10.0)  # nine steps and the closed loop are a minute
     asked = options.parse_args(arguments)
-    asked.out.mkdir(parents=True, exist_ok=True)
+    traffic = traffic_options(asked) | {"abandoned": 0.01}
     with dragoman(asked.models, asked.out / "server.log") as service:
         measured = measure(
-            service,
-            asked.out / "load",
-            shares=_SHARES,
-            step_seconds=asked.step_seconds,
-            capacity_seconds=asked.capacity_seconds,
-            options=traffic_options(asked) | {"abandoned": 0.01},
+            service, asked.out / "load", Plan(_SHARES, asked.step_seconds, asked.capacity_seconds, traffic)
         )
-    bend = knee(measured.curve)
+    figures = measured.summary()
     picture = asked.out / "curve.png"
-    plot_curve(picture, measured.curve, bend, "Latency against throughput")
-    write_points(asked.out / "points.csv", measured.curve)
-    figures = {
-        "capacity": measured.capacity,
-        "light": asdict(measured.curve[0]),
-        "knee": asdict(bend),
-        "run": measured.figures,
-        "points": [asdict(point) for point in measured.curve],
-    }
-    return finish(asked, arguments, "load", figures, [picture])
+    plot_curve(picture, measured.curve, measured.knee, "Latency against throughput")
+    write_csv(asked.out / "points.csv", figures["points"])
+    return finish(asked, "Load", figures | {"light": figures["points"][0]}, picture)
 
 
 if __name__ == "__main__":

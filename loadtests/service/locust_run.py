@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from loadtests.service.calls import Call, read_calls
+from loadtests.service.cores import Cores
 from loadtests.service.services import Service
 
 ROOT = Path(__file__).parents[2]
@@ -21,70 +19,40 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run."""
 
-    Attributes:
-        calls: Every call, by due time.
-        figures: The summary, with the cores that the server used, and that others used who had no part in the test.
-    """
-
-    calls: list[Call]
-    figures: dict[str, Any]
+    calls: list[Call]  # every call, by due time
+    figures: dict[str, Any]  # the summary, with the cores used by the server and by others
 
 
 def run_locust(locustfile: str, service: Service, out: Path, options: Mapping[str, object]) -> Run:
-    """Runs a locustfile of this folder against a service.
+    """Run a locustfile of this folder against a service.
 
     Args:
         locustfile: Name of the module, such as ``open_loop``.
-        service: What is called.
+        service: The service to call.
         out: Prefix of the files that are written: ``OUT.calls.csv``, ``OUT.summary.json``, ``OUT.locust.html``,
             Locust's own ``OUT_*.csv`` and the log ``OUT.log``.
-        options: Of the locustfile and of Locust, by their long names.
+        options: Options of the locustfile and of Locust, by their long names.
 
     Raises:
         RuntimeError: Locust could not run, or broke off; failed calls are no error.
     """
     out = out.resolve()
-    files = {
-        "calls": f"{out}.calls.csv",
-        "summary": f"{out}.summary.json",
-        "html": f"{out}.locust.html",
-        "csv": str(out),
-    }
+    files = {"calls": f"{out}.calls.csv", "summary": f"{out}.summary.json", "html": f"{out}.locust.html", "csv": out}
     command = [sys.executable, "-m", "locust", "--headless", "--only-summary"]
     command += ["-f", f"loadtests/service/{locustfile}.py", "--host", service.address, "--exit-code-on-error", "0"]
     for name, value in {**files, **options}.items():
         command += [f"--{name}", str(value)]
     log = Path(f"{out}.log")
-    clocks = _Clocks(service)
+    cores = Cores(service.process)
     with log.open("wb") as output:
         status = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
     if status:
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
         raise RuntimeError(f"Locust ended with status {status}; it said:\n{tail}")
+    used = cores.used()
     figures = json.loads(Path(f"{out}.summary.json").read_text(encoding="utf-8"))
-    return Run(read_calls(Path(f"{out}.calls.csv")), figures | clocks.cores())
-
-
-class _Clocks:
-    """Processor time from construction on: of the server, and of everybody but it and the load generator."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._before = self._now()
-
-    def cores(self) -> dict[str, dict[str, float]]:
-        """Cores in use, by whom; what others used was not there for the test, and should be little."""
-        wall, server, generator, busy = (now - then for now, then in zip(self._now(), self._before, strict=True))
-        others = max(busy - server - generator, 0.0)
-        return {"server": {"cores": round(server / wall, 3)}, "others": {"cores": round(others / wall, 3)}}
-
-    def _now(self) -> tuple[float, float, float, float]:
-        children, system = psutil.Process().cpu_times(), psutil.cpu_times()
-        return (
-            time.monotonic(),
-            self._service.processor_seconds(),
-            children.children_user + children.children_system,
-            sum(system) - system.idle - system.iowait,
-        )
+    return Run(
+        read_calls(Path(f"{out}.calls.csv")), figures | {who: {"cores": used[who]} for who in ("server", "others")}
+    )

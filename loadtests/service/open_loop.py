@@ -1,4 +1,4 @@
-"""Locustfile: open-loop load. Arrivals do not wait for answers, so a server that falls behind cannot hide its queue.
+"""Locustfile of an open loop: arrivals do not wait for answers, so a server that falls behind cannot hide its queue.
 
     python -m locust -f loadtests/service/open_loop.py --headless --arrivals spike --rate 20 --peak 100 --seconds 60
 
@@ -30,7 +30,7 @@ _SHARE = "share of the schedule"  # message from the master to each worker
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    """Adds the options of arrivals."""
+    """Add the options of arrivals."""
     shapes = ("constant", "poisson", "step", "spike", "diurnal")
     parser.add_argument("--arrivals", choices=shapes, default="poisson", help="when calls arrive")
     parser.add_argument("--rate", type=_positive, default=10.0, metavar="N", help="calls a second; diurnal: at night")
@@ -42,24 +42,21 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def schedule(options: argparse.Namespace) -> list[Arrival]:
-    """Every call of the run, of all workers; the same in each process."""
+    """Return every call of the run, of all workers; the same in each process."""
     return traffic(options).arrivals(shape(options), options.seed)
 
 
 def shape(options: argparse.Namespace) -> arrivals.Shape:
-    """The shape that the command line describes."""
-    match options.arrivals:
-        case "constant":
-            return arrivals.constant(options.rate, options.seconds)
+    """Return the shape that the command line describes."""
+    o = options
+    match o.arrivals:
         case "step":
-            return arrivals.step(options.rates, options.seconds)
+            return arrivals.step(o.rates, o.seconds)
         case "spike":
-            return arrivals.spike(
-                options.rate, options.peak, options.seconds, start=options.spike_start, end=options.spike_end
-            )
+            return arrivals.spike(o.rate, o.peak, o.seconds, start=o.spike_start, end=o.spike_end)
         case "diurnal":
-            return arrivals.diurnal(options.rate, options.peak, options.seconds)
-    return arrivals.poisson(options.rate, options.seconds)
+            return arrivals.diurnal(o.rate, o.peak, o.seconds)
+    return arrivals.constant(o.rate, o.seconds) if o.arrivals == "constant" else arrivals.poisson(o.rate, o.seconds)
 
 
 class OpenLoopUser(TranslationUser):
@@ -69,7 +66,7 @@ class OpenLoopUser(TranslationUser):
 
     @task
     def send_share(self) -> None:
-        """Sends each call when it is due."""
+        """Send each call when it is due."""
         index, count = self.share
         mine = schedule(self.environment.parsed_options)[index::count]
         start = time.perf_counter()
@@ -85,12 +82,12 @@ class EveryCallHasAnOutcome(LoadTestShape):
     scheduled: int | None = None
 
     def reset_time(self) -> None:
-        """A new run begins."""
+        """Begin a new run."""
         super().reset_time()
         self.scheduled = None
 
     def tick(self) -> tuple[int, float] | None:
-        """How many users now; None ends the run."""
+        """Return the number of users and their spawn rate; None ends the run."""
         assert self.runner is not None
         options: Any = self.runner.environment.parsed_options
         if self.scheduled is None:

@@ -1,4 +1,4 @@
-"""What both locustfiles share: their options, and a record of every call, of all workers, written when Locust quits."""
+"""Options of both locustfiles, and the record of every call of all workers, written when Locust quits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -22,7 +23,7 @@ from loadtests.service.traffic import Traffic
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    """Adds the options of both locustfiles; Locust also takes them from a file (``--config``)."""
+    """Add the options of both locustfiles; Locust also takes them from a file (``--config``)."""
     parser.add_argument("--sentences", metavar="FILE", help="one a line, plain or .gz, drawn at random")
     parser.add_argument("--beams", type=_whole_numbers, default="1,4", metavar="N,N", help="beam sizes to draw from")
     parser.add_argument("--deadline", type=float, default=30.0, metavar="SECONDS", help="of a call, from its due time")
@@ -35,17 +36,17 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 
 def traffic(options: argparse.Namespace) -> Traffic:
-    """The callers that the command line describes."""
+    """Return the callers that the command line describes."""
     data = os.environ.get("DRAGOMAN_DATA")
     texts = sentences(Path(options.sentences) if options.sentences else None, Path(data) if data else None)
     return Traffic(texts, options.beams, abandoned=options.abandoned, patience=options.patience)
 
 
 class Recorder:
-    """Listens to Locust: keeps the calls of this process, hands those of a worker to the master, writes the results."""
+    """Listener of Locust's events: keeps the calls of a process, passes a worker's to the master, writes results."""
 
     def __init__(self, environment: Environment) -> None:
-        """Starts to listen."""
+        """Listen to the events of an environment."""
         self._environment = environment
         self._calls: list[Call] = []
         self._cpu: dict[str, float] = {}  # processor seconds of each process that sends calls
@@ -93,7 +94,7 @@ class Recorder:
         if options.calls:
             write_calls(Path(options.calls), self._calls)
         if options.summary:
-            Path(options.summary).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            Path(options.summary).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
         for sentence in broken:
             print(f"threshold broken: {sentence}")
         if broken:
@@ -102,6 +103,7 @@ class Recorder:
 
 @events.init.add_listener
 def _listen(environment: Environment, **_: Any) -> None:
+    gevent.get_hub().loop.update_now()  # imports take seconds, by which the timer of --run-time would be early
     Recorder(environment)
 
 

@@ -1,4 +1,4 @@
-"""How long a server still feels a spike of load after it is over."""
+"""Time that a server needs to recover from a spike of load."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ _CALM = 3  # seconds in a row, so that one good second amid bad ones is not take
 
 
 def recovery_seconds(calls: Sequence[Call], start: float, end: float) -> float:
-    """Seconds from the end of a spike until latency is again what it was before; infinite if that was never seen.
+    """Return the seconds from the end of a spike until latency is back to normal; infinite if it never was.
 
-    It is when for three seconds in a row 90 % of the calls that are due in each are answered within the 99th percentile
-    of the calls due before the spike.
-
-    Args:
-        calls: Of the whole run.
-        start: Beginning of the spike, seconds from the start of the run.
-        end: Its end.
+    A server has recovered when, for three seconds in a row, 90 % of the calls due in each are answered within the 99th
+    percentile of the calls due before the spike. It lasts from ``start`` to ``end``, seconds from the start of the run.
     """
     limit = percentile(latencies(call for call in calls if call.due < start), 99)
     last = int(max(call.due for call in calls) - end)  # whole seconds seen after the spike

@@ -10,17 +10,13 @@ MAX_WORDS = 40  # longer lines of the corpora are mostly lists and clauses that 
 
 
 def read_lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file, plain or .gz."""
+    """Return the lines of a UTF-8 file, plain or .gz."""
     data = path.read_bytes()
     return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").removesuffix("\n").split("\n")
 
 
 def sentences(file: Path | None, data: Path | None) -> list[str]:
-    """English sentences of mixed length, at most ``MAX_WORDS`` words each.
-
-    Args:
-        file: One sentence a line; None takes the corpora's test set, and what is bundled where there is none.
-        data: The folder of the corpora.
+    """Return English sentences of 1 to ``MAX_WORDS`` words: of a file, of the corpora in ``data``, or the bundled ones.
 
     Raises:
         ValueError: The file has no such sentence.

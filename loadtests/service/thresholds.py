@@ -1,6 +1,6 @@
-"""Limits that a run must keep, from a YAML file: figures by their path in the summary, and their bounds.
+"""Limits of a run from a YAML file: figures by their path in the summary, and their bounds.
 
-Such as ``latency_ms.p99: {at_most: 500}`` or ``sentences_per_second: {at_least: 40}``.
+For example ``latency_ms.p99: {at_most: 500}`` or ``sentences_per_second: {at_least: 40}``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_va
 
 
 class Limit(BaseModel):
-    """Bounds of one figure; at least one of them."""
+    """One or both bounds of a figure."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,7 +28,7 @@ class Limit(BaseModel):
         return self
 
     def violation(self, name: str, value: float | None) -> str | None:
-        """One sentence if the value is out of bounds; None is an infinite value, or one of no call."""
+        """Return a sentence if the value is out of bounds; None stands for an infinite or undefined value."""
         if value is None:
             return f"{name} has no finite value"
         if self.at_most is not None and value > self.at_most:
@@ -42,7 +42,7 @@ class Thresholds(RootModel[dict[str, Limit]]):
     """Limits by the path of their figure: the keys that lead to it, joined by dots."""
 
     def violations(self, figures: Mapping[str, Any]) -> list[str]:
-        """A sentence for every limit that is broken.
+        """Return a sentence for every broken limit.
 
         Raises:
             ValueError: A limit names no figure.
@@ -55,10 +55,10 @@ class Thresholds(RootModel[dict[str, Limit]]):
 
 
 def load_thresholds(path: Path) -> Thresholds:
-    """Reads a file.
+    """Load a file of limits.
 
     Raises:
-        ValueError: It is not such a file; says where.
+        ValueError: The file is invalid; the message says where.
     """
     try:
         return Thresholds.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

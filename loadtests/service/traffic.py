@@ -1,4 +1,4 @@
-"""What callers ask for: sentences and beam sizes drawn from lists, and callers who go away before the answer."""
+"""Requests of callers: sentences and beam sizes drawn from lists, some cancelled before the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Ask:
     """One call to make.
 
     Attributes:
-        request: A serialized TranslateRequest, encoded before the run to keep the generator cheap.
+        request: A TranslateRequest, serialized before the run to keep the generator cheap.
         beam: Its beam size.
         abandon_after: Seconds after which the caller cancels, if there is no answer yet; None for never.
     """
@@ -36,35 +36,28 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Traffic:
-    """A population of callers.
+    """A population of callers."""
 
-    Attributes:
-        texts: Drawn with equal probability, as are beam sizes; name one twice to draw it twice as often.
-        beams: Beam sizes.
-        abandoned: Share of calls whose caller goes away.
-        patience: Seconds within which those go away, evenly distributed.
-    """
-
-    texts: Sequence[str]
-    beams: Sequence[int]
-    abandoned: float = 0.0
-    patience: float = 1.0
+    texts: Sequence[str]  # drawn with equal probability, as are beam sizes; name one twice to draw it twice as often
+    beams: Sequence[int]  # beam sizes
+    abandoned: float = 0.0  # share of calls whose caller goes away
+    patience: float = 1.0  # seconds within which those go away, evenly distributed
 
     def draw(self, random: Random) -> Ask:
-        """The next call."""
+        """Draw the next call."""
         text, beam = random.choice(self.texts), random.choice(self.beams)
         leaves = random.random() < self.abandoned
         return Ask(_encoded(text, beam), beam, random.uniform(0.0, self.patience) if leaves else None)
 
     def arrivals(self, shape: Shape, seed: int) -> list[Arrival]:
-        """Calls for each due time of a shape; the same seed gives the same calls."""
+        """Return a call for each due time of a shape; equal seeds give equal calls."""
         random = Random(seed)
         return [Arrival(due, self.draw(random)) for due in shape.due_times(seed).tolist()]
 
 
 @cache
 def _encoded(text: str, beam: int) -> bytes:
-    # Words are no tokens: a line of few words can still be longer than the model takes, and must not fail for it.
+    # Words are not tokens: a line of few words can still be longer than the model takes, and must not fail for it.
     return pb.TranslateRequest(
         contents=[text],
         options=pb.DecodingOptions(beam_size=beam),

@@ -1,4 +1,4 @@
-"""A Locust user that calls Translate over gRPC and tells Locust's events what became of each call."""
+"""A Locust user that calls Translate over gRPC and reports the outcome of each call to Locust's events."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import grpc
 import grpc.experimental.gevent
 from locust import User
 
-from loadtests.service.calls import ABANDONED, OK, Call
+from loadtests.service.calls import ABANDONED, Call
 from loadtests.service.traffic import Ask
-from serving.client.channel import OPTIONS
+from serving.client.channel import channel_options
 from serving.pb import translation_service_pb2 as pb
 
 _METHOD = "/dragoman.v1.TranslationService/Translate"
@@ -23,11 +23,11 @@ grpc.experimental.gevent.init_gevent()
 
 
 class CallFailed(Exception):
-    """What Locust's table of failures shows."""
+    """A failure, as Locust's table of failures shows it."""
 
 
 class TranslationUser(User):
-    """Calls with the shipped channel options: retries, reconnection and sizes are those of ``serving.client``.
+    """A caller with the shipped channel options: retries, reconnection and sizes are those of ``serving.client``.
 
     The users of a process share one channel, as the threads of an application do.
     """
@@ -37,16 +37,16 @@ class TranslationUser(User):
     _channels: ClassVar[dict[str, grpc.Channel]] = {}
 
     def __init__(self, environment: Any) -> None:
-        """Connects at the first call."""
+        """Create the channel of the process, which connects at the first call."""
         super().__init__(environment)
         address = self.host or ""
         if address not in self._channels:
-            self._channels[address] = grpc.insecure_channel(address, options=OPTIONS)
+            self._channels[address] = grpc.insecure_channel(address, options=channel_options(address))
         self._translate = self._channels[address].unary_unary(_METHOD, None, None)  # bytes to bytes
         self._deadline: float = environment.parsed_options.deadline
 
     def send(self, ask: Ask, *, start: float, due: float) -> Any:
-        """Sends a call now and returns at once; Locust's ``request`` event follows when the call ends.
+        """Send a call now and return at once; Locust's ``request`` event follows when the call ends.
 
         Args:
             ask: The call.
@@ -71,9 +71,12 @@ class TranslationUser(User):
             call = Call(due, late, latency, code.name, ask.beam)
             length, failure = 0, None
             if code is grpc.StatusCode.OK:
-                response = future.result()
-                length = len(response)
-                call = _with_figures(call, pb.TranslateResponse.FromString(response))
+                length = len(future.result())
+                response = pb.TranslateResponse.FromString(future.result())
+                times = (response.queue_time, response.compute_time)
+                queue, compute = (duration.ToNanoseconds() / 1e9 for duration in times)
+                tokens = response.source_tokens, response.target_tokens
+                call = Call(due, late, latency, code.name, ask.beam, queue, compute, *tokens)
             elif code is grpc.StatusCode.CANCELLED and ask.abandon_after is not None:
                 call = call._replace(status=ABANDONED)
             else:
@@ -88,13 +91,3 @@ class TranslationUser(User):
             )
 
         return report
-
-
-def _with_figures(call: Call, response: pb.TranslateResponse) -> Call:
-    assert call.status == OK
-    return call._replace(
-        queue=response.queue_time.ToNanoseconds() / 1e9,
-        compute=response.compute_time.ToNanoseconds() / 1e9,
-        source_tokens=response.source_tokens,
-        target_tokens=response.target_tokens,
-    )

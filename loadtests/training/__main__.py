@@ -2,7 +2,7 @@
 
     python -m loadtests.training CONFIG [key=value ...] [--steps 40] [--rounds 3]
 
-Needs the extra `train-peer`. The model is post-norm, as MarianMT is, whatever the configuration says.
+Needs the extras ``peer`` and ``train-peer``. The model is post-norm, as MarianMT is, whatever the configuration says.
 """
 
 from __future__ import annotations
@@ -10,35 +10,26 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import statistics
-import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from loadtests.report import finite, machine, versions
 from loadtests.training import dragoman_trainer, marian_trainer
-from loadtests.training.batches import Workload, prepare
-from training.config import TrainingConfig, load_config
+from loadtests.training.batches import prepare
+from training.config import load_config
 from training.models.transformer import TransformerSettings
 
 WARM_UP = 5  # steps of each turn that are not counted
 
-Trainer = Callable[[TrainingConfig, Workload, Path], list[float]]
-TRAINERS: dict[str, Trainer] = {"dragoman": dragoman_trainer.step_times, "marian": marian_trainer.step_times}
+TRAINERS = {"dragoman": dragoman_trainer.step_times, "marian": marian_trainer.step_times}
 
 
-def speed(times: list[float], tokens: list[int]) -> float:
-    """Target tokens a second after the warm-up."""
-    return sum(tokens[WARM_UP:]) / (times[-1] - times[WARM_UP - 1])
-
-
-def main() -> int:
-    """Run the comparison and print it as JSON; returns the exit status."""
+def main() -> None:
+    """Run the comparison and print it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.training")
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -62,21 +53,21 @@ def main() -> int:
         for turn in range(options.rounds):
             for name, train in TRAINERS.items():
                 times = train(config, workload, Path(folder) / f"{name}-{turn}")
-                speeds[name].append(round(speed(times, workload.target_tokens), 1))
+                counted = sum(workload.target_tokens[WARM_UP:])
+                speeds[name].append(counted / (times[-1] - times[WARM_UP - 1]))
     ratios = [ours / theirs for ours, theirs in zip(speeds["dragoman"], speeds["marian"], strict=True)]
     report = {
         "target_tokens_per_second": speeds,
         "median": {name: statistics.median(found) for name, found in speeds.items()},
-        "ratio": {"each": [round(r, 3) for r in ratios], "median": round(statistics.median(ratios), 3)},
+        "ratio": {"each": ratios, "median": statistics.median(ratios)},
         "steps": options.steps - WARM_UP,
         "precision": config.trainer.precision,
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate", "pytorch-lightning")},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else machine()["processor"],
+        "versions": versions(),
     }
-    sys.stdout.write(json.dumps(report, indent=1) + "\n")
-    return 0
+    print(json.dumps(finite(report), indent=1))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

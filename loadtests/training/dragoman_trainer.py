@@ -1,15 +1,14 @@
-"""Dragoman's own trainer over given batches: what `dragoman-train` runs, without validation in between."""
+"""Dragoman's own trainer over given batches: as ``dragoman-train`` runs it, without validation."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytorch_lightning as lightning
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from loadtests.training.batches import Workload
+from loadtests.training.batches import Workload, moment
 from training.callbacks import BestAndLast
 from training.checkpoint import vocabulary_of
 from training.config import TrainingConfig
@@ -19,20 +18,17 @@ from training.run import FixedBatches, make_trainer
 
 
 class _Clock(lightning.Callback):
-    """Notes the time after every step."""
+    """Callback that keeps the time after every step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:
-        """Wait for the device, then look at the clock."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
+        self.times.append(moment())
 
 
 def step_times(config: TrainingConfig, workload: Workload, directory: Path) -> list[float]:
-    """Train on each batch once; returns the time after each step, seconds of `time.perf_counter`."""
+    """Train on each batch once; return the time after each step, seconds of ``time.perf_counter``."""
     directory.mkdir()
     run = config.model_copy(update={"run_dir": directory})
     torch.manual_seed(config.seed)

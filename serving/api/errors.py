@@ -16,6 +16,7 @@ from serving.observability.call import REQUEST_ID_KEY
 # Status and reason of google.rpc.ErrorInfo; None stands for the error's own reason.
 _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    errors.ResponseTooLarge: (grpc.StatusCode.INVALID_ARGUMENT, "RESPONSE_TOO_LARGE"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
     errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, None),
     errors.Unavailable: (grpc.StatusCode.UNAVAILABLE, None),

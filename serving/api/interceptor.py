@@ -15,8 +15,8 @@ from grpc import aio
 
 from serving.api.admission import Admission
 from serving.api.errors import code_of, status_of, trailing_metadata
-from serving.errors import FieldViolation, InvalidRequest, Overloaded, Unavailable
-from serving.observability.call import REQUEST_ID_KEY, Call, current_call, request_id_of
+from serving.errors import FieldViolation, InvalidRequest, Overloaded, ResponseTooLarge, Unavailable
+from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, current_call, request_id_of
 from serving.observability.call_metrics import CallMetrics
 
 _LOG = logging.getLogger(__name__)
@@ -24,8 +24,7 @@ _LOG = logging.getLogger(__name__)
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
-Parse = Callable[[bytes], Any]
-Answer = Callable[[Any, Context], Awaitable[Any]]
+Respond = Callable[[bytes, Context], Awaitable[bytes]]
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
@@ -33,36 +32,50 @@ if TYPE_CHECKING:  # generic in the stubs only
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
     """Interceptor of the unary methods of one service; other services pass through."""
 
-    def __init__(self, service: str, admission: Admission, metrics: CallMetrics) -> None:
+    def __init__(self, service: str, admission: Admission, metrics: CallMetrics, max_response_bytes: int) -> None:
         """Intercept the methods of ``service``."""
         self._service = service
         self._admission = admission
         self._metrics = metrics
+        self._max_response_bytes = max_response_bytes
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Replace a method's handler; it also parses the request, so that invalid bytes are an error like any other."""
+        """Replace a method's handler with one from bytes to bytes.
+
+        It parses the request and serializes the response, so that invalid bytes, and a response that cannot be sent,
+        are errors like any other.
+        """
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.removeprefix("/").partition("/")
         if service != self._service or handler is None or handler.unary_unary is None:
             return handler
-        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_unary)
-        return grpc.unary_unary_rpc_method_handler(
-            cast("Any", partial(self._observe, method, parse, answer)), response_serializer=handler.response_serializer
-        )
+        parse, serialize = cast("Any", handler.request_deserializer), cast("Any", handler.response_serializer)
+        answer = cast("Any", handler.unary_unary)
 
-    async def _observe(self, method: str, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
-        call = Call(request_id_of(context.invocation_metadata()), method)
+        async def respond(raw: bytes, context: Context) -> bytes:
+            response: bytes = serialize(await answer(_parsed(parse, raw), context))
+            if (
+                len(response) > self._max_response_bytes
+            ):  # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK
+                raise ResponseTooLarge(len(response), self._max_response_bytes)
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(cast("Any", partial(self._observe, method, respond)))
+
+    async def _observe(self, method: str, respond: Respond, raw: bytes, context: Context) -> bytes:
+        metadata = context.invocation_metadata()
+        call = Call(request_id_of(metadata), method, attempt_of(metadata))
         current_call.set(call)
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
-        self._metrics.started(method)
+        self._metrics.started(call)
         started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
         try:
-            response = await self._respond(call, parse, answer, raw, context)
+            response = await self._admitted(call, respond, raw, context)
             code = grpc.StatusCode.OK
         except asyncio.CancelledError:
             remaining = context.time_remaining()
@@ -76,10 +89,10 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             self._record(call, code, time.perf_counter() - started)
         return response
 
-    async def _respond(self, call: Call, parse: Parse, answer: Answer, raw: bytes, context: Context) -> Any:
+    async def _admitted(self, call: Call, respond: Respond, raw: bytes, context: Context) -> bytes:
         try:
             with self._admission.call():
-                return await answer(_parsed(parse, raw), context)
+                return await respond(raw, context)
         except (Overloaded, Unavailable) as error:
             if not call.model:
                 self._metrics.refused(call.method, error.reason)
@@ -94,10 +107,11 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
     def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         self._metrics.ended(call, code, seconds)
         line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
+        line |= {"attempt": call.attempt} if call.attempt > 1 else {}
         _LOG.info("call", extra=line | call.figures)
 
 
-def _parsed(parse: Parse, raw: bytes) -> Any:
+def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:
     try:
         return parse(raw)
     except DecodeError:

@@ -82,7 +82,9 @@ def served(
         observer=observer,
         name=label,
     )
-    limits = ServingLimits(max_beam_size=config.max_beam, max_parts=config.max_queue_sentences)
+    limits = ServingLimits(
+        max_beam_size=config.max_beam, max_parts=config.max_queue_sentences, max_contents=config.max_contents
+    )
     translator = Translator(manifest, tokenizer, engine, limits=limits, observer=observer)
 
     def close() -> None:
@@ -94,7 +96,6 @@ def served(
         precision=runner.precision_name,
         device=runner.device,
         limits=limits,
-        max_contents=config.max_contents,
         translator=translator,
         snapshot=engine.snapshot,
         close=close,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,18 @@ from serving.config import split_address
 from serving.errors import StartupError
 
 _LOG = logging.getLogger(__name__)
+_METHODS = "GET, HEAD, OPTIONS"
+_TEXT = "text/plain; charset=utf-8"
+_MOST_DISCARDED = 1 << 16  # bytes
+
+
+class _Answer(NamedTuple):
+    status: HTTPStatus
+    content_type: str = ""
+    body: bytes = b""
+
+
+_Page = Callable[[str], _Answer]  # takes the Accept header
 
 
 class MetricsEndpoint:
@@ -35,43 +48,14 @@ class MetricsEndpoint:
         Raises:
             StartupError: The address is in use, or is not an address of this machine.
         """
-        answers = {"/healthz": is_alive, "/readyz": is_ready}
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # a caller that never finishes its request must not hold a thread for good
+        def metrics(accept: str) -> _Answer:
+            encode, content_type = choose_encoder(accept)
+            return _Answer(HTTPStatus.OK, content_type, encode(registry))
 
-            def do_GET(self) -> None:
-                path = urlsplit(self.path).path
-                if path == "/metrics":
-                    encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-                    self._reply(HTTPStatus.OK, content_type, encode(registry))
-                elif check := answers.get(path):
-                    status = HTTPStatus.OK if check() else HTTPStatus.SERVICE_UNAVAILABLE
-                    self._reply(status, "text/plain", f"{status.phrase.lower()}\n".encode())
-                else:
-                    self._reply(HTTPStatus.NOT_FOUND, "text/plain", b"ask for /metrics, /healthz or /readyz\n")
-
-            def _reply(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Log nothing: probes arrive every few seconds."""
-
-        host, port = split_address(address)
-
-        class Server(ThreadingHTTPServer):
-            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-
-            def handle_error(self, request: object, client_address: object) -> None:
-                """Log callers that hang up for debugging only; the default prints a traceback."""
-                _LOG.debug("http_error", exc_info=True)
-
+        pages = {"/metrics": metrics, "/healthz": _check(is_alive), "/readyz": _check(is_ready)}
         try:
-            self._server = Server((host, port), Handler)
+            self._server = _Server(address, pages)
         except OSError as error:
             raise StartupError(f"cannot listen on {address}: {error.strerror}; give another --http") from error
         self._thread = threading.Thread(
@@ -93,3 +77,73 @@ class MetricsEndpoint:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, address: str, pages: Mapping[str, _Page]) -> None:
+        host, port = split_address(address)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.pages = pages
+        super().__init__((host, port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Log callers that hang up for debugging only; the default prints a traceback."""
+        _LOG.debug("http_error", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 10  # a caller that never ends its request must not hold a thread for good
+    server_version, sys_version = "dragoman", ""  # of the Server header
+    error_content_type, error_message_format = _TEXT, "%(message)s\n"
+
+    def answer(self) -> None:
+        self._discard_body()
+        status, content_type, body = self._answer()
+        self.send_response(status)
+        if status in {HTTPStatus.NO_CONTENT, HTTPStatus.METHOD_NOT_ALLOWED}:
+            self.send_header("Allow", _METHODS)
+        if status is not HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = do_OPTIONS = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: probes arrive every few seconds."""
+
+    def _answer(self) -> _Answer:
+        page = self.server.pages.get(self._path())
+        if page is None and self.path != "*":
+            return _Answer(HTTPStatus.NOT_FOUND, _TEXT, f"ask for {', '.join(self.server.pages)}\n".encode())
+        if self.command == "OPTIONS":
+            return _Answer(HTTPStatus.NO_CONTENT)
+        if page is None or self.command not in {"GET", "HEAD"}:
+            return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, f"allowed: {_METHODS}\n".encode())
+        try:
+            return page(self.headers.get("Accept", ""))
+        except Exception:
+            _LOG.exception("http_failed", extra={"path": self.path})
+            return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error; the log has the rest\n")
+
+    def _path(self) -> str:
+        try:
+            return urlsplit(self.path).path
+        except ValueError:  # such as an address that is none
+            return ""
+
+    def _discard_body(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if length.isdecimal():  # the reset for an unread body could overtake the answer
+            self.rfile.read(min(int(length), _MOST_DISCARDED))
+
+
+def _check(holds: Callable[[], bool]) -> _Page:
+    def page(accept: str) -> _Answer:
+        status = HTTPStatus.OK if holds() else HTTPStatus.SERVICE_UNAVAILABLE
+        return _Answer(status, _TEXT, f"{status.phrase.lower()}\n".encode())
+
+    return page

@@ -1,15 +1,17 @@
-"""The models a server has loaded, by name and version."""
+"""Models that a server has loaded, by name and version."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from serving.bundle.manifest import Manifest
 from serving.engine.observer import EngineSnapshot
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupError
+from serving.messages import Model, ModelDefaults, ModelLimits, Verification
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,16 @@ class ServedModel:
         manifest: Of its bundle.
         precision: Key of ``manifest.precisions`` that runs.
         device: Where it really runs: ``cpu`` or ``cuda``.
-        limits: What the operator allows.
-        max_contents: Most texts in one request.
+        limits: The operator's limits.
         translator: Text in, translations out.
-        snapshot: Its engine's gauges.
-        close: Ends its engine.
+        snapshot: Read its engine's gauges.
+        close: End its engine.
     """
 
     manifest: Manifest
     precision: str
     device: str
     limits: ServingLimits
-    max_contents: int
     translator: Translator
     snapshot: Callable[[], EngineSnapshot]
     close: Callable[[], None]
@@ -39,35 +39,56 @@ class ServedModel:
     @property
     def label(self) -> str:
         """The model's name in metrics and logs."""
-        return f"{self.manifest.name}/{self.manifest.version}"
+        return self.manifest.label
 
-    @property
-    def pair(self) -> str:
-        """The languages it translates between, for people."""
-        return f"{self.manifest.source_language} to {self.manifest.target_language}"
+    def described(self, *, is_default: bool) -> Model:
+        """Describe the model to callers."""
+        manifest = self.manifest
+        record = manifest.precisions[self.precision].verification
+        figures = {figure.name: getattr(record, figure.name) for figure in fields(Verification)}
+        measured = {name: value for name, value in figures.items() if value is not None}
+        return Model(
+            name=manifest.name,
+            version=manifest.version,
+            is_default=is_default,
+            source_language=manifest.source_language,
+            target_language=manifest.target_language,
+            family=manifest.architecture.family,
+            sizes={name: json.dumps(value) for name, value in manifest.architecture.sizes.items()},
+            limits=ModelLimits(
+                max_source_tokens=manifest.limits.max_source_tokens,
+                max_target_tokens=manifest.limits.max_target_tokens,
+                max_beam_size=self.limits.max_beam_size,
+                max_contents=self.limits.max_contents,
+            ),
+            defaults=ModelDefaults(**manifest.defaults.model_dump()),
+            precision=self.precision,
+            device=self.device,
+            verification=Verification(**measured),
+        )
 
 
 class ModelRegistry:
-    """Finds models. Filled while the server loads, only read afterwards."""
+    """Models by name and version. Filled while the server loads, only read afterwards."""
 
     def __init__(self, default_name: str = "") -> None:
-        """Starts empty; without a default name the only model is the default."""
+        """Start empty; without a default name the only model is the default."""
         self._default_name = default_name
         self._models: dict[tuple[str, int], ServedModel] = {}
 
     def add(self, model: ServedModel) -> None:
-        """Adds a model; a second one of the same name and version replaces it."""
+        """Add a model; a second one of the same name and version replaces it."""
         self._models[model.manifest.name, model.manifest.version] = model
 
     def models(self) -> tuple[ServedModel, ...]:
-        """All models, by name, the newest version first."""
+        """Return all models, by name, the newest version first."""
         return tuple(sorted(self._models.values(), key=lambda m: (m.manifest.name, -m.manifest.version)))
 
     def check(self) -> None:
-        """Makes sure that something is served and that the default model exists.
+        """Make sure that something is served and that the default model exists.
 
         Raises:
-            StartupError: It is not so.
+            StartupError: There is no model, or no default one.
         """
         if not self._models:
             raise StartupError("there is no model to serve")
@@ -76,12 +97,12 @@ class ModelRegistry:
             raise StartupError(f"default_model {self._default_name!r} is not loaded; loaded: {', '.join(names)}")
 
     def is_default(self, model: ServedModel) -> bool:
-        """Whether a request that names no model gets this one."""
+        """Return whether a request that names no model gets this one."""
         name = model.manifest.name
         return name == self._default() and model is self._find(name, 0)
 
     def resolve(self, name: str, version: int) -> ServedModel:
-        """Finds the model a request asks for; an empty name is the default model, version 0 the newest.
+        """Find the model a request asks for; an empty name is the default model, version 0 the newest.
 
         Raises:
             InvalidRequest: The name is missing and there is no default.
@@ -98,19 +119,9 @@ class ModelRegistry:
             raise NotFound(f"there is no model {asked!r}; served: {served}")
         return found
 
-    def check_languages(self, model: ServedModel, source: str, target: str) -> list[FieldViolation]:
-        """Compares the languages a request gives, empty ones excepted, with those of its model."""
-        manifest = model.manifest
-        given = (
-            ("source_language", source, manifest.source_language),
-            ("target_language", target, manifest.target_language),
-        )
-        served = ", ".join(f"{other.pair} by {other.label}" for other in self.models())
-        return [
-            FieldViolation(field, f"is {asked!r}, but {model.label} translates {model.pair}; served: {served}")
-            for field, asked, actual in given
-            if asked and asked.lower() != actual.lower()
-        ]
+    def served_pairs(self) -> tuple[str, ...]:
+        """Return every model with the languages it translates between, in words."""
+        return tuple(f"{model.manifest.pair} by {model.label}" for model in self.models())
 
     def _default(self) -> str:
         names = self._names()

@@ -42,7 +42,8 @@ class Server:
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls)], options=_options(config)
+            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls, config.max_message_bytes)],
+            options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -131,6 +132,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a second server on the same port is an error instead of taking half of the calls
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # A client that pings more often is disconnected, its calls with it; gRPC's default is five minutes. Common
+        # clients ping every 10 s or less often.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

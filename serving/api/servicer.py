@@ -7,26 +7,53 @@ from typing import Any
 
 from grpc import aio
 
-from serving.api.convert import request_violations, to_domain, to_model, to_response
 from serving.api.models import ModelRegistry, ServedModel
-from serving.engine.validation import option_violations
-from serving.errors import EngineFailure, InvalidRequest
+from serving.conversion import from_model, to_options, to_response
+from serving.engine.request import TranslationRequest
+from serving.errors import EngineFailure, FieldViolation
 from serving.observability.call import current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
+
+
+def to_domain(
+    request: pb.TranslateRequest, *, deadline: float | None, request_id: str, served: tuple[str, ...]
+) -> TranslationRequest:
+    """Turn a message into the engine's request.
+
+    Args:
+        request: The message; nothing in it is checked but its enums, which only the transport knows.
+        deadline: ``time.monotonic()`` value after which nobody waits for the answer.
+        request_id: For the log.
+        served: Language pairs that the server translates, in words.
+    """
+    violations = []
+    if (policy := request.long_input_policy) not in pb.LongInputPolicy.values():
+        known = ", ".join(pb.LongInputPolicy.keys())
+        violations.append(FieldViolation("long_input_policy", f"is {policy}, which is none of {known}"))
+    return TranslationRequest(
+        texts=tuple(request.contents),
+        options=to_options(request),
+        deadline=deadline,
+        request_id=request_id,
+        source_language=request.source_language,
+        target_language=request.target_language,
+        served=served,
+        violations=tuple(violations),
+    )
 
 
 class TranslationServicer(pb_grpc.TranslationServiceServicer):
     """Answers calls with the models of a registry; raises the errors of :mod:`serving.errors`."""
 
     def __init__(self, models: ModelRegistry) -> None:
-        """Serves whatever the registry holds."""
+        """Serve the models that the registry holds."""
         self._models = models
 
     async def Translate(
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.TranslateResponse:
-        """Translates texts."""
+        """Translate texts."""
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
@@ -34,12 +61,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         call.figures["contents"] = len(request.contents)
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        asked = to_domain(request, deadline=deadline, request_id=call.request_id)
-        violations = request_violations(request, model)
-        violations += self._models.check_languages(model, request.source_language, request.target_language)
-        if violations:  # the translator checks options itself, but would not be asked any more
-            violations += option_violations(asked.options, len(asked.texts), model.manifest, model.limits)
-            raise InvalidRequest(violations)
+        asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
         result = await model.translator.translate(asked)
         call.figures |= {
             "source_tokens": result.source_tokens,
@@ -47,18 +69,18 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
             "queue_seconds": round(result.queue_seconds, 6),
             "compute_seconds": round(result.compute_seconds, 6),
         }
-        return to_response(result, model, request)
+        return to_response(result)
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
-        """Lists the models."""
+        """List the models."""
         return pb.ListModelsResponse(models=[self._described(model) for model in self._models.models()])
 
     async def GetModel(
         self, request: pb.GetModelRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.GetModelResponse:
-        """Describes one model."""
+        """Describe one model."""
         return pb.GetModelResponse(model=self._described(self._resolve(request.name, request.version)))
 
     def _resolve(self, name: str, version: int) -> ServedModel:
@@ -68,4 +90,4 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         return model
 
     def _described(self, model: ServedModel) -> pb.Model:
-        return to_model(model, is_default=self._models.is_default(model))
+        return from_model(model.described(is_default=self._models.is_default(model)))

@@ -15,8 +15,9 @@ from serving.bulk.blocks import Block, index
 from serving.bulk.job import Job
 from serving.bulk.worker import WorkerSettings
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
-from serving.engine.translation import LongInputPolicy, TranslationOptions
 from serving.errors import DragomanError, StartupError
+from serving.messages import LongInput
+from serving.option_flags import add_option_flags, chosen_options, whole_number
 
 PROGRAM = "dragoman-translate --ray"
 OK, FAILED, INTERRUPTED = 0, 1, 130
@@ -91,12 +92,7 @@ def _settings(arguments: argparse.Namespace) -> WorkerSettings:
     if arguments.precision not in {"auto", *bundle.manifest.precisions}:
         has = ", ".join(bundle.manifest.precisions)
         raise StartupError(f"{bundle.directory} has no precision {arguments.precision!r}; it has {has}")
-    options = TranslationOptions(
-        beam_size=arguments.beam,
-        length_penalty=arguments.length_penalty,
-        max_length=arguments.max_length,
-        long_input=LongInputPolicy(arguments.long_input),
-    )
+    options = chosen_options(arguments)
     return WorkerSettings(bundle.directory, arguments.precision, arguments.device, arguments.threads, options)
 
 
@@ -121,28 +117,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="translations, one a line, in order")
     parser.add_argument("--models", type=Path, required=True, metavar="DIR", help="bundles, NAME/VERSION/ each")
     parser.add_argument("--model", default="", metavar="NAME", help="needed only with several models")
-    parser.add_argument("--model-version", type=_count, default=0, metavar="N", help="the newest if not given")
+    parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
     parser.add_argument("--address", metavar="HOST:PORT", help="of the cluster; without it one is started here")
-    parser.add_argument("--workers", type=_count, default=1, metavar="N", help="processes, over all machines")
-    parser.add_argument("--threads", type=_count, default=1, metavar="N", help="and cores of each worker")
+    parser.add_argument("--workers", type=whole_number, default=1, metavar="N", help="processes, over all machines")
+    parser.add_argument("--threads", type=whole_number, default=1, metavar="N", help="and cores of each worker")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="cuda: one GPU a worker")
     parser.add_argument("--precision", default="auto", metavar="NAME", help="which graphs of the bundle to run")
     parser.add_argument(
-        "--lines-per-block", type=_count, default=1000, metavar="N", help="lines that are lost, at most, with a worker"
+        "--lines-per-block",
+        type=whole_number,
+        default=1000,
+        metavar="N",
+        help="lines that are lost, at most, with a worker",
     )
-    parser.add_argument("--beam", type=_count, metavar="N", help="beam size; 1 is greedy")
-    parser.add_argument("--length-penalty", type=float, metavar="ALPHA", help="score = sum of log p / length^ALPHA")
-    parser.add_argument("--max-length", type=_count, metavar="N", help="target tokens at most")
-    parser.add_argument(
-        "--long-input",
-        choices=[policy.value for policy in LongInputPolicy],
-        default=LongInputPolicy.SPLIT.value,
-        help="what to do with a text of more tokens than the model takes",
-    )
+    # Every line has one translation, so that lines of the output stay those of the input.
+    add_option_flags(parser, without={"n_best"}, long_input=LongInput.SPLIT)
     return parser
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and int(value)):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number above 0")
-    return int(value)

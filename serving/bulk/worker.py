@@ -13,11 +13,12 @@ from serving.bulk.job import Job
 from serving.bundle.bundle import load_bundle
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.engine import Engine
+from serving.engine.request import TranslationRequest
 from serving.engine.scheduler import EngineLimits
-from serving.engine.translation import TranslationOptions, TranslationRequest
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
+from serving.messages import Options
 from serving.runtime.onnx_runner import OnnxRunner
 
 _LINES_IN_FLIGHT = 1024  # enough to keep the grid full, and no more of a block than that in the engine's queue
@@ -40,7 +41,7 @@ class WorkerSettings:
     precision: str
     device: str
     threads: int
-    options: TranslationOptions
+    options: Options
 
 
 class BlockTranslator:

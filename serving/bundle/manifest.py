@@ -77,7 +77,7 @@ class Graph(_Strict):
     outputs: tuple[TensorSpec, ...]
 
 
-class Verification(_Strict):
+class VerificationRecord(_Strict):
     """Results of ``dragoman-export``'s comparison of this precision with the PyTorch model.
 
     With a shortlist, ``max_abs_log_prob_difference`` covers the tokens on it. ``agreement_bleu``, for precisions that
@@ -111,7 +111,7 @@ class Precision(_Strict):
     decoder: Graph
     memory: tuple[TensorSpec, ...]
     state: tuple[StateSpec, ...]
-    verification: Verification
+    verification: VerificationRecord
     shortlist: str | None = Field(default=None, exclude_if=lambda file: file is None)
 
 
@@ -188,6 +188,16 @@ class Manifest(_Strict):
     defaults: DecodingDefaults = DecodingDefaults()
     precisions: dict[str, Precision] = Field(min_length=1)
     files: dict[str, Sha256]
+
+    @property
+    def label(self) -> str:
+        """The model's name and version, for people, metrics and logs."""
+        return f"{self.name}/{self.version}"
+
+    @property
+    def pair(self) -> str:
+        """The languages it translates between, for people."""
+        return f"{self.source_language} to {self.target_language}"
 
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:

@@ -21,7 +21,7 @@ from serving.client.errors import (
     ServerOverloaded,
     ServerUnavailable,
 )
-from serving.client.messages import (
+from serving.messages import (
     AlignmentLink,
     FinishReason,
     Hypothesis,

@@ -1,9 +1,10 @@
-"""How a channel to the servers behaves: retries, balancing, reconnection, sizes."""
+"""Options of a channel to the servers: retries, balancing, reconnection, sizes."""
 
 from __future__ import annotations
 
 import json
 
+from serving.client.proxy import proxy_options
 from serving.pb import translation_service_pb2 as pb
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
@@ -45,9 +46,14 @@ _COMMON: tuple[tuple[str, str | int], ...] = (
     # A machine that vanished closes no connection; without pings its calls would wait for their deadlines.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # gRPC would otherwise send two pings and then one a minute until the caller sends data again.
+    ("grpc.http2.max_pings_without_data", 0),
     # n-best lists with tokens and alignments are many times longer than the text.
     ("grpc.max_receive_message_length", 64 * _MEBIBYTE),
 )
 
-OPTIONS = (*_COMMON, ("grpc.service_config", json.dumps(_RETRIES)))
-BALANCED_OPTIONS = (*_COMMON, ("grpc.service_config", json.dumps(_RETRIES | _BALANCING)))
+
+def channel_options(server: str, *, balance: bool = False) -> tuple[tuple[str, str | int], ...]:
+    """Return the options of a channel to ``server``; with ``balance`` its addresses are replicas."""
+    service_config = json.dumps(_RETRIES | _BALANCING if balance else _RETRIES)
+    return (*_COMMON, ("grpc.service_config", service_config), *proxy_options(server))

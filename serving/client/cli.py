@@ -1,4 +1,4 @@
-"""`dragoman-translate`: texts from the command line or standard input, translations to standard output, in order."""
+"""``dragoman-translate``: texts from the command line or standard input, translations to standard output, in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -17,18 +18,20 @@ from tqdm import tqdm
 
 from serving.client.client import DEFAULT_DEADLINE, TranslationClient
 from serving.client.errors import CallError, InvalidRequest, ModelNotFound, ServerUnavailable
-from serving.client.messages import LongInput, Options, Translation
 from serving.client.output import Style, caveats, sentence
+from serving.client.pace import Pace
 from serving.client.pipeline import in_order
 from serving.client.plot import PlotError, draw_alignment
 from serving.client.text_input import EncodingError, read_lines
+from serving.messages import Translation
+from serving.option_flags import add_option_flags, chosen_options, whole_number
 
 PROGRAM = "dragoman-translate"
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
 _ADDRESS = re.compile(r"(unix:.+|.+:\d{1,5})")
-_LARGEST = 2**31 - 1  # what the request can hold
+_RETRY_FOR = 300.0  # seconds
 _REFUSALS = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
@@ -41,7 +44,7 @@ class Source:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Returns:
         0: every text was translated, or the reader of the output went away. 1: a request failed. 130: interrupted.
@@ -69,13 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 class _Run:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._options = Options(
-            beam_size=arguments.beam,
-            n_best=arguments.n_best,
-            length_penalty=arguments.length_penalty,
-            max_length=arguments.max_length,
-            long_input=LongInput(arguments.long_input),
-            alignments=arguments.alignments or arguments.plot is not None,
+        self._options = replace(
+            chosen_options(arguments), alignments=arguments.alignments or arguments.plot is not None
         )
         self._style = Style(
             n_best=arguments.n_best,
@@ -98,7 +96,8 @@ class _Run:
             tqdm(
                 total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False, nrows=24
             ) as bar,
-            closing(self._answers(client, sources)) as answers,
+            closing(Pace(self._arguments.retry_for, on_slow_down=self._tell_of_waiting)) as pace,
+            closing(self._answers(client, pace, sources)) as answers,
         ):
             for source, answer in answers:
                 bar.update()
@@ -118,25 +117,38 @@ class _Run:
         return status
 
     def _answers(
-        self, client: TranslationClient, sources: Iterable[Source]
+        self, client: TranslationClient, pace: Pace, sources: Iterable[Source]
     ) -> Generator[tuple[Source, Translation | CallError | str], None, None]:
         def answer(source: Source) -> Translation | CallError | str:
             if source.text is None:
                 return "not valid UTF-8; convert the input to UTF-8, or name its encoding with --encoding"
+            translate = partial(
+                client.translate,
+                [source.text],
+                self._options,
+                model=self._arguments.model,
+                version=self._arguments.model_version,
+            )
             try:
-                result = client.translate(
-                    [source.text], self._options, model=self._arguments.model, version=self._arguments.model_version
-                )
+                return pace.call(translate).translations[0]
             except CallError as error:
                 return error
-            return result.translations[0]
 
         return in_order(sources, answer, in_flight=self._arguments.in_flight)
 
     def _why(self, failure: CallError | str) -> str:
         if isinstance(failure, str):
             return failure
-        return sentence(failure, server=self._arguments.server, deadline=self._arguments.deadline)
+        return sentence(
+            failure,
+            server=self._arguments.server,
+            deadline=self._arguments.deadline,
+            retry_for=self._arguments.retry_for,
+        )
+
+    def _tell_of_waiting(self, error: CallError) -> None:
+        told = f"the server asks to wait ({error.message}); going on as fast as it allows"
+        tqdm.write(f"{PROGRAM}: {told}", file=sys.stderr)
 
 
 def _from_arguments(texts: Iterable[str]) -> Iterator[Source]:
@@ -154,7 +166,7 @@ def _from_standard_input(encoding: str | None) -> Iterator[Source]:
 
 
 def _is_hopeless(error: CallError) -> bool:
-    """Whether every other text would fail in the same way."""
+    """Return whether every other text would fail in the same way."""
     if isinstance(error, InvalidRequest):
         return any(not violation.field.startswith("contents") for violation in error.violations)
     return isinstance(error, ServerUnavailable | ModelNotFound) or error.code in _REFUSALS
@@ -172,7 +184,7 @@ def _complain(source: Source, message: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Translates texts, or the lines of standard input, with a Dragoman server. "
+        description="Translate texts, or the lines of standard input, with a Dragoman server. "
         "With --ray before all else: whole files on a Ray cluster, without a server; see --ray --help.",
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )
@@ -184,22 +196,19 @@ def _parser() -> argparse.ArgumentParser:
         help="encoding of standard input, such as utf-16-le or latin-1; by default UTF-8 unless a byte order mark says "
         "otherwise",
     )
-    parser.add_argument("--server", type=_address, default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument(
+        "--server",
+        type=_address,
+        default="127.0.0.1:50051",
+        metavar="HOST:PORT",
+        help="reached through the proxy that http_proxy names, unless it is loopback or private",
+    )
     parser.add_argument(
         "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
     )
     parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
-    parser.add_argument("--model-version", type=_count, default=0, metavar="N", help="the newest if not given")
-    parser.add_argument("--beam", type=_count, metavar="N", help="beam size; 1 is greedy")
-    parser.add_argument("--n-best", type=_count, default=1, metavar="N", help="translations of each text, one a line")
-    parser.add_argument("--length-penalty", type=float, metavar="ALPHA", help="score = sum of log p / length^ALPHA")
-    parser.add_argument("--max-length", type=_count, metavar="N", help="target tokens at most")
-    parser.add_argument(
-        "--long-input",
-        choices=[policy.value for policy in LongInput],
-        default=LongInput.REJECT.value,
-        help="what to do with a text of more tokens than the model takes",
-    )
+    parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
+    add_option_flags(parser)
     parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
     parser.add_argument(
         "--alignments",
@@ -211,9 +220,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="write one JSON object for each text")
     parser.add_argument(
-        "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each text"
+        "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each try of a text"
     )
-    parser.add_argument("--in-flight", type=_count, default=32, metavar="N", help="texts sent at the same time")
+    parser.add_argument(
+        "--retry-for",
+        type=_seconds,
+        default=_RETRY_FOR,
+        metavar="SECONDS",
+        help="how long a text is tried again while the server says that it is overloaded, limits the rate, loads or "
+        f"drains, as often as it allows; the line is left blank after that (default: {_RETRY_FOR:g})",
+    )
+    parser.add_argument("--in-flight", type=whole_number, default=32, metavar="N", help="texts sent at the same time")
     return parser
 
 
@@ -228,12 +245,6 @@ def _encoding(value: str) -> str:
         return codecs.lookup(value).name
     except LookupError:
         raise argparse.ArgumentTypeError(f"{value!r} is not an encoding that Python knows, such as utf-16-le") from None
-
-
-def _count(value: str) -> int:
-    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= _LARGEST):
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1 to {_LARGEST}")
-    return int(value)
 
 
 def _seconds(value: str) -> float:

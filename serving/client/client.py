@@ -5,15 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
 
-from serving.client.channel import BALANCED_OPTIONS, OPTIONS
-from serving.client.conversion import to_model, to_request, to_result
+from serving.client.channel import channel_options
 from serving.client.errors import FailedCall, from_failed_call
-from serving.client.messages import Model, Options, Result
+from serving.conversion import to_model, to_request, to_result
+from serving.messages import Model, Options, Result
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 
@@ -29,11 +29,8 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 
-class TranslationClient:
-    """A blocking client; threads may share one.
-
-    An UNAVAILABLE call is tried up to five times within its deadline; every other failure is raised at once.
-    """
+class _Client:
+    _grpc: ClassVar[Any]  # the module that opens channels: grpc, or grpc.aio for asyncio
 
     def __init__(
         self,
@@ -43,7 +40,7 @@ class TranslationClient:
         deadline: float = DEFAULT_DEADLINE,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """Connects at the first call.
+        """Prepare the connection, which the first call makes.
 
         Args:
             server: ``HOST:PORT`` of a server or of a proxy before several.
@@ -52,12 +49,24 @@ class TranslationClient:
             credentials: For TLS; without them the connection is in the clear.
         """
         self._deadline = deadline
-        options = BALANCED_OPTIONS if balance else OPTIONS
+        self._server = server
+        options = channel_options(server, balance=balance)
         if credentials is None:
-            self._channel = grpc.insecure_channel(server, options=options)
+            self._channel = self._grpc.insecure_channel(server, options=options)
         else:
-            self._channel = grpc.secure_channel(server, credentials, options=options)
+            self._channel = self._grpc.secure_channel(server, credentials, options=options)
         self._stub = TranslationServiceStub(self._channel)
+
+
+class TranslationClient(_Client):
+    """A blocking client; threads may share one.
+
+    An UNAVAILABLE call is tried up to five times within its deadline; every other failure is raised at once.
+    """
+
+    _grpc: ClassVar[Any] = grpc
+    _channel: grpc.Channel
+    _stub: TranslationServiceStub
 
     def translate(
         self,
@@ -69,7 +78,7 @@ class TranslationClient:
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Result:
-        """Translates texts; either all of them are answered or the call fails.
+        """Translate texts; either all of them are answered or the call fails.
 
         Args:
             texts: In the model's source language; a blank one gets a blank translation.
@@ -77,7 +86,7 @@ class TranslationClient:
             model: Name of the model; empty means the server's default.
             version: Version of the model; 0 means the newest.
             deadline: Seconds the call may take.
-            request_id: What the server's log shall call the call; without it the client makes one.
+            request_id: Name of the call in the server's log; without it the client makes one.
 
         Raises:
             CallError: The call failed; its class says how.
@@ -87,7 +96,7 @@ class TranslationClient:
         return to_result(self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
     def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
-        """The models that are served, by name, the newest version first.
+        """Return the models that are served, by name, the newest version first.
 
         Raises:
             CallError: The call failed; its class says how.
@@ -96,7 +105,7 @@ class TranslationClient:
         return tuple(to_model(model) for model in response.models)
 
     def get_model(self, name: str = "", version: int = 0, *, deadline: float | None = None) -> Model:
-        """One model; without a name the default one, without a version the newest.
+        """Return one model; without a name the default one, without a version the newest.
 
         Raises:
             CallError: The call failed; its class says how.
@@ -105,7 +114,7 @@ class TranslationClient:
         return to_model(self._call(self._stub.GetModel, request, deadline).model)
 
     def close(self) -> None:
-        """Closes the connection; calls in flight end with CallCancelled."""
+        """Close the connection; calls in flight end with CallCancelled."""
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -127,31 +136,18 @@ class TranslationClient:
         try:
             return method(request, timeout=_timeout(deadline, self._deadline), metadata=((_REQUEST_ID, request_id),))
         except grpc.RpcError as failure:
-            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
 
-class AsyncTranslationClient:
+class AsyncTranslationClient(_Client):
     """A client for asyncio; make it inside a running event loop. Cancelling a task cancels its call on the server.
 
     An UNAVAILABLE call is tried up to five times within its deadline; every other failure is raised at once.
     """
 
-    def __init__(
-        self,
-        server: str,
-        *,
-        balance: bool = False,
-        deadline: float = DEFAULT_DEADLINE,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
-        """Connects at the first call; the arguments are those of :class:`TranslationClient`."""
-        self._deadline = deadline
-        options = BALANCED_OPTIONS if balance else OPTIONS
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(server, options=options)
-        else:
-            self._channel = grpc.aio.secure_channel(server, credentials, options=options)
-        self._stub: TranslationServiceAsyncStub = TranslationServiceStub(self._channel)
+    _grpc: ClassVar[Any] = grpc.aio
+    _channel: grpc.aio.Channel
+    _stub: TranslationServiceAsyncStub
 
     async def translate(
         self,
@@ -163,7 +159,7 @@ class AsyncTranslationClient:
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Result:
-        """Translates texts; see :meth:`TranslationClient.translate`.
+        """Translate texts; see :meth:`TranslationClient.translate`.
 
         Raises:
             CallError: The call failed; its class says how.
@@ -173,7 +169,7 @@ class AsyncTranslationClient:
         return to_result(await self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
     async def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
-        """The models that are served, by name, the newest version first.
+        """Return the models that are served, by name, the newest version first.
 
         Raises:
             CallError: The call failed; its class says how.
@@ -182,7 +178,7 @@ class AsyncTranslationClient:
         return tuple(to_model(model) for model in response.models)
 
     async def get_model(self, name: str = "", version: int = 0, *, deadline: float | None = None) -> Model:
-        """One model; without a name the default one, without a version the newest.
+        """Return one model; without a name the default one, without a version the newest.
 
         Raises:
             CallError: The call failed; its class says how.
@@ -191,7 +187,7 @@ class AsyncTranslationClient:
         return to_model((await self._call(self._stub.GetModel, request, deadline)).model)
 
     async def close(self) -> None:
-        """Closes the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight are cancelled."""
         await self._channel.close(grace=None)
 
     async def __aenter__(self) -> Self:
@@ -214,11 +210,11 @@ class AsyncTranslationClient:
         try:
             return await method(request, timeout=timeout, metadata=((_REQUEST_ID, request_id),))
         except grpc.aio.AioRpcError as failure:
-            raise from_failed_call(cast(FailedCall, failure), request_id) from failure
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
 
 def new_request_id() -> str:
-    """An id that no other call has."""
+    """Return an id that no other call has."""
     return uuid.uuid4().hex
 
 

@@ -1,4 +1,4 @@
-"""Everything the client raises when a call fails.
+"""Errors that the client raises when a call fails.
 
     CallError                code, message, request id
     ├── InvalidRequest       the request must change; ``violations`` lists every bad field
@@ -22,6 +22,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from serving.client.proxy import route
+
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -38,10 +40,10 @@ class CallError(Exception):
 
     Attributes:
         code: The gRPC status.
-        message: What the server, or gRPC, says about it.
-        request_id: What the server's log calls the call.
+        message: The server's sentence about it, or gRPC's.
+        request_id: Name of the call in the server's log.
         violations: Every bad field; empty unless the request was at fault.
-        retry_delay: Seconds to wait before another try, where the server says so.
+        retry_delay: Seconds to wait before another try, if the server names them.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class CallError(Exception):
 
 
 class InvalidRequest(CallError):
-    """The request must change."""
+    """The request must change; without violations, it or its answer is larger than a message may be."""
 
 
 class ModelNotFound(CallError):
@@ -100,35 +102,43 @@ _KINDS: dict[grpc.StatusCode, type[CallError]] = {
 
 
 class FailedCall(Protocol):
-    """What the failures of grpc and of grpc.aio have in common."""
+    """The common part of the failures of grpc and of grpc.aio."""
 
     def code(self) -> grpc.StatusCode:
-        """The status."""
+        """Return the status."""
 
     def details(self) -> str | None:
-        """The status message."""
+        """Return the status message."""
 
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
-        """Where the rich status is."""
+        """Return the metadata that holds the rich status."""
 
 
-def from_failed_call(failure: FailedCall, request_id: str) -> CallError:
-    """The error of a failed call, with what its rich status says."""
+def from_failed_call(failure: FailedCall, request_id: str, server: str) -> CallError:
+    """Return the error of a failed call to ``server``, with what its rich status says."""
     violations: list[FieldViolation] = []
     retry_delay = None
-    for detail in _status(failure).details:
+    details = _status(failure).details
+    for detail in details:
         bad_request, retry_info = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         if detail.Unpack(bad_request):
             violations += [FieldViolation(v.field, v.description) for v in bad_request.field_violations]
         elif detail.Unpack(retry_info):
             retry_delay = retry_info.retry_delay.ToNanoseconds() / 1e9
-    return _KINDS.get(failure.code(), ServerFault)(
-        failure.details() or failure.code().name,
+    return _kind(failure)(
+        (failure.details() or failure.code().name) + ("" if details else route(server)),
         code=failure.code(),
         request_id=request_id,
         violations=tuple(violations),
         retry_delay=retry_delay,
     )
+
+
+def _kind(failure: FailedCall) -> type[CallError]:
+    # gRPC's own words, on either side, for a message over its limit; nothing is overloaded, and waiting does not help.
+    if failure.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" in (failure.details() or ""):
+        return InvalidRequest
+    return _KINDS.get(failure.code(), ServerFault)
 
 
 def _status(failure: FailedCall) -> status_pb2.Status:

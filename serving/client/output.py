@@ -1,4 +1,4 @@
-"""How `dragoman-translate` writes an answer, or the lack of one."""
+"""Output of ``dragoman-translate``: an answer, or a failure in its place."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
-from serving.client.messages import FinishReason, Hypothesis, Translation
+from serving.messages import FinishReason, Hypothesis, Translation
 
 _COLUMN_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
 class Style:
-    """What of an answer is written.
+    """Choice of what is written of an answer.
 
     Attributes:
         n_best: Lines for each text.
@@ -30,7 +30,7 @@ class Style:
     as_json: bool = False
 
     def answer(self, source: str, translation: Translation) -> str:
-        """The lines of an answer: always ``n_best`` of them, or one JSON object."""
+        """Return the lines of an answer: always ``n_best`` of them, or one JSON object."""
         if self.as_json:
             return _json(
                 {
@@ -43,7 +43,7 @@ class Style:
         return self._padded(self._columns(hypothesis) for hypothesis in translation.hypotheses)
 
     def failure(self, source: str | None, error: CallError | str) -> str:
-        """What stands where the answer should: as many blank lines, or a JSON object that says why."""
+        """Return the lines in place of an answer: as many blank ones, or a JSON object with the reason."""
         if self.as_json:
             said = (
                 {"code": error.code.name, "message": error.message, "request_id": error.request_id}
@@ -87,7 +87,7 @@ class Style:
 
 
 def caveats(translation: Translation) -> list[str]:
-    """What a reader of the best translation should know and cannot see in its text."""
+    """Return warnings about the best translation that its text does not show."""
     said = []
     if translation.source_truncated:
         said.append("the text was cut to the model's limit before it was translated")
@@ -96,13 +96,16 @@ def caveats(translation: Translation) -> list[str]:
     return said
 
 
-def sentence(error: CallError, *, server: str, deadline: float) -> str:
-    """One sentence for a person."""
+def sentence(error: CallError, *, server: str, deadline: float, retry_for: float) -> str:
+    """Return one sentence about an error, for a person."""
     if isinstance(error, InvalidRequest) and error.violations:
         # Each call carries one text, so its place in the request tells nothing; the name of an option does.
         return "; ".join(
             v.description if v.field.startswith("contents") else f"{v.field}: {v.description}" for v in error.violations
         )
+    if error.retry_delay is not None:
+        asked = f"the server asks to wait {error.retry_delay:.3g} s, longer than --retry-for {retry_for:g} allows"
+        return f"{asked} ({error.message})"
     if isinstance(error, ServerUnavailable):
         return f"the server at {server} does not answer ({error.message})"
     if isinstance(error, DeadlinePassed):

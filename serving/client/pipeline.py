@@ -1,4 +1,4 @@
-"""Many things at once, answers in order."""
+"""Concurrent work with results in order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _Answer = TypeVar("_Answer")
 def in_order(
     items: Iterable[_Item], work: Callable[[_Item], _Answer], *, in_flight: int
 ) -> Generator[tuple[_Item, _Answer], None, None]:
-    """Applies ``work`` to items on threads and yields each item with its answer, in the order of the items.
+    """Apply ``work`` to items on threads and yield each item with its answer, in the order of the items.
 
     An answer comes as soon as it and those before it are there, even while the next item is awaited; at most
     ``in_flight`` items are unanswered, so the items may be endless.
 
     Raises:
-        Exception: What iterating over the items, or ``work``, raised; after the answers that precede it.
+        Exception: Any that ``work`` or the iteration over the items raised, after the answers that precede it.
     """
     window = threading.Semaphore(in_flight)
     stopped = threading.Event()

@@ -1,4 +1,4 @@
-"""A picture of which source word each target word was translated from, as the server's alignment links say."""
+"""A picture of the alignment between source and target words."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.client.messages import Hypothesis
+from serving.messages import Hypothesis
 
 Span = tuple[int, int]
 
 
 class PlotError(Exception):
-    """The picture cannot be drawn; the message says why in one sentence."""
+    """The picture cannot be drawn; the message gives the reason in one sentence."""
 
 
 def words(text: str, linked: Sequence[Span]) -> list[Span]:
-    """Begin and end of each word: the linked spans, and between them whatever white space separates.
+    """Return begin and end of each word: the linked spans, and between them runs without white space.
 
     Args:
         text: To cut into words.
-        linked: Spans that links name, in any order, perhaps more than once.
+        linked: Spans of the links, in any order, perhaps more than once.
     """
     spans, end = list[Span](), 0
     for begin, stop in [*sorted(set(linked)), (len(text), len(text))]:
@@ -33,7 +33,7 @@ def words(text: str, linked: Sequence[Span]) -> list[Span]:
 
 
 def draw_alignment(source: str, hypothesis: Hypothesis, path: Path) -> None:
-    """Draws source words across and target words down, and a square for each link, into a PNG file.
+    """Draw source words across and target words down, and a square for each link, into a PNG file.
 
     Raises:
         PlotError: matplotlib is not installed, or the file cannot be written.

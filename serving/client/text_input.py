@@ -1,4 +1,4 @@
-"""Lines of text from a stream of bytes whose encoding may have to be found out."""
+"""Lines of text from a stream of bytes whose encoding may have to be detected."""
 
 from __future__ import annotations
 

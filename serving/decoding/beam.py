@@ -14,28 +14,28 @@ from numpy.typing import NDArray
 
 from serving.decoding import constraints, sampling
 from serving.decoding.finished import FinishedPool
-from serving.decoding.hypothesis import FinishReason, Hypothesis
-from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.hypothesis import FinishedHypothesis
+from serving.decoding.options import DecodingOptions
+from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
 DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
 _FIRST_TIME = 32  # target positions reserved at first; doubles
-_OPTION_FIELDS = np.dtype(
-    [
-        ("length_penalty", np.float64),
-        ("max_length", np.int64),
-        ("min_length", np.int64),
-        ("ngram_size", np.int64),
-        ("repetition_penalty", np.float32),
-        ("prefix_length", np.int64),
-        ("n_best", np.int64),
-        ("sampled", np.bool_),
-        ("temperature", np.float32),
-        ("top_k", np.int64),
-        ("top_p", np.float32),
-        ("seed", np.int64),
-    ]
-)
+# Options of each slot: fields of ``DecodingOptions`` and ``Sampling``, and two that ``_start_slot`` derives.
+_OPTION_FIELDS = [
+    ("length_penalty", np.float64),
+    ("max_length", np.int64),
+    ("min_length", np.int64),
+    ("no_repeat_ngram_size", np.int64),
+    ("repetition_penalty", np.float32),
+    ("prefix_length", np.int64),
+    ("n_best", np.int64),
+    ("sampled", np.bool_),
+    ("temperature", np.float32),
+    ("top_k", np.int64),
+    ("top_p", np.float32),
+    ("seed", np.int64),
+]
 
 
 class BeamSearch:
@@ -72,7 +72,7 @@ class BeamSearch:
         self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
         self._finished = FinishedPool(beam, slots, _FIRST_TIME)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
-        self._no_edits = constraints.no_edits(slots, beam)
+        self._no_edits = Edits.none(slots, beam)
 
     @property
     def busy(self) -> int:
@@ -95,21 +95,10 @@ class BeamSearch:
 
     def _start_slot(self, slot: int, options: DecodingOptions) -> None:
         self._reserve(options.max_length + 1, len(options.prefix))
-        draw = options.sampling or Sampling()
-        self._options[slot] = (
-            options.length_penalty,
-            options.max_length,
-            options.min_length,
-            options.no_repeat_ngram_size,
-            options.repetition_penalty,
-            len(options.prefix),
-            options.n_best,
-            options.sampling is not None,
-            draw.temperature,
-            draw.top_k,
-            draw.top_p,
-            draw.seed,
-        )
+        given = vars(options) | vars(options.sampling or Sampling(seed=0))
+        given |= {"sampled": options.sampling is not None, "prefix_length": len(options.prefix)}
+        for name, _ in _OPTION_FIELDS:
+            self._options[name][slot] = given[name]
         self._prefix[slot, : len(options.prefix)] = options.prefix
         self._position[slot] = 0
         self._scores[slot] = DEAD
@@ -152,7 +141,7 @@ class BeamSearch:
 
     def _edits(self, n: int) -> Edits:
         options, position = self._options[:n], self._position[:n]
-        penalised = bool(((options["repetition_penalty"] != 1) | (options["ngram_size"] > 0)).any())
+        penalised = bool(((options["repetition_penalty"] != 1) | (options["no_repeat_ngram_size"] > 0)).any())
         if not penalised and not (position < options["min_length"]).any():
             empty = self._no_edits
             return Edits(empty.tokens[:n], empty.factors[:n], empty.biases[:n])
@@ -164,7 +153,7 @@ class BeamSearch:
             np.take_along_axis(self._tokens[:n, :, 1 : time + 1], ancestors, axis=1),
             position,
             penalties=options["repetition_penalty"],
-            ngram_sizes=options["ngram_size"],
+            ngram_sizes=options["no_repeat_ngram_size"],
             min_lengths=options["min_length"],
             eos_id=self._eos,
             pad_id=self._pad,
@@ -280,7 +269,7 @@ class BeamSearch:
         self._scores[:n] = scores[rows, live]
         self._parents[:n] = parents
 
-    def hypotheses(self, slot: int) -> list[Hypothesis]:
+    def hypotheses(self, slot: int) -> list[FinishedHypothesis]:
         """Return the n best hypotheses of a finished slot, best first.
 
         There are at least ``beam`` to choose from, unless constraints left no other continuation.
@@ -291,7 +280,7 @@ class BeamSearch:
             beams = ancestors[1 : length + 1]
             log_probs = self._log_probs[slot, beams, time].tolist()
             found.append(
-                Hypothesis(
+                FinishedHypothesis(
                     tokens=tuple(self._tokens[slot, beams, time].tolist()),
                     log_probs=tuple([*log_probs, end] if reason is FinishReason.EOS else log_probs),
                     alignment=tuple(self._alignment[slot, beams, time].tolist()),

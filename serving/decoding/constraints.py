@@ -13,12 +13,6 @@ from numpy.typing import NDArray
 from serving.step import Edits, Floats, Ints
 
 
-def no_edits(slots: int, beam: int) -> Edits:
-    """Return edits of length zero, for a grid without constraints."""
-    empty = np.empty((slots, beam, 0), dtype=np.float32)
-    return Edits(np.empty((slots, beam, 0), dtype=np.int64), empty, empty)
-
-
 def edits(
     history: Ints,
     lengths: Ints,

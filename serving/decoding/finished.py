@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.decoding.hypothesis import FinishReason
+from serving.messages import FinishReason
 from serving.step import Floats, Ints
 
 _REASONS = (FinishReason.EOS, FinishReason.LENGTH)

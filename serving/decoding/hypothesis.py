@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class FinishReason(StrEnum):
-    """Reason why a hypothesis ended."""
-
-    EOS = "eos"
-    LENGTH = "length"
+from serving.messages import FinishReason
 
 
 @dataclass(frozen=True)
-class Hypothesis:
-    """Hypothesis of one sentence.
+class FinishedHypothesis:
+    """Hypothesis of one sentence that has ended.
 
     Attributes:
         tokens: Target token ids without the end token.

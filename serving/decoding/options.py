@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """Random choice of each token instead of search; requires ``beam_size`` 1.
-
-    Attributes:
-        temperature: Divides log-probabilities; > 0.
-        top_k: Only the k most probable tokens; 0 admits the whole vocabulary.
-        top_p: Only the smallest set of tokens whose probability reaches p; in (0, 1].
-        seed: The same seed, options and text give the same answer.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
+from serving.messages import Sampling
 
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """Validated decoding options of one sentence.
+    """Validated decoding options of one sentence, with nothing left unset.
+
+    A field that bears the name of one in :class:`serving.messages.Options` is filled from it.
 
     Attributes:
         beam_size: Hypotheses kept at each step; 1 is greedy.
@@ -35,7 +22,7 @@ class DecodingOptions:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 is off.
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         prefix: Target tokens the translation must begin with.
-        sampling: Random choice instead of search.
+        sampling: Random choice instead of search; has a seed.
     """
 
     max_length: int

@@ -1,4 +1,4 @@
-"""Word alignment out of token alignment."""
+"""Word alignment from token alignment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from serving.bundle.tokenizer import Spans
-from serving.engine.translation import AlignmentLink
+from serving.messages import AlignmentLink
 
 _RUN = re.compile(r"\S+")
 # Scripts written without spaces, where each character counts as a word: Thai to Tibetan, Myanmar, Khmer, kana, Han.
@@ -20,7 +20,7 @@ Span = tuple[int, int]
 
 
 def word_spans(text: str) -> list[Span]:
-    """Begin and end of each word, in order: runs without white space, with punctuation at their ends taken off.
+    """Return begin and end of each word, in order: runs without white space, with punctuation at their ends taken off.
 
     A punctuation mark that was taken off is a word of its own, and so is each character of a script without spaces.
     """
@@ -64,7 +64,7 @@ def word_links(
     source_offset: int = 0,
     target_offset: int = 0,
 ) -> tuple[AlignmentLink, ...]:
-    """Links each target word to the source words that its tokens attend to most.
+    """Link each target word to the source words that its tokens attend to most.
 
     A token that covers several words stands for all of them together. Tokens that attend to the end token, and those
     made of white space only, link nothing.
@@ -75,8 +75,8 @@ def word_links(
         target: Its translation.
         target_spans: Of its tokens. Shape (tgt, 2), int64.
         alignment: The source position each target token attends to most. Length tgt.
-        source_offset: Where ``source`` begins in the text that offsets shall refer to.
-        target_offset: Where ``target`` begins in the text that offsets shall refer to.
+        source_offset: Position of ``source`` in the text that the links' offsets refer to.
+        target_offset: Position of ``target`` in the text that the links' offsets refer to.
 
     Returns:
         Distinct links, in target order, then in source order.
@@ -108,7 +108,7 @@ class _Words:
         self._ends = [end for _, end in spans]
 
     def covering(self, begin: int, end: int) -> Span | None:
-        """From the first to the last word that shares a character with begin .. end; empty means one character."""
+        """Return the span of all words that share a character with begin .. end; empty means one character."""
         first = bisect_right(self._ends, begin)
         last = bisect_left(self._starts, max(end, begin + 1)) - 1
         return (self._starts[first], self._ends[last]) if first <= last else None

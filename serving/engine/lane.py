@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from serving.bundle.manifest import SpecialIds
 from serving.decoding.beam import BeamSearch
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.compaction import compaction
 from serving.engine.observer import EngineObserver
 from serving.engine.submission import Job
@@ -20,7 +20,7 @@ from serving.runtime.runner import Runner
 from serving.step import Candidates, Ints, StepPlan
 
 Clock = Callable[[], float]
-Ended = list[tuple[Job, "list[Hypothesis] | DragomanError"]]
+Ended = list[tuple[Job, "list[FinishedHypothesis] | DragomanError"]]
 
 
 class Lane:
@@ -110,7 +110,7 @@ class Lane:
         self._fresh.clear()
         return ended
 
-    def _outcome(self, slot: int, poisoned: bool) -> list[Hypothesis] | DragomanError:
+    def _outcome(self, slot: int, poisoned: bool) -> list[FinishedHypothesis] | DragomanError:
         if poisoned:
             return EngineFailure("the model's scores for this sentence are NaN")
         hypotheses = self._search.hypotheses(slot)

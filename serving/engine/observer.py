@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from serving.decoding.hypothesis import FinishReason
+from serving.messages import FinishReason
 
 
 class RejectReason(StrEnum):

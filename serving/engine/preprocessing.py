@@ -1,17 +1,20 @@
-"""From texts to sentences: checks, splits and tokenises a request."""
+"""From texts to sentences: check, split and tokenise a request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import secrets
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
+from serving.engine.request import TranslationRequest
 from serving.engine.segmentation import Part, split
 from serving.engine.submission import Sentence
-from serving.engine.translation import LongInputPolicy, TranslationOptions, TranslationRequest
-from serving.engine.validation import ServingLimits, beam_size, option_violations, prefix_violations
+from serving.engine.validation import ServingLimits, beam_size, prefix_violations, request_violations
 from serving.errors import FieldViolation, InvalidRequest
+from serving.messages import LongInput, Options
 
 _SPARE_TOKENS = 16  # of a translation that is not given a max_length, beyond twice its source
 
@@ -22,7 +25,7 @@ class PreparedText:
 
     Attributes:
         text: As given.
-        parts: Where the parts are in it.
+        parts: Positions of the parts in it.
         sources: The parts as the model reads them.
     """
 
@@ -32,7 +35,7 @@ class PreparedText:
 
     @property
     def truncated(self) -> bool:
-        """Some of it is not translated."""
+        """Whether some of it is not translated."""
         return any(source.dropped for source in self.sources)
 
 
@@ -44,11 +47,11 @@ class Prepared:
     sentences: tuple[Sentence, ...]
 
 
-def default_max_length(source_tokens: int, options: TranslationOptions, prefix_tokens: int, limit: int) -> int:
-    """Target tokens a translation may have whose request does not say: twice its source and some more.
+def default_max_length(source_tokens: int, options: Options, prefix_tokens: int, limit: int) -> int:
+    """Return the target tokens of a translation whose request gives no limit: twice its source and some more.
 
     A model that has lost its way repeats itself until something stops it; the model's own limit would let it hold its
-    slot for many times the work of the sentence. ``finish_reason`` LENGTH tells when this bit.
+    slot for many times the work of the sentence. ``finish_reason`` LENGTH tells the caller that the limit was reached.
     """
     return min(limit, max(2 * source_tokens + _SPARE_TOKENS + prefix_tokens, options.min_length))
 
@@ -56,15 +59,17 @@ def default_max_length(source_tokens: int, options: TranslationOptions, prefix_t
 def prepare(
     request: TranslationRequest, manifest: Manifest, tokenizer: SubwordTokenizer, limits: ServingLimits
 ) -> Prepared:
-    """Checks a request and turns it into sentences. A target prefix belongs to the first part of its text.
+    """Check a request and turn it into sentences. A target prefix belongs to the first part of its text.
 
     Raises:
-        InvalidRequest: With every bad option and every text that is too long.
+        InvalidRequest: With every bad field; texts are looked at unless there are too many of them.
     """
     options = request.options
-    violations = option_violations(options, len(request.texts), manifest, limits)
-    prefixes = tuple(tokenizer.encode_prefix(prefix) for prefix in options.prefixes)
-    violations += prefix_violations(prefixes, options, manifest)
+    violations = request_violations(request, manifest, limits)
+    if len(request.texts) > limits.max_contents:
+        raise InvalidRequest(violations)
+    prefixes = tuple(tokenizer.encode_prefix(prefix) for prefix in options.target_prefixes)
+    violations += prefix_violations(prefixes, options, manifest, limits)
     texts = []
     for index, text in enumerate(request.texts):
         prepared = _prepare_text(text, options.long_input, manifest, tokenizer)
@@ -73,19 +78,29 @@ def prepare(
         texts.append(prepared)
     if violations:
         raise InvalidRequest(violations)
+    common = _common_options(options, manifest)
     sentences = []
     for index, prepared in enumerate(texts):
         prefix = prefixes[index] if prefixes else ()
         for part, source in enumerate(prepared.sources):
-            chosen = _decoding_options(options, manifest, source, prefix if part == 0 else (), len(prepared.parts))
-            sentences.append(Sentence(source.ids, chosen, request.deadline, request.priority, request.request_id))
+            own_prefix = prefix if part == 0 else ()
+            decoding = replace(
+                common,
+                # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text,
+                # so that those beyond n_best are needed to find n_best texts that differ.
+                n_best=2 * common.beam_size if len(prepared.parts) == 1 and options.n_best > 1 else 1,
+                max_length=options.max_length
+                or default_max_length(source.ids.size - 1, options, len(own_prefix), manifest.limits.max_target_tokens),
+                prefix=own_prefix,
+            )
+            sentences.append(Sentence(source.ids, decoding, request.deadline, request.priority, request.request_id))
     return Prepared(tuple(texts), tuple(sentences))
 
 
-def _prepare_text(text: str, policy: LongInputPolicy, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
+def _prepare_text(text: str, policy: LongInput, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
     limit = manifest.limits.max_source_tokens
-    if policy is not LongInputPolicy.SPLIT:
-        source = tokenizer.encode(text, None if policy is LongInputPolicy.REJECT else limit)
+    if policy is not LongInput.SPLIT:
+        source = tokenizer.encode(text, None if policy is LongInput.REJECT else limit)
         blank = source.size == 0
         return PreparedText(text, (), ()) if blank else PreparedText(text, (Part(0, len(text)),), (source,))
     # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
@@ -95,11 +110,11 @@ def _prepare_text(text: str, policy: LongInputPolicy, manifest: Manifest, tokeni
     return PreparedText(text, tuple(part for part, _ in kept), tuple(source for _, source in kept))
 
 
-def _too_long(prepared: PreparedText, policy: LongInputPolicy, manifest: Manifest, limits: ServingLimits) -> str | None:
+def _too_long(prepared: PreparedText, policy: LongInput, manifest: Manifest, limits: ServingLimits) -> str | None:
     limit = manifest.limits.max_source_tokens
     if len(prepared.parts) > limits.max_parts:
         return f"splits into {len(prepared.parts)} parts, at most {limits.max_parts} are allowed; send it in pieces"
-    if policy is not LongInputPolicy.REJECT or not prepared.sources:
+    if policy is not LongInput.REJECT or not prepared.sources:
         return None
     tokens = prepared.sources[0].size
     if tokens <= limit:
@@ -107,24 +122,14 @@ def _too_long(prepared: PreparedText, policy: LongInputPolicy, manifest: Manifes
     return f"has {tokens} tokens, the model takes {limit}; shorten it, or set long_input_policy to SPLIT or TRUNCATE"
 
 
-def _decoding_options(
-    options: TranslationOptions, manifest: Manifest, source: EncodedSource, prefix: tuple[int, ...], parts: int
-) -> DecodingOptions:
-    alpha, beam = options.length_penalty, beam_size(options, manifest)
-    decoding = DecodingOptions(
-        max_length=options.max_length or 0,
-        beam_size=beam,
-        # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text, so that
-        # those beyond n_best are needed to find n_best texts that differ.
-        n_best=2 * beam if parts == 1 and options.n_best > 1 else 1,
-        length_penalty=manifest.defaults.length_penalty if alpha is None else alpha,
-        min_length=options.min_length,
-        no_repeat_ngram_size=options.no_repeat_ngram_size,
-        repetition_penalty=options.repetition_penalty,
-        prefix=prefix,
-        sampling=options.sampling,
-    )
-    if options.max_length is not None:
-        return decoding
-    limit = manifest.limits.max_target_tokens
-    return replace(decoding, max_length=default_max_length(source.size, options, len(prefix), limit))
+def _common_options(options: Options, manifest: Manifest) -> DecodingOptions:
+    """Return the options that all sentences of a request have in common; ``max_length`` may depend on the sentence."""
+    common: dict[str, Any] = {
+        option.name: getattr(options, option.name)
+        for option in fields(DecodingOptions)
+        if getattr(options, option.name, None) is not None
+    }
+    if options.sampling and options.sampling.seed is None:
+        common["sampling"] = replace(options.sampling, seed=secrets.randbits(63))
+    unset = {"max_length": 0, "length_penalty": manifest.defaults.length_penalty}
+    return DecodingOptions(**unset | common | {"beam_size": beam_size(options, manifest)})

@@ -1,4 +1,4 @@
-"""Splits a text that is too long for the model, on sentence borders where there are any."""
+"""Splitting of a text that is too long for the model, on sentence borders where there are any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Part:
 
 
 def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) -> list[Part]:
-    """Splits a text into parts of at most ``limit`` source tokens.
+    """Split a text into parts of at most ``limit`` source tokens.
 
     No part spans a line break, nor anything but a single space or nothing between sentences: the model would not keep
     it. Otherwise each part takes as many whole sentences as fit. A sentence that does not fit alone is cut at a clause
@@ -40,7 +40,7 @@ def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) 
         text: Any text.
         limit: Tokens of a part, the end token not counted.
         tokenizer: Counts them.
-        language: BCP-47 tag; decides what ends a sentence.
+        language: BCP-47 tag; the rules for the end of a sentence depend on it.
 
     Returns:
         The parts in order. Between, before and after them is white space, or nothing.
@@ -54,10 +54,10 @@ def split(text: str, *, limit: int, tokenizer: SubwordTokenizer, language: str) 
 
 
 def join(text: str, parts: Sequence[Part], translations: Sequence[str]) -> tuple[str, list[int]]:
-    """Puts translated parts where the parts were, keeping the white space of the text.
+    """Put translated parts in the places of the parts, keeping the white space of the text.
 
     Returns:
-        The joined text, and where each part's translation begins in it.
+        The joined text, and the position of each part's translation in it.
     """
     joined, starts, length, position = [], [], 0, 0
     for part, translation in zip(parts, translations, strict=True):
@@ -71,7 +71,7 @@ def join(text: str, parts: Sequence[Part], translations: Sequence[str]) -> tuple
 
 
 def _cut(line: str, limit: int, tokenizer: SubwordTokenizer, language: str) -> Iterator[tuple[int, int]]:
-    """Cuts one line; the pieces follow each other without a gap."""
+    """Cut one line; the pieces follow each other without a gap."""
     starts = _token_starts(line, tokenizer)
     if len(starts) <= limit and not _WIDE_GAP.search(line):
         yield 0, len(line)
@@ -100,7 +100,7 @@ def _cut(line: str, limit: int, tokenizer: SubwordTokenizer, language: str) -> I
 
 
 def _gap_before(line: str, position: int) -> str:
-    """The white space that ends at ``position``."""
+    """Return the white space that ends at ``position``."""
     begin = position
     while begin and line[begin - 1].isspace():
         begin -= 1
@@ -108,7 +108,7 @@ def _gap_before(line: str, position: int) -> str:
 
 
 def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> int:
-    """The last border of the best kind in (position, reach], else ``reach`` itself; always moves on."""
+    """Return the last border of the best kind in (position, reach], else ``reach``; never ``position`` itself."""
     for kind in borders:
         index = bisect_right(kind, reach) - 1
         if index >= 0 and kind[index] > position:
@@ -117,7 +117,7 @@ def _last_border(borders: tuple[list[int], ...], position: int, reach: int) -> i
 
 
 def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
-    """Where each token begins, white space skipped; never decreasing."""
+    """Return the position at which each token begins, white space skipped; never decreasing."""
     starts, last = [], 0
     for begin, end in tokenizer.spans(text):
         piece = text[begin:end]
@@ -127,7 +127,7 @@ def _token_starts(text: str, tokenizer: SubwordTokenizer) -> list[int]:
 
 
 def sentence_borders(text: str, language: str) -> list[int]:
-    """Where sentences begin, the first one excepted. ``text`` is one line."""
+    """Return the positions at which sentences begin, without the first. ``text`` is one line."""
     # sentencex 1.1 panics where white space of more than one byte follows certain periods.
     plain, base = _SPACE.sub(" ", text), language.partition("-")[0].lower()
     borders: list[int] = []
@@ -143,7 +143,7 @@ def sentence_borders(text: str, language: str) -> list[int]:
 
 
 def _sentences(language: str, text: str) -> list[int]:
-    """Where sentences begin; a text that sentencex panics on is one sentence."""
+    """Return the positions at which sentences begin; a text that makes sentencex panic is one sentence."""
     try:
         return [int(sentence["start_index"]) for sentence in sentencex.get_sentence_boundaries(language, text)]
     except BaseException as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.scheduler import Demand
 from serving.errors import DragomanError
@@ -50,7 +50,7 @@ class Decoded:
         finished: When its last step was done.
     """
 
-    hypotheses: tuple[Hypothesis, ...]
+    hypotheses: tuple[FinishedHypothesis, ...]
     accepted: float
     admitted: float
     finished: float

@@ -1,4 +1,4 @@
-"""Text in, translations out: tokenises, decodes through the engine, and puts texts together again."""
+"""Text in, translations out: tokenise, decode through the engine, and put texts together again."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from serving.engine.engine import Engine
 from serving.engine.observer import SilentObserver, TranslatorObserver
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
+from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded
-from serving.engine.translation import TranslationRequest, TranslationResult
 from serving.engine.validation import ServingLimits
+from serving.messages import Result
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
 
-Result = TypeVar("Result")
+_Done = TypeVar("_Done")
 
 
 class Translator:
@@ -36,7 +37,7 @@ class Translator:
         limits: ServingLimits | None = None,
         observer: TranslatorObserver | None = None,
     ) -> None:
-        """Does not own the engine; ends its own threads in :meth:`close`."""
+        """Start the tokenizer's threads; :meth:`close` ends them, but not the engine."""
         self._manifest = manifest
         self._tokenizer = tokenizer
         self._engine = engine
@@ -44,14 +45,14 @@ class Translator:
         self._observer: TranslatorObserver = observer or SilentObserver()
         self._pool = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenizer")
 
-    async def translate(self, request: TranslationRequest) -> TranslationResult:
-        """Translates every text of a request.
+    async def translate(self, request: TranslationRequest) -> Result:
+        """Translate every text of a request.
 
         All sentences are accepted or none; if one fails, the others are cancelled. Cancelling the awaiting task cancels
         the sentences in flight; their slots are free within two steps.
 
         Raises:
-            InvalidRequest: A bad option, or a text too long under REJECT.
+            InvalidRequest: With every bad field of the request.
             Overloaded: The queue or its token budget is full.
             Unavailable: The engine is draining.
             DeadlineExceeded: The deadline passed, or cannot be met.
@@ -67,8 +68,8 @@ class Translator:
             raise
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
 
-    def translate_blocking(self, request: TranslationRequest) -> TranslationResult:
-        """Does the same without an event loop, for tools and benchmarks.
+    def translate_blocking(self, request: TranslationRequest) -> Result:
+        """Translate without an event loop, for tools and benchmarks.
 
         Raises:
             DragomanError: As :meth:`translate`.
@@ -77,10 +78,10 @@ class Translator:
         return self._assemble(request, prepared, self._engine.submit(prepared.sentences).future.result())
 
     def close(self) -> None:
-        """Ends the tokenizer's threads."""
+        """End the tokenizer's threads."""
         self._pool.shutdown()
 
-    async def _off_loop(self, characters: int, work: Callable[[], Result]) -> Result:
+    async def _off_loop(self, characters: int, work: Callable[[], _Done]) -> _Done:
         if characters <= _INLINE_CHARACTERS:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -92,11 +93,8 @@ class Translator:
         self._observer.tokenized(time.monotonic() - started, lengths)
         return prepared
 
-    def _assemble(
-        self, request: TranslationRequest, prepared: Prepared, decoded: Sequence[Decoded]
-    ) -> TranslationResult:
+    def _assemble(self, request: TranslationRequest, prepared: Prepared, decoded: Sequence[Decoded]) -> Result:
         started = time.monotonic()
-        options = request.options
-        result = assemble(prepared, decoded, self._tokenizer, n_best=options.n_best, alignments=options.alignments)
+        result = assemble(request, prepared, decoded, self._manifest, self._tokenizer)
         self._observer.detokenized(time.monotonic() - started)
         return result

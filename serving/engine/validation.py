@@ -1,79 +1,53 @@
-"""What a request may ask for: every limit of every option, and nothing else."""
+"""Checks of a request against the limits of its model and of the operator."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 from serving.bundle.manifest import Manifest
-from serving.decoding.options import Sampling
-from serving.engine.translation import TranslationOptions
+from serving.engine.request import TranslationRequest
 from serving.errors import FieldViolation
-
-_MAX_LENGTH_PENALTY = 10.0
-_MAX_REPETITION_PENALTY = 100.0
-_MAX_TEMPERATURE = 100.0
-_INT64 = 2**63
+from serving.messages import Bounds, Options, Sampling
 
 
 @dataclass(frozen=True)
 class ServingLimits:
-    """What the operator allows beyond the model's own limits.
+    """The operator's limits, beside those of the model.
 
     Attributes:
         max_beam_size: Largest beam size.
         max_parts: Parts a text may be split into.
+        max_contents: Texts in one request.
     """
 
     max_beam_size: int = 16
     max_parts: int = 10_000
+    max_contents: int = 10_000
 
 
-def beam_size(options: TranslationOptions, manifest: Manifest) -> int:
-    """The beam size a request gets: its own, else 1 for sampling, else the model's."""
+def beam_size(options: Options, manifest: Manifest) -> int:
+    """Return the beam size a request gets: its own, else 1 for sampling, else the model's."""
     if options.beam_size is not None:
         return options.beam_size
     return 1 if options.sampling else manifest.defaults.beam_size
 
 
-def option_violations(
-    options: TranslationOptions, texts: int, manifest: Manifest, limits: ServingLimits
-) -> list[FieldViolation]:
-    """Checks every option of a request for ``texts`` texts; one entry for each bad field."""
-    found = _Violations()
-    longest = manifest.limits.max_target_tokens
-    beam = beam_size(options, manifest)
-    if found.within("options.beam_size", beam, 1, limits.max_beam_size):
-        if options.sampling and beam != 1:
-            found.add("options.beam_size", f"is {beam}, but sampling needs 1; leave one of them out")
-        found.within("options.n_best", options.n_best, 1, beam, "the beam size")
-    else:
-        found.within("options.n_best", options.n_best, 1, limits.max_beam_size)
-    if options.length_penalty is not None:
-        found.within("options.length_penalty", options.length_penalty, 0.0, _MAX_LENGTH_PENALTY)
-    if options.max_length is not None and found.within("options.max_length", options.max_length, 1, longest):
-        found.within("options.min_length", options.min_length, 0, options.max_length, "options.max_length")
-    else:
-        found.within("options.min_length", options.min_length, 0, longest)
-    found.within("options.no_repeat_ngram_size", options.no_repeat_ngram_size, 0, longest)
-    found.above("options.repetition_penalty", options.repetition_penalty, 0.0, _MAX_REPETITION_PENALTY)
-    if options.prefixes and len(options.prefixes) != texts:
-        found.add(
-            "options.target_prefixes",
-            f"has {len(options.prefixes)} entries for {texts} texts; give none, or one for each text, possibly empty",
-        )
-    if options.sampling:
-        _check_sampling(found, options.sampling, manifest.vocabulary_size)
-    return found.entries
+def request_violations(request: TranslationRequest, manifest: Manifest, limits: ServingLimits) -> list[FieldViolation]:
+    """Check all of a request that can be checked before its texts are tokenised; one entry for each bad field."""
+    return [
+        *_count_violations(len(request.texts), limits),
+        *request.violations,
+        *_language_violations(request, manifest),
+        *_option_violations(request.options, len(request.texts), manifest, limits),
+    ]
 
 
 def prefix_violations(
-    prefixes: Sequence[tuple[int, ...]], options: TranslationOptions, manifest: Manifest
+    prefixes: Sequence[tuple[int, ...]], options: Options, manifest: Manifest, limits: ServingLimits
 ) -> list[FieldViolation]:
-    """Checks that each target prefix, as tokens, leaves the translation within its length limit."""
-    longest = manifest.limits.max_target_tokens
-    if options.max_length is not None and 1 <= options.max_length <= longest:
-        longest = options.max_length
+    """Check that each target prefix, as tokens, leaves the translation within its length limit."""
+    longest, _ = _ceilings(options, manifest, limits)["max_length"]
     return [
         FieldViolation(
             f"options.target_prefixes[{index}]",
@@ -84,29 +58,76 @@ def prefix_violations(
     ]
 
 
-def _check_sampling(found: _Violations, sampling: Sampling, vocabulary: int) -> None:
-    found.above("options.sampling.temperature", sampling.temperature, 0.0, _MAX_TEMPERATURE)
-    found.within("options.sampling.top_k", sampling.top_k, 0, vocabulary, "the vocabulary's size")
-    found.above("options.sampling.top_p", sampling.top_p, 0.0, 1.0)
-    found.within("options.sampling.seed", sampling.seed, -_INT64, _INT64 - 1)
+def _count_violations(count: int, limits: ServingLimits) -> list[FieldViolation]:
+    if not count:
+        return [FieldViolation("contents", "is empty; give at least one text")]
+    if count > limits.max_contents:
+        problem = f"has {count} texts, at most {limits.max_contents} are allowed; send several calls"
+        return [FieldViolation("contents", problem)]
+    return []
 
 
-class _Violations:
-    """Collects bad fields. NaN is in no range."""
+def _language_violations(request: TranslationRequest, manifest: Manifest) -> list[FieldViolation]:
+    given = (
+        ("source_language", request.source_language, manifest.source_language),
+        ("target_language", request.target_language, manifest.target_language),
+    )
+    served = ", ".join(request.served)
+    return [
+        FieldViolation(field, f"is {asked!r}, but {manifest.label} translates {manifest.pair}; served: {served}")
+        for field, asked, actual in given
+        if asked and asked.lower() != actual.lower()
+    ]
 
-    def __init__(self) -> None:
-        self.entries: list[FieldViolation] = []
 
-    def add(self, field: str, description: str) -> None:
-        self.entries.append(FieldViolation(field, description))
+def _option_violations(options: Options, texts: int, manifest: Manifest, limits: ServingLimits) -> list[FieldViolation]:
+    options = replace(options, beam_size=beam_size(options, manifest))
+    ceilings = _ceilings(options, manifest, limits)
+    found = _out_of_bounds("options", options, ceilings)
+    if options.sampling and options.beam_size != 1 and not any(v.field == "options.beam_size" for v in found):
+        problem = f"is {options.beam_size}, but sampling needs 1; leave one of them out"
+        found.insert(0, FieldViolation("options.beam_size", problem))
+    if options.target_prefixes and len(options.target_prefixes) != texts:
+        problem = f"has {len(options.target_prefixes)} entries for {texts} texts"
+        problem += "; give none, or one for each text, possibly empty"
+        found.append(FieldViolation("options.target_prefixes", problem))
+    if options.sampling:
+        found += _out_of_bounds("options.sampling", options.sampling, ceilings)
+    return found
 
-    def within(self, field: str, value: float, low: float, high: float, high_is: str = "") -> bool:
-        if low <= value <= high:
-            return True
-        limit = f"{high:g}, {high_is}" if high_is else f"{high:g}"
-        self.add(field, f"is {value:g}; give a value from {low:g} to {limit}")
-        return False
 
-    def above(self, field: str, value: float, low: float, high: float) -> None:
-        if not low < value <= high:
-            self.add(field, f"is {value:g}; give a value above {low:g}, at most {high:g}")
+def _ceilings(options: Options, manifest: Manifest, limits: ServingLimits) -> dict[str, tuple[float, str]]:
+    """Return the value of each limit that bounds refer to by name, with words for it where its name is not enough."""
+    beam, longest = options.beam_size, manifest.limits.max_target_tokens
+    named: dict[str, tuple[float, str]] = {
+        "max_beam_size": (limits.max_beam_size, ""),
+        "beam_size": (limits.max_beam_size, ""),
+        "max_target_tokens": (longest, ""),
+        "max_length": (longest, ""),
+        "vocabulary_size": (manifest.vocabulary_size, "the vocabulary's size"),
+    }
+    # An option that is itself out of bounds limits no other.
+    if beam is not None and 1 <= beam <= limits.max_beam_size:
+        named["beam_size"] = beam, "the beam size"
+    if options.max_length is not None and 1 <= options.max_length <= longest:
+        named["max_length"] = options.max_length, "options.max_length"
+    return named
+
+
+def _out_of_bounds(
+    path: str, record: Options | Sampling, ceilings: Mapping[str, tuple[float, str]]
+) -> list[FieldViolation]:
+    """Check each option that has bounds and is set. NaN is within no bounds."""
+    found = []
+    for option in fields(record):
+        bounds: Bounds | None = option.metadata.get("bounds")
+        value = getattr(record, option.name)
+        if bounds is None or value is None:
+            continue
+        high, meaning = ceilings[bounds.high] if isinstance(bounds.high, str) else (bounds.high, "")
+        if bounds.low <= value <= high and not (bounds.exclusive and value == bounds.low):
+            continue
+        limit = f"{high:g}, {meaning}" if meaning else f"{high:g}"
+        allowed = f"above {bounds.low:g}, at most {limit}" if bounds.exclusive else f"from {bounds.low:g} to {limit}"
+        found.append(FieldViolation(f"{path}.{option.name}", f"is {value:g}; give a value {allowed}"))
+    return found

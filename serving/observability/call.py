@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 REQUEST_ID_KEY = "x-request-id"
+_PREVIOUS_ATTEMPTS_KEY = "grpc-previous-rpc-attempts"  # set by a gRPC client that retries
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -19,12 +20,14 @@ class Call:
     Attributes:
         request_id: Id sent by the caller, or a generated one.
         method: Name of the RPC.
+        attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
     """
 
     request_id: str
     method: str
+    attempt: int = 1
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -38,3 +41,11 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
         if key == REQUEST_ID_KEY and isinstance(value, str) and _ACCEPTABLE_ID.fullmatch(value):
             return value
     return uuid.uuid4().hex
+
+
+def attempt_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:
+    """Return which attempt of a gRPC client's retry policy a call is, from 1."""
+    for key, value in metadata or ():
+        if key == _PREVIOUS_ATTEMPTS_KEY and isinstance(value, str) and re.fullmatch(r"[0-9]{1,4}", value):
+            return int(value) + 1
+    return 1

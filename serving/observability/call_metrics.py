@@ -9,6 +9,7 @@ from serving.observability.call import Call
 
 CALL_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _GRPC = ("grpc_type", "grpc_service", "grpc_method")
+_DISCARDED = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED})
 
 
 class CallMetrics:
@@ -40,10 +41,24 @@ class CallMetrics:
             ("method", "reason"),
             registry=registry,
         )
+        self._retried = Counter(
+            "dragoman_retried_calls_total",
+            "Calls that a client's gRPC repeated after a lost connection or a refusal.",
+            ("method",),
+            registry=registry,
+        )
+        self._discarded_seconds = Counter(
+            "dragoman_discarded_seconds_total",
+            "Time spent on calls whose caller was gone before the answer.",
+            ("model", "method", "code"),
+            registry=registry,
+        )
 
-    def started(self, method: str) -> None:
+    def started(self, call: Call) -> None:
         """Count a call that started."""
-        self._started.labels("unary", self._service, method).inc()
+        self._started.labels("unary", self._service, call.method).inc()
+        if call.attempt > 1:
+            self._retried.labels(call.method).inc()
 
     def refused(self, method: str, reason: str) -> None:
         """Count a call that was not admitted; ``ended`` follows."""
@@ -55,3 +70,5 @@ class CallMetrics:
         self._handling.labels("unary", self._service, call.method).observe(seconds)
         self._requests.labels(call.model, call.method, code.name).inc()
         self._seconds.labels(call.model, call.method).observe(seconds)
+        if code in _DISCARDED:
+            self._discarded_seconds.labels(call.model, call.method, code.name).inc(seconds)

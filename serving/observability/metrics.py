@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
-from serving.decoding.hypothesis import FinishReason
 from serving.engine.observer import DropReason, Outcome, RejectReason
+from serving.messages import FinishReason
 from serving.observability.call_metrics import CALL_SECONDS, CallMetrics
 from serving.observability.gpu import GpuCollector
 
@@ -85,7 +85,9 @@ class ModelMetrics:
         self._dropped = {reason: m.dropped.labels(model, reason) for reason in DropReason}
         self._sentences = {outcome: m.sentences.labels(model, outcome) for outcome in Outcome}
         self._engine_restarts = m.engine_restarts.labels(model)
-        self._finish_reasons = {reason: m.finish_reasons.labels(model, reason) for reason in FinishReason}
+        self._finish_reasons = {
+            reason: m.finish_reasons.labels(model, reason) for reason in (FinishReason.EOS, FinishReason.LENGTH)
+        }
         self._source_tokens = m.source_tokens.labels(model)
         self._padding_tokens = m.padding_tokens.labels(model)
         self._target_tokens = m.target_tokens.labels(model)

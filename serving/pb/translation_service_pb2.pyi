@@ -564,7 +564,7 @@ class Model(_message.Message):
     target_language: _builtins.str
     """BCP-47 tag of the language it translates into."""
     precision: _builtins.str
-    """Numeric precision of the graphs in use: fp32, fp16 or int8, or fp32-shortlist or int8-shortlist."""
+    """Name of the graphs in use, among the precisions of the model's bundle, such as fp32 or int8-shortlist."""
     device: _builtins.str
     """Where it really runs: cpu or cuda."""
     @_builtins.property
@@ -635,7 +635,7 @@ class Architecture(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     SIZES_FIELD_NUMBER: _builtins.int
     family: _builtins.str
-    """transformer or rnn."""
+    """Name of the family, such as transformer."""
     @_builtins.property
     def sizes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Sizes and choices by name, each spelt as JSON."""

@@ -1,4 +1,4 @@
-"""What runs a model."""
+"""Models on ONNX Runtime: sessions, grids, and one decoder step for all slots at once."""
 
 import os
 

@@ -6,34 +6,10 @@ at the same addresses with the same shapes. So whoever wants it binds fixed memo
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from typing import TypeVar
-
 import onnxruntime as ort
-
-_LOG = logging.getLogger(__name__)
-Model = TypeVar("Model")
 
 _MOST_CAPTURED = 256  # graphs of a session; sizes beyond run without one, so that memory stays bounded
 _NEVER = -1  # the id of runs that are not recorded
-
-
-def with_graphs_if_they_work(load: Callable[[bool], Model], try_out: Callable[[Model], None]) -> Model:
-    """A model that records its runs, or one that does not where recording fails: a graph, a driver may not allow it.
-
-    Args:
-        load: Makes it, with CUDA graphs or without.
-        try_out: Uses it a little; what it raises ends the attempt with graphs.
-    """
-    try:
-        model = load(True)
-        try_out(model)
-    except Exception as error:  # ONNX Runtime raises many kinds; without graphs they come again if they are others
-        _LOG.warning("no CUDA graphs, launching every kernel", extra={"cause": str(error)})
-        model = load(False)
-        try_out(model)
-    return model
 
 
 class GraphedSession:
@@ -47,7 +23,7 @@ class GraphedSession:
         self._last = 0
 
     def run(self, binding: ort.IOBinding, *, fixed: bool = True) -> GraphedRun:
-        """Makes a run of a binding, recorded when it first runs if its addresses are ``fixed`` and there is room."""
+        """Return a run of a binding, recorded when it first runs if its addresses are ``fixed`` and there is room."""
         if not self.captures:
             return GraphedRun(self, binding, None)
         if not fixed or self._held >= _MOST_CAPTURED:
@@ -57,7 +33,7 @@ class GraphedSession:
         return GraphedRun(self, binding, self._last)
 
     def release(self, number: int) -> None:
-        """Forgets a recorded run."""
+        """Forget a recorded run."""
         self._held -= 1
         self.session.release_captured_graph(number)
 
@@ -73,10 +49,10 @@ class GraphedRun:
             self._options.add_run_config_entry("gpu_graph_id", str(number))
 
     def __call__(self) -> None:
-        """Runs, and waits until it is done. The first run of a recorded one runs more than once."""
+        """Run, and wait until it is done. The first run of a recorded one runs more than once."""
         self._owner.session.run_with_iobinding(self._binding, self._options)
 
     def release(self) -> None:
-        """Forgets the recorded run; this one must not be called again."""
+        """Forget the recorded run; this one must not be called again."""
         if self._number is not None and self._number != _NEVER:
             self._owner.release(self._number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import TensorSpec
+from serving.bundle.manifest import Axis, TensorSpec
 
 _ALIGNMENT = 256  # bytes; as cudaMalloc aligns
 
@@ -26,11 +26,11 @@ class View:
     address: int
 
     def bind_input(self, binding: ort.IOBinding, name: str) -> None:
-        """Lets a run read it."""
+        """Let a run read it."""
         binding.bind_input(name, self.device, 0, np.dtype(self.dtype).type, self.shape, self.address)
 
     def bind_output(self, binding: ort.IOBinding, name: str) -> None:
-        """Lets a run write it."""
+        """Let a run write it."""
         binding.bind_output(name, self.device, 0, np.dtype(self.dtype).type, self.shape, self.address)
 
 
@@ -47,7 +47,7 @@ class DeviceBlock:
         return self._size * np.dtype(self._dtype).itemsize
 
     def reserve(self, shape: tuple[int, ...]) -> ort.OrtValue | None:
-        """Makes room for a shape; new memory is 0.
+        """Make room for a shape; new memory is 0.
 
         Returns:
             What held the old content, if the block lies elsewhere now and there was any: keep it until it is copied.
@@ -59,7 +59,7 @@ class DeviceBlock:
         return old
 
     def view(self, shape: tuple[int, ...], first: int = 0) -> View:
-        """The block as a tensor of ``shape`` that begins after ``first`` elements."""
+        """Return the block as a tensor of ``shape`` that begins after ``first`` elements; reserve it before."""
         if self._value is None:
             raise ValueError("a view of a block without memory: reserve some first")
         return View(self._device, self._dtype, shape, self._value.data_ptr() + first * np.dtype(self._dtype).itemsize)
@@ -72,39 +72,43 @@ class Packed:
         host: The mirror's tensors by name.
     """
 
-    def __init__(self, device: str, shapes: Mapping[str, tuple[TensorSpec, tuple[int, ...]]]) -> None:
-        """Lays out tensors.
-
-        Args:
-            device: Where they are.
-            shapes: Their declarations and shapes by name.
-        """
-        self._device, self._shapes = device, shapes
-        self._places: dict[str, int] = {}
+    def __init__(self, device: str, specs: Sequence[TensorSpec], sizes: Mapping[Axis, int]) -> None:
+        """Lay out tensors of given sizes."""
+        self._device = device
+        self._layout: dict[str, tuple[int, str, tuple[int, ...]]] = {}  # first byte, dtype, shape
         size = 0
-        for name, (spec, shape) in shapes.items():
-            self._places[name] = size
-            nbytes = prod(shape) * np.dtype(spec.dtype).itemsize
-            size += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+        for spec in specs:
+            shape = spec.shape(sizes)
+            self._layout[spec.name] = size, spec.dtype, shape
+            size += -(-prod(shape) * np.dtype(spec.dtype).itemsize // _ALIGNMENT) * _ALIGNMENT
         self._mirror = np.zeros(max(size, _ALIGNMENT), dtype=np.uint8)
         self._value = ort.OrtValue.ortvalue_from_numpy(self._mirror.copy(), device, 0)
         self.host = self._tensors(self._mirror)
 
-    def view(self, name: str) -> View:
-        """One of the tensors on the device."""
-        spec, shape = self._shapes[name]
-        return View(self._device, spec.dtype, shape, self._value.data_ptr() + self._places[name])
+    def bind_inputs(self, binding: ort.IOBinding) -> None:
+        """Let a run read every tensor under its name."""
+        for name in self._layout:
+            self._view(name).bind_input(binding, name)
+
+    def bind_outputs(self, binding: ort.IOBinding) -> None:
+        """Let a run write every tensor under its name."""
+        for name in self._layout:
+            self._view(name).bind_output(binding, name)
+
+    def _view(self, name: str) -> View:
+        first, dtype, shape = self._layout[name]
+        return View(self._device, dtype, shape, self._value.data_ptr() + first)
 
     def upload(self) -> None:
-        """Copies the mirror to the device."""
+        """Copy the mirror to the device."""
         self._value.update_inplace(self._mirror)
 
     def download(self) -> dict[str, NDArray[Any]]:
-        """The tensors by name, as they are on the device now."""
+        """Return the tensors by name, as they are on the device now."""
         return self._tensors(self._value.numpy())
 
     def _tensors(self, block: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         return {
-            name: block[place : place + prod(shape) * np.dtype(spec.dtype).itemsize].view(spec.dtype).reshape(shape)
-            for (name, (spec, shape)), place in zip(self._shapes.items(), self._places.values(), strict=True)
+            name: block[first : first + prod(shape) * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+            for name, (first, dtype, shape) in self._layout.items()
         }

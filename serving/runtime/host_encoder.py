@@ -1,4 +1,4 @@
-"""Runs the encoder into arrays that stay: fresh ones would cost a page fault for every 4 KiB of memory they hold."""
+"""The encoder on the CPU, into arrays that stay: fresh ones would cost a page fault for every 4 KiB they hold."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import Axis, Graph
+from serving.bundle.manifest import Axis
+from serving.runtime.loaded_model import LoadedModel
+from serving.runtime.size_buckets import fill_rows
 from serving.step import Ints
 
 
 class HostEncoder:
     """The encoder of one grid."""
 
-    def __init__(self, session: ort.InferenceSession, graph: Graph, pad_id: int) -> None:
-        self._session, self._graph, self._pad = session, graph, pad_id
-        self._blocks = {spec.name: np.empty(0, dtype=np.dtype(spec.dtype)) for spec in graph.outputs}
+    def __init__(self, model: LoadedModel) -> None:
+        self._session, self._graph, self._pad = model.encoder.session, model.precision.encoder, model.pad_id
+        self._blocks = {spec.name: np.empty(0, dtype=np.dtype(spec.dtype)) for spec in self._graph.outputs}
 
-    def __call__(
-        self, sources: Sequence[Ints], lengths: Ints, shortlists: Sequence[Ints] = ()
-    ) -> dict[str, NDArray[np.generic]]:
-        """Encodes sources as one batch.
+    def __call__(self, sources: Sequence[Ints], shortlists: Sequence[Ints] = ()) -> dict[str, NDArray[np.generic]]:
+        """Encode sources as one batch.
 
         Args:
             sources: Token ids. Each shape (src,), int64.
-            lengths: Their lengths. Shape (source,), int64.
             shortlists: The target tokens each may use, for graphs that want them. Each shape (shortlist,), int64.
 
         Returns:
@@ -37,12 +36,12 @@ class HostEncoder:
         sizes = {Axis.SOURCE: padded.shape[0], Axis.SRC: padded.shape[1]}
         binding = self._session.io_binding()
         if shortlists:
-            tokens = _padded(shortlists, -1)
+            tokens = _padded(shortlists, -1)  # no token
             sizes[Axis.SHORTLIST] = tokens.shape[1]
             binding.bind_cpu_input("shortlist", tokens)
         outputs = {spec.name: self._array(spec.name, spec.shape(sizes)) for spec in self._graph.outputs}
         binding.bind_cpu_input("source", padded)
-        binding.bind_cpu_input("source_lengths", lengths)
+        binding.bind_cpu_input("source_lengths", np.array([source.size for source in sources], dtype=np.int64))
         for name, array in outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
         self._session.run_with_iobinding(binding)
@@ -56,7 +55,6 @@ class HostEncoder:
 
 def _padded(rows: Sequence[Ints], padding: int) -> Ints:
     """Rows as one array, as wide as the longest. Shape (row, token), int64."""
-    padded = np.full((len(rows), max(row.size for row in rows)), padding, dtype=np.int64)
-    for place, row in zip(padded, rows, strict=True):
-        place[: row.size] = row
+    padded = np.empty((len(rows), max(row.size for row in rows)), dtype=np.int64)
+    fill_rows(padded, rows, padding)
     return padded

@@ -1,4 +1,4 @@
-"""What the engine needs of a model: somewhere to put sentences and a way to step them."""
+"""The engine's view of a model: somewhere to put sentences and a way to step them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Grid(Protocol):
 
     @property
     def beam(self) -> int:
-        """Hypotheses a slot."""
+        """Hypotheses of a slot."""
         ...
 
     @property
@@ -25,7 +25,7 @@ class Grid(Protocol):
         ...
 
     def admit(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]] = ()) -> None:
-        """Encodes sources and places them in the next slots, in order. If it raises, the grid is as it was.
+        """Encode sources and place them in the next slots, in order. If it raises, the grid is as it was.
 
         Args:
             sources: Token ids with the end token, already reversed where the model wants that. Each shape (src,).
@@ -34,11 +34,11 @@ class Grid(Protocol):
         ...
 
     def step(self, plan: StepPlan) -> Candidates:
-        """Runs the decoder once for all busy slots; ``plan`` has exactly one row for each."""
+        """Run the decoder once for all busy slots; ``plan`` has exactly one row for each."""
         ...
 
     def keep(self, order: Ints) -> None:
-        """Keeps some slots and frees the rest: afterwards slot i holds what slot ``order[i]`` held.
+        """Keep some slots and free the rest: afterwards slot i holds what slot ``order[i]`` held.
 
         Args:
             order: Distinct slot numbers: slot i stays, or takes the place of one behind those kept, so that no move
@@ -52,7 +52,7 @@ class Runner(Protocol):
 
     @property
     def precision_name(self) -> str:
-        """The numbers it computes with, such as ``int8``."""
+        """Name of its precision in the manifest, such as ``int8``."""
         ...
 
     @property
@@ -61,5 +61,5 @@ class Runner(Protocol):
         ...
 
     def grid(self, beam: int, slots: int) -> Grid:
-        """Makes an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
+        """Make an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
         ...

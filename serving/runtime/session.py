@@ -35,7 +35,7 @@ _NOT_RECORDABLE = "cannot use the graph capture feature"  # of ONNX Runtime's er
 
 
 def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs: bool = False) -> ort.InferenceSession:
-    """Opens a graph.
+    """Open a graph.
 
     Args:
         graph: ONNX file, whose external data lies beside it, or its content.
@@ -44,10 +44,8 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
         cuda_graphs: Record runs as CUDA graphs, if every node can be on the GPU: see ``serving.runtime.cuda_graphs``.
 
     Raises:
-        StartupError: The device is unknown or absent, or the graph cannot be loaded.
+        StartupError: The device is absent, or the graph cannot be loaded.
     """
-    if device not in PROVIDERS:
-        raise StartupError(f"device is {device!r}: use one of {', '.join(PROVIDERS)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS
@@ -70,8 +68,9 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
         )
     except Exception as error:
         if cuda_graphs and _NOT_RECORDABLE in str(error):
+            session = open_session(graph, device=device, threads=threads)
             _LOG.warning("not all of a graph can be on the GPU: no CUDA graphs of it", extra={"cause": str(error)})
-            return open_session(graph, device=device, threads=threads)
+            return session
         name = graph if isinstance(graph, Path) else "a graph"
         raise StartupError(f"ONNX Runtime {ort.__version__} cannot load {name}: {error}") from error
     if PROVIDERS[device] not in session.get_providers():
@@ -84,13 +83,13 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
 
 @cache
 def _share_arena() -> None:
-    """One arena in main memory for all sessions."""
+    """Make all sessions share one arena in main memory."""
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(_ARENA))
 
 
 def _exact_int8_products() -> bool:
-    """Whether products of uint8 and int8 are exact: x86 without VNNI adds pairs of them in 16 bits, which overflow."""
+    """Tell whether products of uint8 and int8 are exact: x86 without VNNI adds pairs in 16 bits, which overflow."""
     if platform.machine() not in {"x86_64", "AMD64"}:
         return True
     try:

@@ -1,87 +1,50 @@
-"""Tiny graphs that fill, move and widen tensors where they lie, on any device ONNX Runtime has.
+"""Tiny graphs that fill, fit and keep slot-major tensors where they lie, on any device ONNX Runtime has.
 
-Serving does not install the onnx package, so their few protobuf fields are written here (onnx.proto, IR version 10).
-Each graph treats many tensors in one run: tensor i is ``x{i}``, what becomes of it ``y{i}``.
+``graphs/KIND.DTYPE.onnx`` makes ``y_00`` of one tensor ``x_00`` and of int64 tensors, on the host but for ``order``:
+
+- ``fill``: x repeated to ``shape``.
+- ``fit``: x cut off at ``ends``, then followed by as many zeros as ``pads`` says. x and y may lie in one place.
+- ``keep``: slots ``order`` (kept slot,) of x. x and y may lie in one place if no slot is read that another one is
+  written to. (CUDA's ScatterND, which would write only what moves, copies each slot with a single thread.)
+
+A run costs more than a small kernel, so one graph treats many tensors: the files one after the other, each with its own
+number in its names. Protobuf merges messages whose encodings follow one another, and all numbers are equally long.
+The files come from ``scripts/slot_graphs.py``, with the onnx package, which serving does not install.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
-import numpy as np
+import onnxruntime as ort
 
-_IR_VERSION, _OPSET = 10, 21
-_INT64 = 7
-_ELEMENTS = {"float32": 1, "int32": 6, "int64": _INT64, "bool": 9, "float16": 10}  # TensorProto.DataType
+from serving.errors import StartupError
+from serving.runtime.session import open_session
+
+Kind = Literal["fill", "fit", "keep"]
+
+_FILES = Path(__file__).with_name("graphs")
+_DTYPES = ("float32", "float16")
+_MOST = 100  # tensors: their numbers have two digits
 
 
-def fill_graph(dtypes: Sequence[str]) -> bytes:
-    """y{i} = x{i} repeated to ``shape{i}``, a tensor on the host."""
-    nodes = [_node("Expand", (f"x{i}", f"shape{i}"), f"y{i}") for i in range(len(dtypes))]
-    return _model(dtypes, nodes, [f"shape{i}" for i in range(len(dtypes))])
+def slot_graph(kind: Kind, dtypes: tuple[str, ...]) -> bytes:
+    """Return the graph for tensors of these types, in ONNX's encoding.
 
-
-def fit_graph(dtypes: Sequence[str], ranks: Sequence[int]) -> bytes:
-    """y{i} = x{i} cut off at ``ends{i}``, then with as many zeros as ``pads{i}`` says; both tensors on the host.
-
-    x and y may lie in one place: what is cut lies elsewhere before y is written.
+    Raises:
+        StartupError: There is no graph for a type, or for that many tensors.
     """
-    nodes, starts = [], []
-    for i, rank in enumerate(ranks):
-        starts.append(_tensor(f"starts{i}", np.zeros(rank, dtype=np.int64)))
-        nodes.append(_node("Slice", (f"x{i}", f"starts{i}", f"ends{i}"), f"cut{i}"))
-        nodes.append(_node("Pad", (f"cut{i}", f"pads{i}"), f"y{i}"))
-    return _model(dtypes, nodes, [f"{name}{i}" for i in range(len(ranks)) for name in ("ends", "pads")], starts)
+    if len(dtypes) > _MOST or not set(dtypes) <= set(_DTYPES):
+        held = f"{len(dtypes)} tensors of {', '.join(sorted(set(dtypes)))}"
+        limit = f"up to {_MOST} of {' or '.join(_DTYPES)}"
+        raise StartupError(f"memory and state are {held}, a GPU takes {limit}: use device cpu")
+    one = {dtype: (_FILES / f"{kind}.{dtype}.onnx").read_bytes() for dtype in set(dtypes)}
+    return b"".join(one[dtype].replace(b"_00", b"_%02d" % number) for number, dtype in enumerate(dtypes))
 
 
-def keep_graph(dtypes: Sequence[str]) -> bytes:
-    """y{i} = slots ``order`` (kept slot,) of x{i}.
-
-    x and y may lie in one place if no slot is read that another one is written to. (CUDA's ScatterND, which would write
-    only what moves, copies each slot with a single thread.)
-    """
-    nodes = [_node("Gather", (f"x{i}", "order"), f"y{i}") for i in range(len(dtypes))]
-    return _model(dtypes, nodes, ["order"])
-
-
-def _model(
-    dtypes: Sequence[str], nodes: Iterable[bytes], integers: Iterable[str], initializers: Iterable[bytes] = ()
-) -> bytes:
-    graph = b"".join(_bytes(1, node) for node in nodes) + _bytes(2, b"slots")
-    graph += b"".join(_bytes(5, tensor) for tensor in initializers)
-    graph += b"".join(_bytes(11, _value(f"x{i}", _ELEMENTS[dtype])) for i, dtype in enumerate(dtypes))
-    graph += b"".join(_bytes(11, _value(name, _INT64)) for name in integers)
-    graph += b"".join(_bytes(12, _value(f"y{i}", _ELEMENTS[dtype])) for i, dtype in enumerate(dtypes))
-    return _number(1, _IR_VERSION) + _bytes(7, graph) + _bytes(8, _number(2, _OPSET))
-
-
-def _node(operator: str, inputs: Sequence[str], output: str) -> bytes:
-    return (
-        b"".join(_bytes(1, name.encode()) for name in inputs)
-        + _bytes(2, output.encode())
-        + _bytes(4, operator.encode())
-    )
-
-
-def _value(name: str, element: int) -> bytes:
-    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _number(1, element)))
-
-
-def _tensor(name: str, array: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bytes:
-    return _number(1, array.size) + _number(2, _INT64) + _bytes(8, name.encode()) + _bytes(9, array.tobytes())
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*parts, value])
+@cache
+def slot_session(kind: Kind, dtypes: tuple[str, ...], device: str) -> ort.InferenceSession:
+    """Return the session of a slot graph; all grids share it."""
+    return open_session(slot_graph(kind, dtypes), device=device, threads=1)

@@ -47,6 +47,9 @@ def test_a_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     }
     assert source - inside == set()
     assert "serving/py.typed" in inside
+    graphs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "serving" / "runtime" / "graphs").iterdir()}
+    assert graphs
+    assert graphs <= inside
     assert set(re.findall(r"^(\S+) =", scripts, re.MULTILINE)) == {
         f"dragoman-{command}" for command in ("train", "export", "serve", "translate")
     }

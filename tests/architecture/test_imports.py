@@ -35,6 +35,7 @@ def test_the_import_contracts_hold(tmp_path: Path) -> None:
             {"torch", "numpy", "onnxruntime", "pydantic", "prometheus_client", "sentencepiece"}
             | {"serving.engine", "serving.runtime", "serving.decoding", "serving.bundle", "serving.api"},
         ),
+        ("serving.messages", {"numpy", "pydantic", "grpc", "google.protobuf"}),
         ("serving.translate", {"torch", "numpy", "onnxruntime", "pydantic", "ray", "serving.bulk", "serving.engine"}),
         ("training.cli", {"onnxruntime", "grpc", "serving", "export"}),
         ("export.cli", {"grpc"}),

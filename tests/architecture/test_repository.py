@@ -109,3 +109,10 @@ def test_the_proto_is_clean() -> None:
         [Path(sys.executable).parent / "buf", "lint"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_unit_tests_mirror_the_source() -> None:
+    unit = ROOT / "tests" / "unit"
+    folders = {path.parent.relative_to(unit) for path in unit.rglob("*.py")}
+    assert {folder for folder in folders if not list((ROOT / folder).glob("*.py"))} == set()
+    assert list(unit.glob("*.py")) == []

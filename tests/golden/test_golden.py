@@ -13,7 +13,8 @@ import pytest
 
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import FORMAT_VERSION
-from serving.engine.translation import TranslationOptions, TranslationRequest
+from serving.engine.request import TranslationRequest
+from serving.messages import Options
 from tests.system.shipped import open_runner, translator_of
 
 FORMATS = sorted(Path(__file__).parent.glob("format-*"))
@@ -29,7 +30,7 @@ def test_it_answers_as_it_did(folder: Path) -> None:
     bundle = load_bundle(folder / "digits" / "1")
     with translator_of(bundle, open_runner(bundle, "fp32")) as translator:
         for case in recorded:
-            options = TranslationOptions(beam_size=case["beam_size"], n_best=case["n_best"], alignments=True)
+            options = Options(beam_size=case["beam_size"], n_best=case["n_best"], alignments=True)
             result = translator.translate_blocking(TranslationRequest((case["text"],), options))
             found = result.translations[0].hypotheses
             assert [hypothesis.text for hypothesis in found] == [answer["text"] for answer in case["answers"]]

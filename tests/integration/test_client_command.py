@@ -227,14 +227,6 @@ def test_the_reader_of_the_output_may_go_away(service: ScriptedService) -> None:
     assert (out, err) == (b"TEXT\nTEXT\n", b"")
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """A shell's background jobs ignore SIGINT, and so would the processes that a test starts in one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_interrupt_stops_at_once_even_while_input_and_answers_are_awaited(service: ScriptedService) -> None:
     begun, release = threading.Event(), threading.Event()

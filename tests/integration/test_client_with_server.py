@@ -14,6 +14,7 @@ from serving.client import (
     Options,
     ServerFault,
     ServerOverloaded,
+    TranslationClient,
 )
 from tests.integration.toy_server import NAN_TEXT, Toy, eventually, serving, toy_config
 
@@ -59,6 +60,18 @@ async def test_an_overloaded_server_says_when_to_return(toy: Toy, client: AsyncT
         await client.translate(["ab"])
     toy.server.admission.in_flight -= 2
     assert overloaded.value.retry_delay == 0.5
+
+
+async def test_a_message_that_is_too_large_is_no_overload() -> None:
+    async with serving(toy_config(max_message_bytes=1024)) as toy:
+        address = f"127.0.0.1:{toy.server.port}"
+        async with AsyncTranslationClient(address) as client:
+            with pytest.raises(InvalidRequest, match="larger than max"):
+                await client.translate(["x" * 2000])
+            with pytest.raises(InvalidRequest, match="response would have"):
+                await client.translate(["x" * 60], Options(beam_size=8, n_best=8, tokens=True))
+        with TranslationClient(address) as blocking, pytest.raises(InvalidRequest, match="larger than max"):
+            await asyncio.to_thread(blocking.translate, ["x" * 2000])
 
 
 async def test_a_refusal_that_passes_is_not_noticed(toy: Toy, client: AsyncTranslationClient) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.service import compare_services, load
+from loadtests.peer import compare
+from loadtests.service import load
 from loadtests.service.calls import read_calls
 
 ROOT = Path(__file__).parents[2]
@@ -54,12 +55,12 @@ def test_load_refuses_thresholds_it_cannot_read_before_it_loads_anything(tmp_pat
 
 
 def test_services_take_turns_and_are_compared_at_equal_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_services, "_SHARES", (0.1, 0.2))
+    monkeypatch.setattr(compare, "_SHARES", (0.3, 0.6))
     thresholds = tmp_path / "thresholds.yaml"
     thresholds.write_text("ratio.p99_2000_ms: {at_least: 1000000}\n")
     options = ["--models", ROOT / "models", "--out", tmp_path, "--thresholds", thresholds]
-    options += ["--step-seconds", 1, "--capacity-seconds", 2, "--server-option=--precision=fp32"]
-    assert compare_services.main(list(map(str, options))) == 1
+    options += ["--step-seconds", 2, "--capacity-seconds", 4, "--server-option=--precision=fp32"]
+    assert compare.main(list(map(str, options))) == 1
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert [broken.split()[0] for broken in summary["broken_thresholds"]] == ["ratio.p99_2000_ms"]
     for name in ("dragoman", "ctranslate2"):

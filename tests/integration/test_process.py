@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
+from serving.client import AsyncTranslationClient, Options
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import failure, request
 
@@ -43,24 +45,28 @@ class Running:
 
 
 @asynccontextmanager
-async def toy_process(*arguments: str) -> AsyncIterator[Running]:
+async def server_process(*command: str, until: str = "ready", **environment: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.integration.toy_process", "--models", "unused"),
-        *("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments),
+        *(sys.executable, *command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"),
         cwd=ROOT,
+        env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stderr
         async for raw in process.stderr:
             line = json.loads(raw)
-            if line["event"] == "ready":
+            if line["event"] == until:
                 break
         yield Running(process, line["listen"], line["http"])
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+def toy_process(*arguments: str, **options: str) -> AbstractAsyncContextManager[Running]:
+    return server_process("-m", "tests.integration.toy_process", "--models", "unused", *arguments, **options)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -98,6 +104,52 @@ async def test_a_drain_that_takes_too_long_is_cut_short_and_still_an_orderly_end
         assert "drain_timed_out" in [line["event"] for line in rest]
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await accepted
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
+async def test_a_second_signal_ends_it_at_once(numbers: tuple[signal.Signals, signal.Signals]) -> None:
+    async with (
+        toy_process("--drain-timeout", "600", "--max-rows", "1") as running,
+        grpc.aio.insecure_channel(running.listen) as channel,
+    ):
+        accepted = asyncio.ensure_future(TranslationServiceStub(channel).Translate(request(*[TEXT] * 16, beam_size=1)))
+        async with asyncio.timeout(60):
+            while not await asyncio.to_thread(running.metric, 'dragoman_running_slots{model="toy/1"} 1.0'):
+                await asyncio.sleep(0.01)
+        running.process.send_signal(numbers[0])
+        assert running.process.stderr
+        assert json.loads(await running.process.stderr.readline())["event"] == "draining"
+        running.process.send_signal(numbers[1])
+        async with asyncio.timeout(10):
+            (last,) = await running.rest()
+            assert await running.process.wait() == 128 + numbers[1]
+        assert (last["event"], last["signal"]) == ("ended_at_once", numbers[1].name)
+        assert last["dropped"]["calls"] == 1
+        assert 8 < last["dropped"]["sentences"] <= 16  # one after the other, and some may have ended
+        assert (await failure(accepted)).code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_that_loads_ends_at_the_first_signal(number: signal.Signals) -> None:
+    async with toy_process(until="listening", TOY_LOAD_SECONDS="600") as running:
+        running.process.send_signal(number)
+        async with asyncio.timeout(10):
+            assert [line["event"] for line in await running.rest()] == ["stopped"]
+            assert await running.process.wait() == 0
+
+
+async def test_models_are_read_at_the_start_and_not_again(tmp_path: Path) -> None:
+    bundle = tmp_path / "en-fr" / "3"
+    shutil.copytree(ROOT / "models" / "en-fr" / "3", bundle)
+    async with (
+        server_process("-m", "serving", "--models", str(tmp_path)) as running,
+        AsyncTranslationClient(running.listen) as client,
+    ):
+        before = await client.list_models()
+        shutil.move(bundle, bundle.with_name("4"))
+        assert await client.list_models() == before
+        for beam in (1, 4, 8):
+            assert (await client.translate(["I drink milk."], Options(beam_size=beam))).translations[0].text
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -144,5 +196,6 @@ def test_bad_options_are_one_sentence(arguments: list[str], environment: dict[st
 def test_help_names_every_option() -> None:
     done = serve("--help")
     assert done.returncode == 0
+    assert "read when the server starts, and only then" in " ".join(done.stdout.split())
     for option in ("--models", "--listen", "--http", "--device", "--drain-timeout", "--config"):
         assert option in done.stdout

@@ -215,6 +215,8 @@ async def get(toy: Toy, path: str, accept: str = "*/*") -> tuple[int, str]:
 COUNTED = {
     "dragoman_requests": {"model", "method", "code"},
     "dragoman_refused_calls": {"method", "reason"},
+    "dragoman_retried_calls": {"method"},
+    "dragoman_discarded_seconds": {"model", "method", "code"},
     "dragoman_rejections": {"model", "reason"},
     "dragoman_dropped_sentences": {"model", "reason"},
     "dragoman_sentences": {"model", "outcome"},

@@ -1,6 +1,7 @@
 """The status table of the public API, a test a row, against a real server."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import grpc
@@ -216,6 +217,25 @@ async def test_a_message_that_is_too_large() -> None:
         await toy.stub.Translate(request("abc"))
 
 
+async def test_an_answer_that_is_too_large(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with serving(toy_config(max_message_bytes=1024)) as toy:
+        asked = request("x" * 60, beam_size=8, n_best=8)
+        asked.include_tokens = True
+        error = await failure(toy.stub.Translate(asked))
+        fields = bad_fields(error)
+        assert re.fullmatch(r"the response would have \d+,\d{3} bytes, .* 1,024 .* n_best.*", fields["contents"])
+        assert detail(error, error_details_pb2.ErrorInfo).reason == "RESPONSE_TOO_LARGE"
+        counted = {"model": "toy/1", "method": "Translate"}
+        assert toy.sample("dragoman_requests_total", **counted, code="INVALID_ARGUMENT") == 1
+        assert toy.sample("dragoman_requests_total", **counted, code="OK") is None
+        assert toy.server.admission.in_flight == 0
+        await toy.stub.Translate(request("x" * 60))
+    calls = [record.code for record in caplog.records if record.getMessage() == "call"]  # type: ignore[attr-defined]
+    assert calls == ["INVALID_ARGUMENT", "OK"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 # --- DEADLINE_EXCEEDED, CANCELLED ------------------------------------------------------------------------------------
 
 
@@ -262,7 +282,9 @@ async def test_slots_of_a_caller_who_went_away_are_free_within_two_steps(toy: To
         assert toy.sample("dragoman_cancel_steps_count", model="toy/1") == 4
         assert toy.sample("dragoman_cancel_steps_bucket", model="toy/1", le="2.0") == 4
     assert (await stays).translations[0].hypotheses[0].text == "this one stays"
-    assert toy.sample("dragoman_requests_total", model="toy/1", method="Translate", code="CANCELLED") == 2
+    cancelled = {"model": "toy/1", "method": "Translate", "code": "CANCELLED"}
+    assert toy.sample("dragoman_requests_total", **cancelled) == 2
+    assert (toy.sample("dragoman_discarded_seconds_total", **cancelled) or 0) > 0
     assert toy.sample("dragoman_sentences_total", model="toy/1", outcome="cancelled") == 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -14,7 +15,8 @@ from tests.integration.toy_server import toy_manifest, toy_runner, toy_tokenizer
 
 
 def load_toy(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) -> None:
-    """Stands in for what loads bundles."""
+    """Stands in for what loads bundles; takes as long as ``TOY_LOAD_SECONDS`` says."""
+    time.sleep(float(os.environ.get("TOY_LOAD_SECONDS", "0")))
     runner = toy_runner(toy_manifest())
     runner.before_step = lambda: time.sleep(0.03)
     registry.add(served(toy_manifest(), runner, toy_tokenizer(), config=config, metrics=metrics))

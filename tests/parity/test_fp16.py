@@ -53,7 +53,7 @@ def test_log_probs_differ_by_what_rounding_costs(exported: Exported) -> None:
 
 def test_memory_and_caches_are_half_and_recurrent_state_is_not(exported: Exported) -> None:
     _, runner = exported
-    precision = runner.precision
+    precision = runner.model.precision
     assert precision.devices == ("cuda",)
     assert {spec.dtype for spec in precision.memory} == {"float16"}
     assert {spec.dtype for spec in precision.state} == {"float32" if precision.state[0].initial else "float16"}

@@ -51,7 +51,9 @@ def run(exported: Exported, jobs: list[tuple[list[int], DecodingOptions]]) -> li
         engine.stop()
 
 
-def reference(model: TranslationModel[Any], ids: list[int], options: DecodingOptions) -> list[decode.Hypothesis]:
+def reference(
+    model: TranslationModel[Any], ids: list[int], options: DecodingOptions
+) -> list[decode.ReferenceHypothesis]:
     wanted = {k: v for k, v in asdict(options).items() if k != "sampling"}
     return decode.translate(model, [ids], decode.DecodeOptions(**wanted))[0]
 

@@ -14,9 +14,10 @@ from export.calibration import Inputs, calibrate
 from export.numeric_parity import largest_difference
 from export.precisions import SHORTLISTED, PrecisionName
 from serving.bundle.shortlist import Shortlist
-from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.submission import Decoded, Sentence
+from serving.messages import Sampling
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import VOCABULARY, build, open_exported
 from training.models.contract import TranslationModel

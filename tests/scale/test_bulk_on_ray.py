@@ -14,7 +14,7 @@ from loadtests.service.sentences import BUNDLED
 from serving.bulk.blocks import index
 from serving.bulk.job import Job
 from serving.bulk.worker import BlockTranslator, WorkerSettings
-from serving.engine.translation import LongInputPolicy, TranslationOptions
+from serving.messages import LongInput, Options
 from tests.scale.isolated import isolated, needs_scale_test
 
 pytestmark = needs_scale_test
@@ -41,7 +41,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(corpus: Path) -> bytes:
     """What one process makes of it, without Ray."""
     job = Job(corpus, corpus.with_name("expected.txt"))
-    options = TranslationOptions(beam_size=1, long_input=LongInputPolicy.SPLIT)
+    options = Options(beam_size=1, long_input=LongInput.SPLIT)
     blocks, _ = index(corpus, 1000)
     job.open({})
     translator = BlockTranslator(job, WorkerSettings(ROOT / "models" / "en-fr" / "3", "auto", "cpu", 1, options))

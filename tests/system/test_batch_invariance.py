@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.engine.translation import TranslationOptions, TranslationRequest
+from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
-from serving.runtime.onnx_runner import OnnxGrid, OnnxRunner
+from serving.messages import Options
+from serving.runtime.host_grid import HostGrid
+from serving.runtime.onnx_runner import OnnxRunner
 from serving.step import Candidates, StepPlan
 from tests.system.shipped import corpora, open_runner, read_lines, shipped, tatoeba_test, translator_of
 
@@ -22,7 +24,7 @@ Answer = tuple[str, float]
 
 
 def request(text: str, beam: int) -> TranslationRequest:
-    return TranslationRequest((text,), TranslationOptions(beam_size=beam))
+    return TranslationRequest((text,), Options(beam_size=beam))
 
 
 async def in_company(translator: Translator, jobs: Sequence[tuple[str, int]], others: Sequence[str]) -> list[Answer]:
@@ -74,7 +76,7 @@ def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: s
     assert differences(by_itself, together) == 0
 
 
-class _LeakyGrid(OnnxGrid):
+class _LeakyGrid(HostGrid):
     """Lets every sentence attend to as many source positions as the longest one beside it: a padding leak."""
 
     def step(self, plan: StepPlan) -> Candidates:
@@ -85,7 +87,7 @@ class _LeakyGrid(OnnxGrid):
 
 def test_the_test_finds_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: with co-tenants made to leak, the comparison above must fail."""
-    monkeypatch.setattr(OnnxRunner, "grid", lambda self, beam, slots: _LeakyGrid(self, beam, slots))
+    monkeypatch.setattr(OnnxRunner, "grid", lambda self, beam, slots: _LeakyGrid(self.model, beam, slots))
     jobs, others = jobs_and_others()
     bundle = shipped()
     with translator_of(bundle, open_runner(bundle)) as translator:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.families import (
+from scripts.families import (
     CONFIGS,
     DECODER_ONLY,
     ENOUGH,

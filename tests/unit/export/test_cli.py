@@ -12,7 +12,7 @@ from export.bundle import BundleOptions
 from export.errors import ExportError, VerificationError
 from export.numeric_parity import SHAPES
 from export.verify import Evidence, require_close, require_equal
-from serving.bundle.manifest import Verification
+from serving.bundle.manifest import VerificationRecord
 
 
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,8 +39,10 @@ def test_an_existing_bundle_is_not_overwritten(tmp_path: Path) -> None:
         bundle.write_bundle(None, tmp_path, BundleOptions("en-fr", 3), nothing)  # type: ignore[arg-type]
 
 
-def record(difference: float = 0.0, greedy: float = 1.0, beam: float = 1.0, **others: float | None) -> Verification:
-    return Verification.model_validate(
+def record(
+    difference: float = 0.0, greedy: float = 1.0, beam: float = 1.0, **others: float | None
+) -> VerificationRecord:
+    return VerificationRecord.model_validate(
         {
             "created": "",
             "versions": {},
@@ -64,7 +66,7 @@ def record(difference: float = 0.0, greedy: float = 1.0, beam: float = 1.0, **ot
         (record(1.0, 1.0, 0.0), ["differs by 1.0e+00", "beam 4: 0.00%"]),
     ],
 )
-def test_every_limit_that_fp32_misses_is_a_reason(found: Verification, reasons: list[str]) -> None:
+def test_every_limit_that_fp32_misses_is_a_reason(found: VerificationRecord, reasons: list[str]) -> None:
     with pytest.raises(VerificationError) as caught:
         require_equal(found)
     assert len(caught.value.reasons) == len(reasons)
@@ -85,7 +87,9 @@ def test_every_limit_that_fp32_misses_is_a_reason(found: Verification, reasons: 
         (record(0.5, agreement_bleu=60.0), 0.3, ["BLEU against PyTorch's translations is 60.0, at least 70.0"]),
     ],
 )
-def test_every_limit_that_int8_misses_is_a_reason(found: Verification, max_loss: float, reasons: list[str]) -> None:
+def test_every_limit_that_int8_misses_is_a_reason(
+    found: VerificationRecord, max_loss: float, reasons: list[str]
+) -> None:
     with pytest.raises(VerificationError) as caught:
         require_close(found, max_loss)
     assert len(caught.value.reasons) == len(reasons)

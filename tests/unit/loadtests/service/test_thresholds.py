@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.report import write_json, write_page
 from loadtests.service.calls import summary
-from loadtests.service.report import write_json, write_page
 from loadtests.service.sentences import BUNDLED, MAX_WORDS, sentences
 from loadtests.service.thresholds import load_thresholds
 
@@ -49,7 +49,7 @@ def test_what_is_infinite_is_null_in_json_and_said_on_the_page(tmp_path: Path) -
     write_json(tmp_path / "summary.json", figures)
     assert json.loads((tmp_path / "summary.json").read_text())["recovery_seconds"] is None
     broken = {**figures, "broken_thresholds": ["p99 is <large>"]}
-    write_page(tmp_path / "report.html", title="t", command="c", figures=broken, pictures=[])
+    write_page(tmp_path / "report.html", title="t", figures=broken, pictures=[])
     page = (tmp_path / "report.html").read_text()
     assert "p99 is &lt;large&gt;" in page
     assert "<td>1.2346</td><td>&infin;</td>" in page

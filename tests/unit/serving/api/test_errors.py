@@ -24,6 +24,7 @@ def detail(status: status_pb2.Status, kind: type[Detail]) -> Detail:
 
 CASES = [
     (errors.InvalidRequest([errors.FieldViolation("contents", "is empty")]), "INVALID_ARGUMENT", "INVALID_REQUEST"),
+    (errors.ResponseTooLarge(5000, 4096), "INVALID_ARGUMENT", "RESPONSE_TOO_LARGE"),
     (errors.NotFound("no model x"), "NOT_FOUND", "MODEL_NOT_FOUND"),
     (errors.Overloaded("full", reason="queue_full", retry_after=2.5), "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
     (errors.Unavailable("draining", reason="draining", retry_after=1.0), "UNAVAILABLE", "DRAINING"),

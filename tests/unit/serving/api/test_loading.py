@@ -12,7 +12,7 @@ import pytest
 from serving.api.loading import bundle_directories, load_models
 from serving.api.models import ModelRegistry
 from serving.bundle.bundle import Bundle
-from serving.engine.translation import TranslationRequest
+from serving.engine.request import TranslationRequest
 from serving.errors import StartupError
 from serving.observability.metrics import Metrics
 from serving.runtime.onnx_runner import OnnxRunner

@@ -9,8 +9,8 @@ from serving import translate
 from serving.bulk.blocks import Block, index, read
 from serving.bulk.job import Job
 from serving.bulk.worker import BlockTranslator, WorkerSettings
-from serving.engine.translation import LongInputPolicy, TranslationOptions
 from serving.errors import StartupError
+from serving.messages import LongInput, Options
 
 MODELS = Path(__file__).parents[4] / "models"
 
@@ -82,7 +82,7 @@ def test_a_worker_translates_each_line_by_itself(tmp_path: Path) -> None:
     work.source.write_bytes(f"I drink milk.\n\n{long}\n".encode() + b"\xff\nI drink milk.")
     (block,), _ = index(work.source, 10)
     work.open({})
-    options = TranslationOptions(beam_size=2, long_input=LongInputPolicy.REJECT)
+    options = Options(beam_size=2, long_input=LongInput.REJECT)
     worker = BlockTranslator(work, WorkerSettings(MODELS / "en-fr" / "3", "fp32", "cpu", 1, options))
     try:
         assert worker(vars(block)) == vars(block)

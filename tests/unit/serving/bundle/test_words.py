@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.bundle.words import WordProcessor
-from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import prepare
+from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded
-from serving.engine.translation import TranslationRequest
 from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
+from serving.messages import FinishReason, Options
 from tests.unit.serving.engine.toy_engine import EOS, IDS, manifest
 from training.data.words import Words, train_words
 
@@ -52,12 +53,12 @@ def test_spans_and_texts() -> None:
 
 def test_a_translation_copies_the_words_its_unknown_ones_attend_to() -> None:
     tokenizer = SubwordTokenizer(MODEL, MODEL, special_ids=IDS, kind="words", reverse_source=True)
-    request = TranslationRequest(("okapi zebra cat",))
+    request = TranslationRequest(("okapi zebra cat",), Options(alignments=True))
     prepared = prepare(request, manifest(), tokenizer, ServingLimits())
     (target,) = Words(MODEL).encode(["the okapi zebra'okapi?"])
     # Reversed, the source is: cat zebra okapi end.
-    found = Hypothesis(tuple(target), (0.0,) * 7, (0, 2, 1, 3, 2, 3), 0.0, FinishReason.EOS)
-    result = assemble(prepared, [Decoded((found,), 0.0, 0.0, 0.0)], tokenizer, n_best=1, alignments=True)
+    found = FinishedHypothesis(tuple(target), (0.0,) * 7, (0, 2, 1, 3, 2, 3), 0.0, FinishReason.EOS)
+    result = assemble(request, prepared, [Decoded((found,), 0.0, 0.0, 0.0)], manifest(), tokenizer)
     best = result.translations[0].hypotheses[0]
     assert best.text == "the okapi zebra'okapi⁇"
     assert [(link.source_start, link.target_start) for link in best.alignment][:2] == [(12, 0), (0, 4)]

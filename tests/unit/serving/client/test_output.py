@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from serving.client.errors import DeadlinePassed, FieldViolation, InvalidRequest, ServerFault, ServerUnavailable
-from serving.client.messages import AlignmentLink, FinishReason, Hypothesis, Translation
 from serving.client.output import Style, caveats, sentence
+from serving.messages import AlignmentLink, FinishReason, Hypothesis, Translation
 
 BEST = Hypothesis(
     text="Je bois du lait.",
@@ -106,12 +106,14 @@ def test_sentences_name_the_option_but_not_the_place_of_the_text() -> None:
         code=grpc.StatusCode.INVALID_ARGUMENT,
         violations=(FieldViolation("contents[0]", "300 tokens"), FieldViolation("options.beam_size", "99 is above 8")),
     )
-    assert sentence(error, server="h:1", deadline=30) == "300 tokens; options.beam_size: 99 is above 8"
+    assert sentence(error, server="h:1", deadline=30, retry_for=300) == "300 tokens; options.beam_size: 99 is above 8"
 
 
 def test_sentences_say_where_and_how_long() -> None:
     gone = ServerUnavailable("refused", code=grpc.StatusCode.UNAVAILABLE)
     late = DeadlinePassed("Deadline Exceeded", code=grpc.StatusCode.DEADLINE_EXCEEDED)
-    assert sentence(gone, server="h:1", deadline=30) == "the server at h:1 does not answer (refused)"
-    assert sentence(late, server="h:1", deadline=0.5).startswith("no answer within 0.5 s; raise --deadline")
-    assert sentence(OVERLOAD, server="h:1", deadline=30) == "boom (INTERNAL, request r1)"
+    assert sentence(gone, server="h:1", deadline=30, retry_for=300) == "the server at h:1 does not answer (refused)"
+    assert sentence(late, server="h:1", deadline=0.5, retry_for=300).startswith(
+        "no answer within 0.5 s; raise --deadline"
+    )
+    assert sentence(OVERLOAD, server="h:1", deadline=30, retry_for=300) == "boom (INTERNAL, request r1)"

@@ -8,8 +8,8 @@ from pathlib import Path
 import matplotlib.image
 import pytest
 
-from serving.client.messages import AlignmentLink, FinishReason, Hypothesis
 from serving.client.plot import PlotError, draw_alignment, words
+from serving.messages import AlignmentLink, FinishReason, Hypothesis
 
 
 def hypothesis(text: str, *links: tuple[int, int, int, int]) -> Hypothesis:

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from serving.decoding import beam as beam_module
 from serving.decoding.beam import BeamSearch
-from serving.decoding.hypothesis import FinishReason, Hypothesis
-from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.hypothesis import FinishedHypothesis
+from serving.decoding.options import DecodingOptions
+from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, StepPlan
 
 VOCABULARY, PAD, START, EOS = 11, 0, 2, 3
@@ -131,13 +133,13 @@ def slow_search(source: int, options: DecodingOptions) -> list[tuple[tuple[int, 
     return [(tokens, score, reason) for score, tokens, reason in done[: options.n_best]]
 
 
-def run(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> dict[int, list[Hypothesis]]:
+def run(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> dict[int, list[FinishedHypothesis]]:
     """Drives a search to the end; sentences join whenever a slot is free, holes are filled from the tail."""
     rng = np.random.default_rng(seed)
     beam = jobs[0][1].beam_size
     search = BeamSearch(beam, slots, decoder_start_id=START, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
     grid = HashGrid(beam)
-    waiting, running, answers = list(enumerate(jobs)), list[int](), dict[int, list[Hypothesis]]()
+    waiting, running, answers = list(enumerate(jobs)), list[int](), dict[int, list[FinishedHypothesis]]()
     while waiting or running:
         joining = int(rng.integers(0, slots - len(running) + 1)) if running else 1
         for number, (source, options) in waiting[:joining]:
@@ -194,6 +196,15 @@ options_of_beam = {
 def test_every_option_is_per_sentence(data: st.DataObject, beam: int, seed: int) -> None:
     wanted = data.draw(st.lists(options_of_beam[beam], min_size=1, max_size=8))
     check([(source, options) for source, options in enumerate(wanted)], slots=3, seed=seed)
+
+
+def test_options_are_kept_by_name_whatever_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = DecodingOptions(
+        max_length=9, beam_size=3, n_best=2, length_penalty=0.6, min_length=4, no_repeat_ngram_size=2, prefix=(7, 5)
+    )
+    expected = run([(5, options)], slots=1)
+    monkeypatch.setattr("serving.decoding.beam._OPTION_FIELDS", np.dtype(beam_module._OPTION_FIELDS).descr[::-1])
+    assert run([(5, options)], slots=1) == expected
 
 
 def test_log_probs_of_a_hypothesis_add_up_to_its_score() -> None:

@@ -8,12 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from serving.decoding.hypothesis import FinishReason
-from serving.decoding.options import Sampling
 from serving.engine.observer import DropReason, Outcome, RejectReason
 from serving.engine.scheduler import Scheduler, Turn
 from serving.engine.submission import Decoded, Job, Sentence
 from serving.errors import Cancelled, DeadlineExceeded, Overloaded
+from serving.messages import FinishReason, Sampling
 from tests.unit.serving.engine.toy_engine import (
     EOS,
     MODEL,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from serving.decoding.options import Sampling
 from serving.engine.observer import Outcome
 from serving.errors import EngineFailure, Unavailable
+from serving.messages import Sampling
 from serving.step import Ints
 from tests.toy_runner import ToyGrid
 from tests.unit.serving.engine.toy_engine import NAN_TOKEN, PATIENCE, Gate, Toy, sentence, tokens_of, toy_engine

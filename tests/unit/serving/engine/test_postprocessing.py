@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from sentencepiece import SentencePieceProcessor
 
-from serving.decoding.hypothesis import FinishReason, Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, PreparedText
+from serving.engine.request import TranslationRequest
 from serving.engine.segmentation import Part
 from serving.engine.submission import Decoded
-from serving.engine.translation import Translation
-from tests.unit.serving.engine.toy_engine import subword_model, tokenizer
+from serving.messages import FinishReason, Options, Translation
+from tests.unit.serving.engine.toy_engine import manifest, subword_model, tokenizer
 
 WHOLE = tokenizer().encode_prefix("The cat")
 LETTERS = tuple(SentencePieceProcessor(model_proto=subword_model()).piece_to_id(list("▁The▁cat")))  # the same text
@@ -21,10 +22,11 @@ def translation(*found: tuple[int, ...], n_best: int) -> Translation:
     text = "Le chat"
     prepared = Prepared((PreparedText(text, (Part(0, len(text)),), (tokenizer().encode(text),)),), ())
     hypotheses = tuple(
-        Hypothesis(tokens, (-0.5,) * (len(tokens) + 1), (0,) * len(tokens), -float(rank), FinishReason.EOS)
+        FinishedHypothesis(tokens, (-0.5,) * (len(tokens) + 1), (0,) * len(tokens), -float(rank), FinishReason.EOS)
         for rank, tokens in enumerate(found)
     )
-    result = assemble(prepared, [Decoded(hypotheses, 0.0, 0.0, 0.0)], tokenizer(), n_best=n_best, alignments=False)
+    request = TranslationRequest((text,), Options(n_best=n_best))
+    result = assemble(request, prepared, [Decoded(hypotheses, 0.0, 0.0, 0.0)], manifest(), tokenizer())
     return result.translations[0]
 
 

@@ -10,16 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.decoding.hypothesis import FinishReason
 from serving.engine.observer import Outcome
 from serving.engine.preprocessing import default_max_length
-from serving.engine.translation import (
-    LongInputPolicy,
-    TranslationOptions,
-    TranslationRequest,
-)
+from serving.engine.request import TranslationRequest
 from serving.engine.validation import ServingLimits
 from serving.errors import DeadlineExceeded, EngineFailure, Overloaded, Unavailable
+from serving.messages import FinishReason, LongInput, Options
 from tests.unit.serving.engine.toy_engine import PATIENCE, Gate, tokenizer
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -112,7 +108,7 @@ def test_a_text_too_long_is_refused_with_limit_and_remedy(copy: Served) -> None:
 
 
 def test_a_text_too_long_is_truncated_and_flagged(copy: Served) -> None:
-    short, cut = copy.translate(TEXT, LONG, long_input=LongInputPolicy.TRUNCATE)
+    short, cut = copy.translate(TEXT, LONG, long_input=LongInput.TRUNCATE)
     assert not short.source_truncated
     assert cut.source_truncated
     assert cut.parts == 1
@@ -121,7 +117,7 @@ def test_a_text_too_long_is_truncated_and_flagged(copy: Served) -> None:
 
 
 def test_a_text_too_long_is_split_and_joined_with_its_white_space(copy: Served) -> None:
-    (translation,) = copy.translate(LONG, long_input=LongInputPolicy.SPLIT, beam_size=4, n_best=2, alignments=True)
+    (translation,) = copy.translate(LONG, long_input=LongInput.SPLIT, beam_size=4, n_best=2, alignments=True)
     (hypothesis,) = translation.hypotheses
     assert hypothesis.text == LONG
     assert translation.parts > 3
@@ -138,14 +134,14 @@ def test_a_text_too_long_is_split_and_joined_with_its_white_space(copy: Served) 
 
 def test_a_short_text_is_not_split(copy: Served) -> None:
     text = "A cat. A dog."
-    (translation,) = copy.translate(text, long_input=LongInputPolicy.SPLIT, beam_size=2, n_best=2)
+    (translation,) = copy.translate(text, long_input=LongInput.SPLIT, beam_size=2, n_best=2)
     assert translation.parts == 1
     assert len(translation.hypotheses) == 2
 
 
 def test_a_short_text_keeps_its_layout_when_split(copy: Served) -> None:
     text = "\n  Hello Anna.\n\nI will come.  Will you?\t\n"
-    (translation,) = copy.translate(text, long_input=LongInputPolicy.SPLIT)
+    (translation,) = copy.translate(text, long_input=LongInput.SPLIT)
     assert translation.hypotheses[0].text == text
 
 
@@ -160,14 +156,14 @@ GAP = st.sampled_from([" ", "  ", "\n", " \n\n ", "\t"])
 def test_texts_of_any_length_work_when_split(sentences: list[tuple[str, str]]) -> None:
     text = "".join(f"{sentence.strip()}{gap}" for sentence, gap in sentences)
     with served() as copy:
-        (translation,) = copy.translate(text, long_input=LongInputPolicy.SPLIT, beam_size=1)
+        (translation,) = copy.translate(text, long_input=LongInput.SPLIT, beam_size=1)
         (hypothesis,) = translation.hypotheses
         assert hypothesis.text == (text if text.strip() else "")
 
 
 def test_a_text_of_too_many_parts_is_refused() -> None:
     with served(limits=ServingLimits(max_parts=3)) as copy:
-        found = violations(copy, LONG, long_input=LongInputPolicy.SPLIT)
+        found = violations(copy, LONG, long_input=LongInput.SPLIT)
         assert "at most 3" in found["contents[0]"]
 
 
@@ -175,7 +171,7 @@ def test_the_length_limit_is_reported(copy: Served) -> None:
     (translation,) = copy.translate(TEXT, max_length=3)
     assert translation.hypotheses[0].finish_reason is FinishReason.LENGTH
     assert len(translation.hypotheses[0].tokens) == 3
-    (translation,) = copy.translate(LONG, max_length=3, long_input=LongInputPolicy.SPLIT)
+    (translation,) = copy.translate(LONG, max_length=3, long_input=LongInput.SPLIT)
     assert translation.hypotheses[0].finish_reason is FinishReason.LENGTH
 
 
@@ -183,7 +179,7 @@ def test_the_length_limit_is_reported(copy: Served) -> None:
     ("source", "minimum", "prefix", "expected"), [(10, 0, 0, 36), (10, 0, 4, 40), (10, 50, 0, 50), (90, 0, 0, 100)]
 )
 def test_the_default_length_limit_follows_the_source(source: int, minimum: int, prefix: int, expected: int) -> None:
-    assert default_max_length(source, TranslationOptions(min_length=minimum), prefix, 100) == expected
+    assert default_max_length(source, Options(min_length=minimum), prefix, 100) == expected
 
 
 def test_a_minimum_length_holds(copy: Served) -> None:
@@ -195,7 +191,7 @@ def test_a_minimum_length_holds(copy: Served) -> None:
 
 
 async def test_awaiting_gives_the_same_as_blocking(copy: Served) -> None:
-    request = TranslationRequest((TEXT, LONG * 15), TranslationOptions(long_input=LongInputPolicy.SPLIT))
+    request = TranslationRequest((TEXT, LONG * 15), Options(long_input=LongInput.SPLIT))
     answers = await asyncio.gather(*(copy.translator.translate(request) for _ in range(3)))
     texts = [[t.hypotheses[0].text for t in answer.translations] for answer in answers]
     assert texts == [[TEXT, LONG * 15]] * 3
@@ -211,7 +207,7 @@ async def test_large_requests_are_tokenised_off_the_event_loop(monkeypatch: pyte
             return encode(text, limit)
 
         monkeypatch.setattr(copy.translator._tokenizer, "encode", recording)
-        split = TranslationOptions(long_input=LongInputPolicy.SPLIT)
+        split = Options(long_input=LongInput.SPLIT)
         await copy.translator.translate(TranslationRequest((LONG * 15,), split))
         assert all(name.startswith("tokenizer") for name in threads)
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.decoding.options import Sampling
-from serving.engine.translation import LongInputPolicy
+from serving.engine.request import TranslationRequest
+from serving.engine.validation import ServingLimits
+from serving.errors import FieldViolation, InvalidRequest
+from serving.messages import LongInput, Options, Sampling
 from tests.unit.serving.engine.toy_engine import manifest
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -19,13 +21,13 @@ def copy() -> Iterator[Served]:
 
 
 def test_a_prefix_begins_its_own_translation(copy: Served) -> None:
-    first, second = copy.translate(TEXT, TEXT, prefixes=("Le chat", ""))
+    first, second = copy.translate(TEXT, TEXT, target_prefixes=("Le chat", ""))
     assert first.hypotheses[0].text.startswith("Le chat")
     assert second.hypotheses[0].text == TEXT
 
 
 def test_a_prefix_belongs_to_the_first_part(copy: Served) -> None:
-    (translation,) = copy.translate(LONG, prefixes=("Ein Hund",), long_input=LongInputPolicy.SPLIT)
+    (translation,) = copy.translate(LONG, target_prefixes=("Ein Hund",), long_input=LongInput.SPLIT)
     assert translation.hypotheses[0].text.count("Ein Hund") == 1
     assert translation.hypotheses[0].text.startswith("Ein Hund")
 
@@ -65,9 +67,9 @@ NAN, INF = float("nan"), float("inf")
         ({"repetition_penalty": 0.0}, "options.repetition_penalty", "above 0"),
         ({"repetition_penalty": INF}, "options.repetition_penalty", "at most 100"),
         ({"repetition_penalty": NAN}, "options.repetition_penalty", "nan"),
-        ({"prefixes": ("a", "b")}, "options.target_prefixes", "2 entries for 1 texts"),
-        ({"prefixes": ("cat " * 9,), "max_length": 3}, "options.target_prefixes[0]", "3 at most"),
-        ({"prefixes": ("Katze " * 60,)}, "options.target_prefixes[0]", "100 at most"),
+        ({"target_prefixes": ("a", "b")}, "options.target_prefixes", "2 entries for 1 texts"),
+        ({"target_prefixes": ("cat " * 9,), "max_length": 3}, "options.target_prefixes[0]", "3 at most"),
+        ({"target_prefixes": ("Katze " * 60,)}, "options.target_prefixes[0]", "100 at most"),
         ({"sampling": Sampling(temperature=0.0)}, "options.sampling.temperature", "above 0"),
         ({"sampling": Sampling(temperature=NAN)}, "options.sampling.temperature", "above 0"),
         ({"sampling": Sampling(top_k=-1)}, "options.sampling.top_k", "the vocabulary's size"),
@@ -95,7 +97,7 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         min_length=-1,
         no_repeat_ngram_size=-1,
         repetition_penalty=-1.0,
-        prefixes=("a",),
+        target_prefixes=("a",),
         sampling=Sampling(temperature=-1, top_k=-1, top_p=2, seed=2**70),
     )
     assert sorted(found) == [
@@ -113,3 +115,35 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         "options.sampling.top_p",
         "options.target_prefixes",
     ]
+
+
+def test_all_that_is_wrong_with_a_request_is_one_error(copy: Served) -> None:
+    request = TranslationRequest(
+        (TEXT, LONG),
+        Options(n_best=0, target_prefixes=("", "Katze " * 60)),
+        source_language="de",
+        target_language="FR",
+        served=("en to fr by toy/1", "de to en by other/2"),
+        violations=(FieldViolation("long_input_policy", "is 77"),),
+    )
+    with pytest.raises(InvalidRequest) as refused:
+        copy.translator.translate_blocking(request)
+    found = {violation.field: violation.description for violation in refused.value.violations}
+    assert list(found) == [
+        "long_input_policy",
+        "source_language",
+        "options.n_best",
+        "options.target_prefixes[1]",
+        "contents[1]",
+    ]
+    assert found["source_language"] == (
+        "is 'de', but toy/1 translates en to fr; served: en to fr by toy/1, de to en by other/2"
+    )
+
+
+@pytest.mark.parametrize(("texts", "problem"), [((), "is empty"), ((LONG,) * 4, "has 4 texts, at most 3")])
+def test_no_texts_and_too_many_are_refused_unread(texts: tuple[str, ...], problem: str) -> None:
+    with served(limits=ServingLimits(max_contents=3)) as copy:
+        found = violations(copy, *texts, beam_size=99)
+    assert list(found) == ["contents", "options.beam_size"]
+    assert problem in found["contents"]

@@ -16,12 +16,12 @@ import sentencepiece
 
 from serving.bundle.manifest import Manifest, SpecialIds
 from serving.bundle.tokenizer import SubwordTokenizer
-from serving.decoding.hypothesis import FinishReason
-from serving.decoding.options import DecodingOptions, Sampling
+from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.observer import DropReason, Outcome, RejectReason, SilentObserver
 from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Decoded, Sentence
+from serving.messages import FinishReason, Sampling
 from tests.toy_runner import ToyModel, ToyRunner
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import pytest
 
 from serving.bundle.manifest import Manifest
-from serving.engine.translation import Translation, TranslationOptions, TranslationRequest, TranslationResult
+from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import InvalidRequest
+from serving.messages import Options, Result, Translation
 from tests.toy_runner import ToyModel
 from tests.unit.serving.engine.toy_engine import IDS, Gate, Recorder, Toy, manifest, tokenizer, toy_engine
 
@@ -29,8 +30,8 @@ class Served:
     def translate(self, *texts: str, **options: object) -> tuple[Translation, ...]:
         return self.ask(*texts, **options).translations
 
-    def ask(self, *texts: str, **options: object) -> TranslationResult:
-        chosen = TranslationOptions(**options)  # type: ignore[arg-type]
+    def ask(self, *texts: str, **options: object) -> Result:
+        chosen = Options(**{"tokens": True} | options)  # type: ignore[arg-type]
         return self.translator.translate_blocking(TranslationRequest(texts, chosen, request_id="test"))
 
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.decoding.hypothesis import FinishReason
 from serving.engine.observer import DropReason, EngineObserver, Outcome, RejectReason
+from serving.messages import FinishReason
 from serving.observability.gpu import GpuCollector
 from serving.observability.metrics import Metrics, ModelMetrics
 

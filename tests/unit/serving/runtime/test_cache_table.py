@@ -57,3 +57,10 @@ def test_a_slot_starts_empty_and_moves_whole() -> None:
     assert [len(row) for row in found[0]] == [6, 6]
     assert found[1] == [{0}, {1}]
     assert new[1] == [0, 1]
+
+
+def test_the_example_of_the_documentation() -> None:
+    entries = CacheTable(2, 1)
+    entries.admit(0, 1)
+    steps = [visible(entries, np.array([parents])) for parents in ([0, 0], [0, 0], [1, 0])]
+    assert steps == [([[{0}, {1}]], [[0, 1]]), ([[{0, 1}, {0, 2}]], [[1, 2]]), ([[{0, 2, 3}, {0, 1, 4}]], [[3, 4]])]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from serving.bundle.bundle import load_bundle
-from serving.decoding.hypothesis import Hypothesis
+from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
 from serving.engine.submission import Sentence
+from serving.runtime.device_buffers import DeviceBuffers
 from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.unit.serving.bundle.test_bundle import GOLDEN
@@ -24,7 +25,7 @@ class DeviceRunner(OnnxRunner):
     """Steps as on a GPU."""
 
     def grid(self, beam: int, slots: int) -> DeviceGrid:
-        return DeviceGrid(self.device_model, beam, slots)
+        return DeviceGrid(self.model, beam, slots)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def device() -> OnnxRunner:
     return DeviceRunner.open(load_bundle(GOLDEN), precision="fp32", device="cpu", threads=1)
 
 
-def translated(runner: OnnxRunner, jobs: Sequence[Sentence]) -> list[Hypothesis]:
+def translated(runner: OnnxRunner, jobs: Sequence[Sentence]) -> list[FinishedHypothesis]:
     manifest = runner.manifest
     engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
     try:
@@ -83,8 +84,9 @@ def test_a_grid_starts_small_and_grows_in_powers_of_two(device: OnnxRunner) -> N
 def test_what_a_broken_predecessor_left_is_gone(host: OnnxRunner, device: OnnxRunner) -> None:
     work = jobs(host, 1, 8)
     expected = translated(host, work)
-    grid = DeviceGrid(device.device_model, work[0].options.beam_size, 4)
+    grid = DeviceGrid(device.model, work[0].options.beam_size, 4)
     grid.admit([work[0].source])
+    assert isinstance(grid._buffers, DeviceBuffers)
     for block in grid._buffers._blocks.values():
         assert block._value is not None
         block._value.update_inplace(np.full(block._size, np.nan, dtype=np.float32))

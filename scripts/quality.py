@@ -1,4 +1,4 @@
-"""BLEU and chrF of a running server on a parallel test set, by source: ``python -m loadtests.service.quality``.
+"""BLEU and chrF of a running server on a parallel test set, by source: ``python -m scripts.quality``.
 
 Needs sacrebleu (extra ``train`` or ``export``).
 """
@@ -16,12 +16,12 @@ import sacrebleu
 from loadtests.service.sentences import read_lines
 from serving.client import LongInput, Options, TranslationClient
 
-_TEXTS_A_CALL = 100
+_TEXTS_PER_CALL = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a Markdown table with a row for each label and one for all, then the signatures."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.service.quality", description=__doc__)
+    """Print a Markdown table with a row for each label and one for all, then the signatures."""
+    parser = argparse.ArgumentParser(prog="python -m scripts.quality", description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("reference", type=Path)
     parser.add_argument("labels", type=Path, nargs="?", help="the kind of each line")
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def translate(sources: Sequence[str], server: str, beam: int) -> list[str]:
-    """Best translations, in order; long texts are split."""
+    """Return the best translations, in order; long texts are split."""
     options = Options(beam_size=beam, long_input=LongInput.SPLIT)
     with TranslationClient(server, deadline=600) as client:
-        calls = (sources[at : at + _TEXTS_A_CALL] for at in range(0, len(sources), _TEXTS_A_CALL))
+        calls = (sources[at : at + _TEXTS_PER_CALL] for at in range(0, len(sources), _TEXTS_PER_CALL))
         return [one.hypotheses[0].text for texts in calls for one in client.translate(texts, options).translations]
 
 

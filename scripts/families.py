@@ -1,8 +1,8 @@
-"""Every family of models, tiny: trained, exported with verification, served, and asked over gRPC.
+"""``make families``: a tiny model of every family, trained, exported with verification, served and queried over gRPC.
 
-`make families` does so and prints a line for each. A family is a file of `training/configs` with smaller sizes and
-another corpus, which `dragoman-train` takes as overrides. The task can be learnt in seconds but not guessed: numbers in
-English words come back in German, and turned round.
+A family is a file of ``training/configs`` with smaller sizes and another corpus, passed to ``dragoman-train`` as
+overrides. The task can be learnt in seconds but not guessed: numbers written as English words are translated to German
+and their order is reversed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from loadtests.service.services import dragoman
 from serving.client import Options, TranslationClient
-from tests.system.served import server
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+CONFIGS = Path(__file__).parents[1] / "training" / "configs"
 WORDS = {
     "zero": "null",
     "one": "eins",
@@ -65,22 +65,22 @@ MASKED_LM = {"dim": 64, "heads": 4, "feedforward_dim": 128, "encoder_layers": 2}
 
 @dataclass(frozen=True)
 class Task:
-    """Numbers in English words to German ones.
+    """Translation of numbers from English words to German ones.
 
     Attributes:
-        longest: Most numbers of a sentence; the fewest are 2.
-        turned: The last one comes first.
+        longest: Maximum number of words in a sentence; the minimum is 2.
+        turned: Whether the order of the words is reversed.
     """
 
     longest: int = 8
     turned: bool = True
 
     def __str__(self) -> str:
-        """Its name in the table."""
+        """Return its name in the table."""
         return f"{'reverse' if self.turned else 'copy'} 2 to {self.longest}"
 
     def write(self, folder: Path) -> list[tuple[str, str]]:
-        """Write what is trained and validated on; no two sentences are the same.
+        """Write the training and validation sets; no two sentences are the same.
 
         Returns:
             The held-out pairs.
@@ -101,15 +101,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Family:
-    """What to train.
+    """A model to train.
 
     Attributes:
-        config: The file of `training/configs` that says which model it is.
-        sizes: Settings of that model, smaller than the file's.
+        config: Name of its file in ``training/configs``.
+        sizes: Settings of the model, smaller than the file's.
         steps: Training steps.
-        task: What it learns.
-        learning_rate: Its peak.
-        start: The masked language model whose encoder it starts from.
+        task: The task it learns.
+        learning_rate: Peak of the learning rate.
+        start: The masked language model that initializes its encoder.
     """
 
     config: str
@@ -146,13 +146,13 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a family did.
+    """The result of one family.
 
     Attributes:
-        name: Of the family.
+        name: Name of the family.
         seconds: Processor time of its training.
-        parameters: Their number.
-        precision: What it was served in.
+        parameters: Number of parameters.
+        precision: Precision it was served in.
         exact: Share of exact answers by beam size.
     """
 
@@ -163,7 +163,7 @@ class Outcome:
     exact: dict[int, float]
 
     def __str__(self) -> str:
-        """A row of the table."""
+        """Return a row of the table."""
         family = FAMILIES[self.name]
         cells = [
             self.name,
@@ -183,7 +183,7 @@ HEADER = """\
 
 
 def overrides(family: Family, texts: Path, run_dir: Path) -> dict[str, Any]:
-    """What `dragoman-train` is told beside the configuration file, by key."""
+    """Return the overrides of the configuration file, by key."""
     monolingual = family.config.startswith("mlm")
 
     def corpora(name: str) -> list[dict[str, str]]:
@@ -228,7 +228,7 @@ def overrides(family: Family, texts: Path, run_dir: Path) -> dict[str, Any]:
 
 
 def train(family: Family, texts: Path, run_dir: Path) -> bool:
-    """Run `dragoman-train`, for what the model starts from first; whether that went well."""
+    """Run ``dragoman-train``, first for the model it is initialized from; return whether it succeeded."""
     from training.cli import main
 
     if family.start is not None and not train(family.start, texts, run_dir / "start"):
@@ -238,7 +238,7 @@ def train(family: Family, texts: Path, run_dir: Path) -> bool:
 
 
 def export(name: str, checkpoint: Path, models: Path) -> bool:
-    """Run `dragoman-export`; whether that went well."""
+    """Run ``dragoman-export``; return whether it succeeded."""
     from export.cli import main
 
     limits = [f"--max-{side}-tokens={LIMIT}" for side in ("source", "target")]
@@ -251,9 +251,9 @@ def build(name: str, folder: Path) -> float | None:
     """Train and export one family, in a process of the pool.
 
     Returns:
-        Seconds of processor time that training took; None if something went wrong, and standard error says what.
+        Processor time of the training in seconds; None if it failed, with the reason on standard error.
     """
-    import_module("training.run")  # loads for seconds, which are not the family's
+    import_module("training.run")  # takes seconds to load, which are not part of the training
     logging.disable(logging.INFO)
     family, run_dir = FAMILIES[name], folder / "runs" / name
     begin = time.process_time()
@@ -263,11 +263,13 @@ def build(name: str, folder: Path) -> float | None:
 
 
 def outcomes(folder: Path, names: Sequence[str]) -> Iterator[Outcome]:
-    """Build families, one on each core at a time; then serve those that came out all together, and ask each."""
+    """Build families, one per core at a time; then serve all that succeeded together and query each."""
     held_out = {task: task.write(folder / str(task)) for task in {FAMILIES[name].task for name in names}}
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         built = dict(zip(names, pool.map(build, names, [folder] * len(names)), strict=True))
-    with server(folder / "models") as addresses, TranslationClient(addresses.grpc) as client:
+    if not any(seconds is not None for seconds in built.values()):
+        return
+    with dragoman(folder / "models", folder / "server.log") as service, TranslationClient(service.address) as client:
         for name, seconds in built.items():
             if seconds is not None:
                 served = client.get_model(name)
@@ -277,16 +279,16 @@ def outcomes(folder: Path, names: Sequence[str]) -> Iterator[Outcome]:
 
 
 def share_of_exact(client: TranslationClient, model: str, beam: int, pairs: Sequence[tuple[str, str]]) -> float:
-    """The share of the sentences whose best translation is the expected one, to the letter."""
+    """Return the share of sentences whose best translation equals the expected one exactly."""
     answer = client.translate([source for source, _ in pairs], Options(beam_size=beam), model=model)
     texts = [translation.hypotheses[0].text for translation in answer.translations]
     return sum(text == target for text, (_, target) in zip(texts, pairs, strict=True)) / len(pairs)
 
 
 def main(names: Sequence[str]) -> int:
-    """Print a row for each family; the status is 0 if all of them came out, and are right often enough."""
+    """Print a row for each family; return status 0 if all were built and answer accurately enough."""
     if unknown := [name for name in names if name not in FAMILIES]:
-        print(f"There is no family {unknown[0]!r}; the families are {', '.join(FAMILIES)}.", file=sys.stderr)
+        print(f"families: there is no family {unknown[0]!r}; choose from {', '.join(FAMILIES)}", file=sys.stderr)
         return 2
     right = 0
     print(HEADER, flush=True)

@@ -1,0 +1,169 @@
+"""Conversion between plain messages and those on the wire, in both directions.
+
+Options, limits and figures bear the same names on either side, so they are converted by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from serving import messages
+from serving.messages import FinishReason, LongInput, Options
+from serving.pb import translation_service_pb2 as pb
+
+_LONG_INPUT = {
+    LongInput.REJECT: pb.LONG_INPUT_POLICY_REJECT,
+    LongInput.SPLIT: pb.LONG_INPUT_POLICY_SPLIT,
+    LongInput.TRUNCATE: pb.LONG_INPUT_POLICY_TRUNCATE,
+}
+_FINISH_REASON = {
+    FinishReason.EOS: pb.FINISH_REASON_EOS,
+    FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+}
+_TO_LONG_INPUT = {wire: policy for policy, wire in _LONG_INPUT.items()}
+_TO_FINISH_REASON = {wire: reason for reason, wire in _FINISH_REASON.items()}
+
+
+def to_request(texts: Sequence[str], options: Options, *, model: str, version: int) -> pb.TranslateRequest:
+    """Build the request for some texts."""
+    chosen = {name: getattr(options, name) for name in pb.DecodingOptions.DESCRIPTOR.fields_by_name}
+    if options.sampling is not None:
+        chosen["sampling"] = pb.SamplingOptions(**vars(options.sampling))
+    return pb.TranslateRequest(
+        model=model,
+        version=version,
+        contents=texts,
+        options=pb.DecodingOptions(**chosen),
+        long_input_policy=_LONG_INPUT[options.long_input],
+        include_tokens=options.tokens,
+        include_alignments=options.alignments,
+    )
+
+
+def to_options(request: pb.TranslateRequest) -> Options:
+    """Read the options of a request; a ``long_input_policy`` that the proto does not know counts as unspecified."""
+    chosen = _given(request.options)
+    if "sampling" in chosen:
+        chosen["sampling"] = messages.Sampling(**_given(chosen["sampling"]))
+    return Options(
+        **chosen,
+        long_input=_TO_LONG_INPUT.get(request.long_input_policy, LongInput.REJECT),
+        tokens=request.include_tokens,
+        alignments=request.include_alignments,
+    )
+
+
+def to_response(result: messages.Result) -> pb.TranslateResponse:
+    """Build the response that holds a result."""
+    return pb.TranslateResponse(
+        model=result.model,
+        version=result.version,
+        translations=[
+            pb.Translation(
+                hypotheses=[_from_hypothesis(hypothesis) for hypothesis in translation.hypotheses],
+                source_truncated=translation.source_truncated,
+                parts=translation.parts,
+            )
+            for translation in result.translations
+        ],
+        source_tokens=result.source_tokens,
+        target_tokens=result.target_tokens,
+        queue_time=_duration(result.queue_seconds),
+        compute_time=_duration(result.compute_seconds),
+    )
+
+
+def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Result:
+    """Read the answer to a call."""
+    return messages.Result(
+        translations=tuple(
+            messages.Translation(
+                hypotheses=tuple(_to_hypothesis(hypothesis) for hypothesis in translation.hypotheses),
+                source_truncated=translation.source_truncated,
+                parts=translation.parts,
+            )
+            for translation in response.translations
+        ),
+        model=response.model,
+        version=response.version,
+        source_tokens=response.source_tokens,
+        target_tokens=response.target_tokens,
+        queue_seconds=response.queue_time.ToNanoseconds() / 1e9,
+        compute_seconds=response.compute_time.ToNanoseconds() / 1e9,
+        request_id=request_id,
+    )
+
+
+def from_model(model: messages.Model) -> pb.Model:
+    """Build the description of a model."""
+    values = asdict(model)
+    architecture = pb.Architecture(family=values.pop("family"), sizes=values.pop("sizes"))
+    return pb.Model(architecture=architecture, **values)
+
+
+def to_model(message: pb.Model) -> messages.Model:
+    """Read the description of a model."""
+    values = _values(message)
+    architecture = values.pop("architecture")
+    return messages.Model(
+        **values
+        | {
+            "family": architecture.family,
+            "sizes": dict(architecture.sizes),
+            "limits": messages.ModelLimits(**_values(message.limits)),
+            "defaults": messages.ModelDefaults(**_values(message.defaults)),
+            "verification": messages.Verification(**_values(message.verification)),
+        }
+    )
+
+
+def _from_hypothesis(hypothesis: messages.Hypothesis) -> pb.Hypothesis:
+    return pb.Hypothesis(
+        text=hypothesis.text,
+        score=hypothesis.score,
+        mean_log_prob=hypothesis.mean_log_prob,
+        tokens=[pb.Token(text=token.text, log_prob=token.log_prob) for token in hypothesis.tokens],
+        alignment=[pb.AlignmentLink(**vars(link)) for link in hypothesis.alignment],
+        finish_reason=_FINISH_REASON[hypothesis.finish_reason],
+    )
+
+
+def _to_hypothesis(message: pb.Hypothesis) -> messages.Hypothesis:
+    return messages.Hypothesis(
+        text=message.text,
+        score=message.score,
+        mean_log_prob=message.mean_log_prob,
+        tokens=tuple(messages.Token(token.text, token.log_prob) for token in message.tokens),
+        alignment=tuple(
+            messages.AlignmentLink(link.source_start, link.source_end, link.target_start, link.target_end)
+            for link in message.alignment
+        ),
+        finish_reason=_TO_FINISH_REASON.get(message.finish_reason, FinishReason.UNKNOWN),
+    )
+
+
+def _given(message: Message) -> dict[str, Any]:
+    """Return the fields that were given, by name; 0 in a field without presence is the same as leaving it out."""
+    return {
+        descriptor.name: tuple(value) if descriptor.is_repeated else value for descriptor, value in message.ListFields()
+    }
+
+
+def _values(message: Message) -> dict[str, Any]:
+    """Return all fields by name, except optional ones that are unset."""
+    return {
+        descriptor.name: getattr(message, descriptor.name)
+        for descriptor in message.DESCRIPTOR.fields
+        if not descriptor.has_presence or message.HasField(descriptor.name)
+    }
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration

@@ -1,0 +1,284 @@
+"""Requests and answers as plain data, shared by the engine, the server and the client.
+
+:class:`Options` and :class:`Sampling` are also the table of options: each field bears the name it has in the proto, and
+its metadata says which values are valid and which command-line flag sets it. Conversion, validation and the commands
+read it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The values that an option may take.
+
+    Attributes:
+        low: The least value.
+        high: The greatest value, or the name of the limit or option that gives it.
+        exclusive: Whether ``low`` itself is out of bounds.
+    """
+
+    low: float
+    high: float | str
+    exclusive: bool = False
+
+
+@dataclass(frozen=True)
+class Flag:
+    """The command-line flag that sets an option.
+
+    Attributes:
+        name: The flag itself, such as ``--beam``.
+        kind: Type of its value.
+        help: One line for ``--help``.
+        metavar: Placeholder of its value in ``--help``.
+    """
+
+    name: str
+    kind: type[int | float | StrEnum]
+    help: str
+    metavar: str | None = None
+
+
+def _option(default: _Value, bounds: Bounds | None = None, flag: Flag | None = None) -> _Value:
+    return field(default=default, metadata={"bounds": bounds, "flag": flag})
+
+
+class LongInput(StrEnum):
+    """Treatment of a text with more tokens than the model takes."""
+
+    REJECT = "reject"
+    SPLIT = "split"
+    TRUNCATE = "truncate"
+
+
+class FinishReason(StrEnum):
+    """The reason why a hypothesis ended; UNKNOWN is one that is newer than this client."""
+
+    EOS = "eos"
+    LENGTH = "length"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Random choice of each token instead of search; needs ``beam_size`` 1.
+
+    Attributes:
+        temperature: Divides log-probabilities.
+        top_k: Only the k most probable tokens are drawn; 0 admits the whole vocabulary.
+        top_p: Only the smallest set of tokens whose probability reaches p is drawn.
+        seed: The same seed, options and text give the same answer; None lets the server choose one.
+    """
+
+    temperature: float = _option(1.0, Bounds(0, 100, exclusive=True))
+    top_k: int = _option(0, Bounds(0, "vocabulary_size"))
+    top_p: float = _option(1.0, Bounds(0, 1, exclusive=True))
+    seed: int | None = _option(None, Bounds(-(2**63), 2**63 - 1))
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to translate; None takes the default of the model or the server.
+
+    Attributes:
+        beam_size: Hypotheses kept at each step; 1 is greedy.
+        n_best: Hypotheses returned; at most the beam size.
+        length_penalty: alpha in score = sum of log p / length ** alpha.
+        min_length: Target tokens before the translation may end.
+        max_length: Target tokens at most.
+        no_repeat_ngram_size: No run of this many tokens occurs twice; 0 is off.
+        repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
+        target_prefixes: Empty, or one beginning, possibly empty, for each text.
+        sampling: Random choice instead of search.
+        long_input: Treatment of a text with more tokens than the model takes.
+        tokens: Return the target tokens with their log-probabilities.
+        alignments: Return word alignments.
+    """
+
+    beam_size: int | None = _option(
+        None, Bounds(1, "max_beam_size"), Flag("--beam", int, "beam size; 1 is greedy", "N")
+    )
+    n_best: int = _option(
+        1, Bounds(1, "beam_size"), Flag("--n-best", int, "translations of each text, one a line", "N")
+    )
+    length_penalty: float | None = _option(
+        None, Bounds(0, 10), Flag("--length-penalty", float, "score = sum of log p / length^ALPHA", "ALPHA")
+    )
+    min_length: int = _option(0, Bounds(0, "max_length"))
+    max_length: int | None = _option(
+        None, Bounds(1, "max_target_tokens"), Flag("--max-length", int, "target tokens at most", "N")
+    )
+    no_repeat_ngram_size: int = _option(0, Bounds(0, "max_target_tokens"))
+    repetition_penalty: float | None = _option(None, Bounds(0, 100, exclusive=True))
+    target_prefixes: tuple[str, ...] = ()
+    sampling: Sampling | None = None
+    long_input: LongInput = _option(  # noqa: RUF009 (it is a field)
+        LongInput.REJECT,
+        flag=Flag("--long-input", LongInput, "what to do with a text of more tokens than the model takes"),
+    )
+    tokens: bool = False
+    alignments: bool = False
+
+
+@dataclass(frozen=True)
+class Token:
+    """One target token with its natural log-probability."""
+
+    text: str
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class AlignmentLink:
+    """A source span and the target span that attends to it most; offsets in code points, ends exclusive."""
+
+    source_start: int
+    source_end: int
+    target_start: int
+    target_end: int
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One possible translation of one text.
+
+    Attributes:
+        text: The translation.
+        score: Sum of token log-probabilities / length ** length_penalty; of a split text, the sum over its parts.
+        mean_log_prob: Mean log-probability per token, end tokens included, in nats.
+        tokens: Empty unless asked for.
+        alignment: Empty unless asked for.
+        finish_reason: LENGTH if the length limit ended it, or any part of it: it is probably not complete.
+    """
+
+    text: str
+    score: float
+    mean_log_prob: float
+    tokens: tuple[Token, ...]
+    alignment: tuple[AlignmentLink, ...]
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The answer to one text.
+
+    Attributes:
+        hypotheses: Best first, at least one, no two with the same text; fewer than n_best if the search ended with
+            fewer different texts, and one for a blank text and for a text translated in several parts.
+        source_truncated: The text was cut to the model's limit, as TRUNCATE permits.
+        parts: Parts the text was translated in; 0 for a blank text.
+    """
+
+    hypotheses: tuple[Hypothesis, ...]
+    source_truncated: bool
+    parts: int
+
+    @property
+    def text(self) -> str:
+        """Text of the best hypothesis."""
+        return self.hypotheses[0].text
+
+    @property
+    def score(self) -> float:
+        """Score of the best hypothesis."""
+        return self.hypotheses[0].score
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to a request.
+
+    Attributes:
+        translations: ``translations[i]`` is the answer to ``texts[i]``.
+        model: Name of the model that translated.
+        version: Its version.
+        source_tokens: Tokens encoded.
+        target_tokens: Tokens of the best hypotheses.
+        queue_seconds: From acceptance until the last sentence began to be computed.
+        compute_seconds: From the beginning of the first sentence's computation until the end of the last.
+        request_id: Name of the request in the server's log.
+    """
+
+    translations: tuple[Translation, ...]
+    model: str
+    version: int
+    source_tokens: int
+    target_tokens: int
+    queue_seconds: float
+    compute_seconds: float
+    request_id: str
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """Limits that no request may exceed."""
+
+    max_source_tokens: int
+    max_target_tokens: int
+    max_beam_size: int
+    max_contents: int
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """Options of a request that leaves them unset."""
+
+    beam_size: int
+    length_penalty: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Comparison of the exported graphs with the model they were exported from, measured at export."""
+
+    created: str
+    max_abs_log_prob_difference: float
+    sentences: int
+    greedy_equal_ratio: float
+    beam_equal_ratio: float
+    beam_size: int
+    reference_bleu: float | None = None
+    export_bleu: float | None = None
+    bleu_signature: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is served.
+
+    Attributes:
+        name: The name that ``model`` in a call refers to.
+        version: Its version; a call that names none gets the newest.
+        is_default: Whether a call that names no model gets this one.
+        source_language: BCP-47 tag.
+        target_language: BCP-47 tag.
+        family: Family of its architecture; for people, not for programs to branch on.
+        sizes: Sizes and choices by name, each spelled as JSON.
+        limits: Limits that no request may exceed.
+        defaults: Values of unset options.
+        precision: Name of the graphs in use, among the precisions of its bundle.
+        device: Where it really runs: ``cpu`` or ``cuda``.
+        verification: How the graphs compared with their original.
+    """
+
+    name: str
+    version: int
+    is_default: bool
+    source_language: str
+    target_language: str
+    family: str
+    sizes: Mapping[str, str]
+    limits: ModelLimits
+    defaults: ModelDefaults
+    precision: str
+    device: str
+    verification: Verification
