@@ -107,12 +107,11 @@ def _load(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedMode
     manifest = bundle.manifest
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise StartupError(f"{directory} holds {manifest.name}/{manifest.version}; name the directories like the model")
-    tokenizer = SubwordTokenizer(
-        bundle.path(manifest.tokenizer.source).read_bytes(),
-        bundle.path(manifest.tokenizer.target).read_bytes(),
+    tokenizer = SubwordTokenizer.read(
+        manifest.tokenizer,
+        lambda file: bundle.path(file).read_bytes(),
         special_ids=manifest.special_ids,
         reverse_source=manifest.reverse_source,
-        kind=manifest.tokenizer.kind,
     )
     threads = config.threads or (0 if config.workers == 1 else 1)
     runner = OnnxRunner.open(bundle, precision=config.precision, device=config.device, threads=threads)

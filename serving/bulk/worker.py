@@ -57,9 +57,9 @@ class BlockTranslator:
         self._options = settings.options
         bundle = load_bundle(settings.bundle)
         manifest = bundle.manifest
-        tokenizer = SubwordTokenizer(
-            bundle.path(manifest.tokenizer.source).read_bytes(),
-            bundle.path(manifest.tokenizer.target).read_bytes(),
+        tokenizer = SubwordTokenizer.read(
+            manifest.tokenizer,
+            lambda file: bundle.path(file).read_bytes(),
             special_ids=manifest.special_ids,
             reverse_source=manifest.reverse_source,
         )

@@ -17,7 +17,8 @@ FORMAT_VERSION: Final = 2
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "bool"]
-LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+LANGUAGE_TAG: Final = r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"
+LanguageTag = Annotated[str, StringConstraints(pattern=LANGUAGE_TAG)]
 
 
 class Axis(StrEnum):

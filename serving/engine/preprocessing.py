@@ -90,7 +90,7 @@ def prepare(
                 # so that those beyond n_best are needed to find n_best texts that differ.
                 n_best=2 * common.beam_size if len(prepared.parts) == 1 and options.n_best > 1 else 1,
                 max_length=options.max_length
-                or default_max_length(source.ids.size - 1, options, len(own_prefix), manifest.limits.max_target_tokens),
+                or default_max_length(source.size, options, len(own_prefix), manifest.limits.max_target_tokens),
                 prefix=own_prefix,
             )
             sentences.append(Sentence(source.ids, decoding, request.deadline, request.priority, request.request_id))
