@@ -1,4 +1,4 @@
-"""Which attention head is the word alignment: the one that best finds copied words.
+"""Choice of the attention head that is the word alignment: the one that best finds copied words.
 
 A target token that occurs once in the source (a name, a number, a full stop) has a known alignment; the share of those
 a head's most attended position hits is measured on real pairs, and the best head is declared in the bundle.
@@ -18,7 +18,7 @@ from training.models.contract import TranslationModel
 def best_alignment_head(
     model: TranslationModel[Any], sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> tuple[int, int, float]:
-    """Finds the head that aligns copied tokens best.
+    """Find the head that aligns copied tokens best.
 
     Args:
         model: In eval mode, with attention and with one vocabulary for both sides.

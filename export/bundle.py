@@ -39,7 +39,7 @@ _TEACHER_PAIRS = 400  # that decide on the alignment head and on the ranges of i
 
 @dataclass(frozen=True)
 class BundleOptions:
-    """What the model does not say.
+    """Options of a bundle, which the model does not hold.
 
     Attributes:
         name: Of the bundle.
@@ -133,7 +133,7 @@ def verify_bundle(
 def _verify(
     directory: Path, trained: TrainedModel, evidence: Evidence, original: Translations, max_bleu_loss: float
 ) -> dict[str, VerificationRecord]:
-    """Verifies every precision, those of the GPU on the CPU too.
+    """Verify every precision, those of the GPU on the CPU too.
 
     The original translations are those of the model before rounding.
     """

@@ -1,4 +1,4 @@
-"""Which range of its input each quantized product covers: found on real sentences, fixed in the graph.
+"""Ranges of the inputs of quantized products: found on real sentences, fixed in the graph.
 
 A range measured at run time would be that of whatever shares the batch, and a sentence's result would change with its
 neighbours. A fixed one clips what lies outside; the best one balances the error of clipping against that of rounding.
@@ -23,14 +23,14 @@ _CLIPS = 512  # ranges that are tried
 
 
 class Histogram:
-    """How often a value's magnitude occurred; its range doubles when it no longer suffices."""
+    """Histogram of a value's magnitudes; its range doubles when it no longer suffices."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS)
         self._width = 0.0  # of a bin
 
     def add(self, values: Tensor) -> None:
-        """Counts the magnitudes of values of any shape. Zeros do not count: they have no error."""
+        """Count the magnitudes of values of any shape. Zeros do not count: they have no error."""
         magnitudes = values.detach().abs().flatten()
         magnitudes = magnitudes[magnitudes > 0]
         if not magnitudes.numel():
@@ -45,7 +45,7 @@ class Histogram:
         self._counts += torch.histc(magnitudes.float(), _BINS, 0, self._width * _BINS).numpy()
 
     def step(self, levels: int) -> float:
-        """The distance between two integers that stand for values with the least mean squared error.
+        """Return the distance between two integers that stand for values with the least mean squared error.
 
         Args:
             levels: The largest integer; greater values are clipped to it.
@@ -114,7 +114,7 @@ def _watched(model: nn.Module) -> Iterator[Inputs]:
 
 
 def _multiplied(module: nn.Module, arguments: tuple[Any, ...]) -> list[tuple[Tensor, Tensor]]:
-    """What a module multiplies its matrices with."""
+    """Return what a module multiplies its matrices with."""
     if isinstance(module, nn.Linear):
         return [(module.weight, arguments[0])]
     assert isinstance(module, nn.RNNCellBase)

@@ -25,7 +25,7 @@ _FEWEST_SENTENCES = 500
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, or 1 with every reason on standard error."""
+    """Run the command; return 0, or 1 with every reason on standard error."""
     parser = _parser()
     asked = parser.parse_args(arguments)
     if not asked.verify and not asked.name:
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sentences",
         type=Path,
-        help=f"source sentences to verify on, one a line, plain or .gz; at least {_FEWEST_SENTENCES} "
+        help=f"source sentences to verify on, one per line, plain or .gz; at least {_FEWEST_SENTENCES} "
         "(default: the validation set that the checkpoint was trained with)",
     )
     _add_shortlist_options(parser)

@@ -1,4 +1,4 @@
-"""What the commands that write bundles share: arguments, sentences to verify on, errors."""
+"""Arguments, choice of sentences and errors of the commands that write bundles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.errors import TrainingError
 
 
 def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what may be said about any bundle, its name excepted."""
+    """Add the options of any bundle, its name excepted."""
     parser.add_argument("--version", type=int, default=1, help="version of the bundle (default: 1)")
     parser.add_argument(
         "--weights",
@@ -49,7 +49,7 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
         help="BLEU that int8, fp16 and a shortlist may lose against PyTorch "
         f"(default: {MAX_BLEU_LOSS}); inf accepts any loss",
     )
-    parser.add_argument("--max-sentences", type=int, default=1000, help="use the first so many (default: 1000)")
+    parser.add_argument("--max-sentences", type=int, default=1000, help="use at most this many (default: 1000)")
 
 
 def _precisions(text: str) -> tuple[PrecisionName, ...]:
@@ -60,7 +60,7 @@ def _precisions(text: str) -> tuple[PrecisionName, ...]:
 
 
 def bundle_options(asked: argparse.Namespace, shortlist: Shortlist | None = None) -> BundleOptions:
-    """Return what the arguments say about a bundle."""
+    """Return the options of a bundle."""
     return BundleOptions(
         name=asked.name,
         version=asked.version,

@@ -1,4 +1,4 @@
-"""What export raises on purpose."""
+"""Exceptions of export."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ class ReadingError(ExportError):
     """
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        """Makes one sentence of the reasons."""
+        """Make one sentence of the reasons."""
         super().__init__("this model cannot be read: " + "; ".join(reasons))
         self.reasons = list(reasons)

@@ -1,4 +1,4 @@
-"""How a model becomes graphs: an encoder over sources, and one decoder step over slots x beams, both ONNX."""
+"""Graphs of a model: an encoder over sources, and one decoder step over slots x beams, both ONNX."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from export.errors import ExportError
-from export.modules.candidates import StepInputs, best_candidates
+from export.modules.candidates import CandidateDecoder
+from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs
 from export.modules.decoder_only import DecoderOnlyPrefix, DecoderOnlyStep
-from export.modules.rnn import RnnDecoder, RnnEncoder
+from export.modules.rnn import RnnEncoder, RnnStep
 from export.modules.transformer import TransformerDecoder, TransformerEncoder
 from export.passes.fusion import fuse_products
 from export.passes.initializers import name_parameters
@@ -93,14 +94,8 @@ class ExportedModel:
     state: tuple[StateSpec, ...]
 
 
-def family_modules(
-    model: TranslationModel[Any], alignment: tuple[int, int]
-) -> (
-    tuple[TransformerEncoder, TransformerDecoder]
-    | tuple[DecoderOnlyPrefix, DecoderOnlyStep]
-    | tuple[RnnEncoder, RnnDecoder]
-):
-    """The encoder and decoder modules of a model's family.
+def family_modules(model: TranslationModel[Any], alignment: tuple[int, int]) -> tuple[FamilyEncoder, FamilyDecoder]:
+    """Return the encoder and decoder modules of a model's family.
 
     Raises:
         ExportError: No family of ours.
@@ -110,14 +105,14 @@ def family_modules(
     if isinstance(model, DecoderOnly):
         return DecoderOnlyPrefix(model), DecoderOnlyStep(model, *alignment)
     if isinstance(model, Rnn):
-        return RnnEncoder(model), RnnDecoder(model)
+        return RnnEncoder(model), RnnStep(model)
     raise ExportError(f"{type(model).__name__} has no graphs: add its encoder and decoder to export/graphs.py")
 
 
 def export_graphs(
     model: TranslationModel[Any], *, alignment: tuple[int, int] = (-1, 0), shortlist: bool = False
 ) -> ExportedModel:
-    """Exports both graphs of a model, and checks that names, types and axes are the declared ones.
+    """Export both graphs of a model, and check that names, types and axes are the declared ones.
 
     Args:
         model: In eval mode.
@@ -134,7 +129,7 @@ def export_graphs(
             own = ShortlistEncoder(encoder, projection), ShortlistDecoder(decoder, projection, suppressed)
             exported = _export_both(*own, (*_ENCODER_INPUTS, SHORTLIST_INPUT))
     else:
-        exported = _export_both(encoder, _DecoderGraph(decoder, suppressed), _ENCODER_INPUTS)
+        exported = _export_both(encoder, CandidateDecoder(decoder, suppressed), _ENCODER_INPUTS)
     for graph in (exported.encoder.model, exported.decoder.model):
         name_parameters(graph.graph, model)
         fuse_products(graph)
@@ -142,9 +137,7 @@ def export_graphs(
 
 
 def _export_both(
-    encoder: TransformerEncoder | DecoderOnlyPrefix | RnnEncoder | ShortlistEncoder,
-    decoder: _DecoderGraph | ShortlistDecoder,
-    encoder_inputs: tuple[TensorSpec, ...],
+    encoder: FamilyEncoder | ShortlistEncoder, decoder: CandidateDecoder, encoder_inputs: tuple[TensorSpec, ...]
 ) -> ExportedModel:
     memory, state = decoder.memory, decoder.state
     encoder_graph = _export(encoder, (), encoder_inputs, encoder.outputs)
@@ -167,35 +160,10 @@ def _export_both(
     )
 
 
-class _DecoderGraph(nn.Module):
-    """A family's decoder with the selection of candidates behind it."""
-
-    def __init__(self, decoder: nn.Module, suppressed: Sequence[int]) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.suppressed: Tensor
-        self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
-
-    @property
-    def memory(self) -> tuple[TensorSpec, ...]:
-        return cast("tuple[TensorSpec, ...]", self.decoder.memory)
-
-    @property
-    def state(self) -> tuple[StateSpec, ...]:
-        return cast("tuple[StateSpec, ...]", self.decoder.state)
-
-    def forward(
-        self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, ...]:
-        inputs = StepInputs(*step)
-        logits, alignment, present = self.decoder(inputs, lengths[0], memory, past)
-        return *best_candidates(logits, self.suppressed, inputs), alignment, *present
-
-
 def _export(
     module: nn.Module, groups: tuple[int, ...], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> ir.Model:
-    """Exports a module whose arguments are ``inputs``, gathered in lists of sizes ``groups`` if it wants lists."""
+    """Export a module whose arguments are ``inputs``, gathered in lists of sizes ``groups`` if it wants lists."""
     example: list[Any] = [torch.zeros(spec.shape(_EXAMPLE), dtype=getattr(torch, spec.dtype)) for spec in inputs]
     dynamic: list[Any] = [
         {i: torch.export.Dim.DYNAMIC for i, axis in enumerate(spec.axes) if isinstance(axis, Axis)} for spec in inputs
@@ -225,7 +193,7 @@ def _export(
 
 
 def _strip_traces(model: ir.Model) -> None:
-    """Removes the exporter's notes: stack traces with this machine's paths, larger than the graph itself."""
+    """Remove the exporter's notes: stack traces with this machine's paths, larger than the graph itself."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     for node in model.graph:
@@ -242,7 +210,7 @@ def _grouped(values: list[Any], sizes: Sequence[int]) -> list[list[Any]]:
 
 
 def _name_values(graph: ir.Graph, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-    """Gives inputs and outputs their declared names and axes; drops inputs that nothing reads."""
+    """Give inputs and outputs their declared names and axes; drop inputs that nothing reads."""
     problems: list[str] = []
     for values, specs in ((graph.inputs, inputs), (graph.outputs, outputs)):
         if len(values) != len(specs):

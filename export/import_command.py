@@ -83,7 +83,7 @@ def _of_name(name: str) -> tuple[str, str] | None:
 
 
 def _sentences(asked: argparse.Namespace, language: str) -> Path:
-    """The file of sentences.
+    """Return the file of sentences.
 
     Raises:
         ExportError: None is given, and there are none in this language.

@@ -1,4 +1,4 @@
-"""Which target tokens translate which source tokens: IBM Model 1 (Brown et al. 1993) over token ids, in NumPy.
+"""Translations of single tokens: IBM Model 1 (Brown et al. 1993) over token ids, in NumPy.
 
 What comes out is the shortlist's lexicon: the likely translations of each source token, and the frequent tokens, which
 no sentence is denied. Marian and CTranslate2 cut their output vocabularies with lexicons of this kind.
@@ -26,7 +26,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LexiconSizes:
-    """How much of the vocabulary a sentence gets.
+    """Size of a sentence's share of the vocabulary.
 
     Attributes:
         always: Most frequent target tokens, which every sentence gets.
@@ -83,7 +83,7 @@ def build_shortlist(
 def model_1(
     sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
 ) -> tuple[Ints, Ints, NDArray[np.float64]]:
-    """The translation table t(target | source) of IBM Model 1, after a few iterations of EM.
+    """Estimate the translation table t(target | source) of IBM Model 1, after a few iterations of EM.
 
     The empty word that Model 1 adds to each source takes the tokens that translate nothing; it is left out here.
 

@@ -39,7 +39,7 @@ SHAPES = (
 
 @torch.inference_mode()
 def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES) -> float:
-    """The largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
+    """Return the largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
 
     Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
     have a shortlist, PyTorch's logits of all other tokens are -inf.
@@ -96,7 +96,7 @@ def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int
 
 
 def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
-    """Which tokens the shortlist of a source lacks. Shape (vocab,), bool."""
+    """Mark the tokens that the shortlist of a source lacks. Shape (vocab,), bool."""
     barred = torch.full((vocabulary_size,), runner.shortlist is not None)
     if runner.shortlist is not None:
         barred[runner.shortlist.candidates(source)] = False

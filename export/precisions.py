@@ -20,7 +20,7 @@ WholeName = Literal["fp32", "int8", "fp16"]
 PrecisionName = Literal[WholeName, ShortlistName]
 PRECISIONS: tuple[WholeName, ...] = get_args(WholeName)
 SHORTLISTED: dict[PrecisionName, ShortlistName] = {"fp32": "fp32-shortlist", "int8": "int8-shortlist"}
-DEFAULT_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "int8")  # fp16 has not run on a GPU yet
+DEFAULT_PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "int8")  # fp16 runs on GPUs only
 _DEVICES: dict[PrecisionName, tuple[Literal["cpu", "cuda"], ...]] = {
     "fp32": ("cpu", "cuda"),
     "int8": ("cpu",),
@@ -39,7 +39,7 @@ _NOTHING_YET = VerificationRecord(
 def precision_graphs(
     exported: ExportedModel, precisions: Sequence[PrecisionName], stored: Int8Weights, int8: Int8Weights, inputs: Inputs
 ) -> dict[str, ir.Model]:
-    """The graphs of all precisions by their file names.
+    """Return the graphs of all precisions by their file names.
 
     Args:
         exported: What each is made of; left as it is.
@@ -68,7 +68,7 @@ def precision_graphs(
 
 
 def declared(exported: ExportedModel, precision: PrecisionName) -> Precision:
-    """What the manifest says of a precision before it is verified."""
+    """Declare a precision as in the manifest before it is verified."""
     encoder, decoder = exported.encoder, exported.decoder
     half = _half_values(exported) if precision == "fp16" else set()
     outputs, memory = _halved(encoder.outputs, half), _halved(exported.memory, half)
@@ -86,7 +86,7 @@ def declared(exported: ExportedModel, precision: PrecisionName) -> Precision:
 
 
 def _half_values(exported: ExportedModel) -> set[str]:
-    """Inputs and outputs that are float16 in fp16 graphs: memory and caches, not the small recurrent state."""
+    """Return inputs and outputs that are float16 in fp16 graphs: memory and caches, not the small recurrent state."""
     caches = [spec for spec in exported.state if Axis.ENTRY in spec.axes]
     memory = [spec for spec in exported.memory if spec.dtype == "float32"]
     return {spec.name for spec in (*memory, *caches)} | {name for spec in caches for name in (spec.past, spec.present)}

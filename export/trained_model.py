@@ -1,4 +1,4 @@
-"""A trained model with all that a bundle says of it, wherever it was trained."""
+"""Trained model with its tokenizers and languages, wherever it was trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.models.contract import TranslationModel, Vocabulary
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with its tokenizers and languages.
+    """Model with its tokenizers and languages.
 
     Attributes:
         model: In eval mode, on the CPU, float32.
@@ -70,7 +70,7 @@ class TrainedModel:
 
     @property
     def special_ids(self) -> SpecialIds:
-        """Special ids as a manifest has them: every one is there."""
+        """Special ids as a manifest has them: none is missing."""
         vocabulary = self.vocabulary
         return SpecialIds(
             pad=vocabulary.pad,
@@ -97,6 +97,6 @@ class TrainedModel:
         return [self._texts.decode(row).text for row in rows]
 
     def framed(self, ids: Sequence[int]) -> NDArray[np.int64]:
-        """Return what the encoder reads for the token ids of a source: special ids added. Shape (src,)."""
+        """Add the special ids that the encoder reads around a source's token ids. Shape (src,)."""
         source, _ = make_source([ids], self.vocabulary, reverse=self.reverse_source)
         return source[0].numpy()

@@ -1,4 +1,4 @@
-"""How an export is proven right: values at many shapes, then whole translations of real sentences.
+"""Verification of an export: values at many shapes, then whole translations of real sentences.
 
 The reference is ``training.decode``, the slow and obvious search in PyTorch; the export runs in serving's own engine.
 """
@@ -21,9 +21,8 @@ from export.numeric_parity import SHAPES, largest_difference
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import VerificationRecord
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
-from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
@@ -57,7 +56,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Translations:
-    """What PyTorch makes of the evidence.
+    """Translations of the evidence by PyTorch.
 
     Attributes:
         tokens: Token ids of the best hypotheses, without special ids, by the size of the beam.
@@ -69,7 +68,7 @@ class Translations:
 
 
 def translate_evidence(trained: TrainedModel, evidence: Evidence) -> Translations:
-    """Translates the evidence in PyTorch, greedily and by beam search."""
+    """Translate the evidence in PyTorch, greedily and by beam search."""
     ids = trained.encode(evidence.sources)
     tokens = {beam: translate_in_torch(trained, ids, beam, evidence.max_length) for beam in (1, BEAM)}
     score = bleu(trained, tokens[BEAM], evidence.references)[0] if evidence.references else None
@@ -84,7 +83,7 @@ def verify(
     *,
     max_bleu_loss: float | None = None,
 ) -> VerificationRecord:
-    """Compares an export with the model it was made of.
+    """Compare an export with the model it was made of.
 
     Args:
         trained: With the very weights the graphs hold.
@@ -142,7 +141,7 @@ def bleu(trained: TrainedModel, rows: Sequence[Sequence[int]], references: Seque
 
 
 def require_equal(record: VerificationRecord) -> None:
-    """What an fp32 export must reach.
+    """Check that an fp32 export is as good as it must be.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -160,7 +159,7 @@ def require_equal(record: VerificationRecord) -> None:
 
 
 def require_close(record: VerificationRecord, max_bleu_loss: float, precision: str = "int8") -> None:
-    """What an export that rounds, int8 or fp16, or has a shortlist must reach.
+    """Check that an export that rounds, int8 or fp16, or has a shortlist, is as good as it must be.
 
     Raises:
         VerificationError: It does not; lists every reason.
@@ -192,7 +191,7 @@ def require_close(record: VerificationRecord, max_bleu_loss: float, precision: s
 def translate_in_torch(
     trained: TrainedModel, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """The reference's best hypotheses as token ids, without special ids."""
+    """Return the reference's best hypotheses as token ids, without special ids."""
     options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
     found = list[list[int]]()
     threads = torch.get_num_threads()
@@ -224,7 +223,7 @@ def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:
 def translate_in_engine(
     runner: OnnxRunner, sources: Sequence[NDArray[np.int64]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """The export's best hypotheses as token ids, decoded in company by serving's engine.
+    """Return the export's best hypotheses as token ids, decoded in company by serving's engine.
 
     Args:
         runner: The export, loaded.
@@ -232,15 +231,10 @@ def translate_in_engine(
         beam: Size of the beam.
         max_length: Target tokens at most.
     """
-    manifest = runner.manifest
     options = DecodingOptions(max_length=max_length, beam_size=beam)
     sentences = [Sentence(source, options) for source in sources]
-    limits = EngineLimits(queue_sentences=len(sentences), queue_tokens=sum(s.source.size for s in sentences) + 1)
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size, limits=limits)
-    try:
+    with offline_engine(runner) as engine:
         futures = [engine.submit([sentence]).future for sentence in sentences]
         stage = f"translating with {runner.precision_name}, beam {beam}"
         decoded = [future.result()[0] for future in progress(futures, stage)]
-    finally:
-        engine.stop()
     return [list(one.hypotheses[0].tokens) for one in decoded]

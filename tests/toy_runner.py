@@ -81,6 +81,7 @@ class ToyRunner:
     ) -> None:
         """Holds no state until a grid is made."""
         self.model = model
+        self.special_ids, self.vocabulary_size = model.special_ids, model.vocabulary_size
         self.before_encode = before_encode
         self.before_step = before_step
         self.counts = ToyCounts()

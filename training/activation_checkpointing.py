@@ -22,7 +22,7 @@ def recompute_layers(model: nn.Module) -> None:
     layers = layers_of(model)
     if not layers:
         raise ModelError(
-            f"trainer.recompute is set, but {type(model).__name__} has no stack of layers to recompute; leave it out."
+            f"trainer.recompute is set, but {type(model).__name__} has no stack of layers to recompute; leave it out"
         )
     for layer in layers:
         forward: Callable[..., Any] = layer.forward

@@ -1,4 +1,4 @@
-"""What happens around the steps: the averaged weights, checkpoints, early stopping and the time limit."""
+"""Callbacks around the steps: averaged weights, checkpoints, early stopping and the time limit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback, Checkpoint, Timer
 
 from training.data.batches import Batch
-from training.lightning_module import TranslationTask
+from training.lightning_module import TrainingTask
 
 
 def ends_step(trainer: lightning.Trainer, batch_idx: int) -> bool:
-    """Whether a batch is the last of its optimizer step."""
+    """Tell whether a batch is the last of its optimizer step."""
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
@@ -29,7 +29,7 @@ class AverageWeights(Callback):
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         """Follow the weights; an accumulating batch changes none."""
-        if isinstance(task, TranslationTask) and trainer.global_step != self._seen_step:
+        if isinstance(task, TrainingTask) and trainer.global_step != self._seen_step:
             self._seen_step = trainer.global_step
             task.average.update()
 
@@ -71,7 +71,7 @@ class BestAndLast(Checkpoint):
         return "best_and_last"
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
+        """Return the best score so far."""
         return {
             "best": self.best,
             "best_step": self.best_step,
@@ -96,7 +96,7 @@ class BestAndLast(Checkpoint):
 
     def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Save `last.ckpt`, and `best.ckpt` if the score is a new best; stop if there was none for too long."""
-        if trainer.sanity_checking or not isinstance(task, TranslationTask):
+        if trainer.sanity_checking or not isinstance(task, TrainingTask):
             return
         score = task.scores[self.metric]
         sign = -1.0 if self.metric == "loss" else 1.0
@@ -115,7 +115,7 @@ class BestAndLast(Checkpoint):
         self._save_last(trainer, task)
 
     def _save_last(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        if isinstance(task, TranslationTask):
+        if isinstance(task, TrainingTask):
             task.checked_loss()  # weights that are no numbers never replace a checkpoint
         last = self.directory / "last.ckpt"
         trainer.save_checkpoint(last)

@@ -15,7 +15,7 @@ from training.config import TrainingConfig
 from training.data.tokenizer import Tokenizer, load_tokenizer
 from training.errors import CheckpointError
 from training.models.build import build_model
-from training.models.contract import TranslationModel, Vocabulary
+from training.models.contract import LanguageModel, TranslationModel, Vocabulary
 
 KEY = "dragoman"
 FORMAT = 1
@@ -23,8 +23,8 @@ MODEL_PREFIX = "model."
 
 
 @dataclass(frozen=True)
-class LoadedCheckpoint:
-    """All that is needed to translate with, score or export a trained model.
+class Checkpoint:
+    """A trained model, and all that its use needs.
 
     Attributes:
         model: Averaged weights, eval mode, CPU, float32.
@@ -35,7 +35,7 @@ class LoadedCheckpoint:
         scores: The latest validation scores, such as `bleu` and `chrf`.
     """
 
-    model: TranslationModel[Any]
+    model: LanguageModel
     config: TrainingConfig
     source_tokenizer_bytes: bytes
     target_tokenizer_bytes: bytes
@@ -46,6 +46,13 @@ class LoadedCheckpoint:
     def vocabulary(self) -> Vocabulary:
         """Sizes and special ids."""
         return self.model.vocabulary
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint(Checkpoint):
+    """A trained model that translates."""
+
+    model: TranslationModel[Any]
 
 
 def pack_bytes(data: bytes) -> Tensor:
@@ -72,12 +79,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         raw: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no checkpoint {path}; check the path.") from error
+        raise CheckpointError(f"there is no checkpoint {path}; check the path") from error
     except Exception as error:
-        raise CheckpointError(f"The checkpoint {path} cannot be read: {_damage(path, error)}") from error
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {_damage(path, error)}") from error
     found = raw.get(KEY, {}).get("format") if isinstance(raw, dict) else None
     if found != FORMAT:
-        raise CheckpointError(f"{path} is not a Dragoman checkpoint of format {FORMAT} (found {found}).")
+        raise CheckpointError(f"{path} is not a Dragoman checkpoint of format {FORMAT} (found {found})")
     return raw
 
 
@@ -85,9 +92,9 @@ def _damage(path: Path, error: Exception) -> str:
     """Say what is wrong with a file that cannot be read as a checkpoint, and what to do."""
     best = path.with_name("best.ckpt")
     remedy = (
-        f"{best.name} beside it may be intact: use it instead, or copy it over {path.name} to resume from it."
+        f"{best.name} beside it may be intact: use it instead, or copy it over {path.name} to resume from it"
         if best.is_file() and best != path
-        else "copy it again, or delete it to start over."
+        else "copy it again, or delete it to start over"
     )
     if path.is_file() and path.stat().st_size == 0:
         return f"it is empty; {remedy}"
@@ -96,6 +103,20 @@ def _damage(path: Path, error: Exception) -> str:
 
 def load(path: Path | str) -> LoadedCheckpoint:
     """Load a trained model, ready to translate.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, not a Dragoman checkpoint, or of a model without a decoder.
+    """
+    found = load_any(path)
+    if not isinstance(found.model, TranslationModel):
+        raise CheckpointError(
+            f"{path} is a masked language model, which does not translate; name it as init_from of a translation model"
+        )
+    return LoadedCheckpoint(**vars(found))
+
+
+def load_any(path: Path | str) -> Checkpoint:
+    """Load a trained model of any family.
 
     Raises:
         CheckpointError: If the file is missing, damaged, or not a Dragoman checkpoint.
@@ -112,7 +133,7 @@ def load(path: Path | str) -> LoadedCheckpoint:
     with torch.no_grad():
         for name in own["average"].keys() & parameters.keys():
             parameters[name].copy_(own["average"][name])
-    return LoadedCheckpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
+    return Checkpoint(model.eval(), config, source, target, int(raw["global_step"]), own["scores"])
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -139,5 +160,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             reason = next((e.strerror for e in causes if isinstance(e, OSError) and e.strerror), str(error))
             kept = "the one before is kept" if path.is_file() else "there is none yet"
             raise CheckpointError(
-                f"The checkpoint {path} cannot be written ({reason}), {kept}; make room and start again."
+                f"the checkpoint {path} cannot be written ({reason}), {kept}; make room and start again"
             ) from error

@@ -26,7 +26,7 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """What the model learns from."""
+    """Training and development data."""
 
     train: Corpora
     valid: Corpora
@@ -42,7 +42,7 @@ class DataConfig(_Section):
         return self
 
     def mixture(self) -> Mixture:
-        """How often the pairs of each label are seen."""
+        """Return the copies of the pairs of each label per pass."""
         return Mixture(self.weights, self.temperature)
 
 
@@ -60,7 +60,7 @@ class OptimizerConfig(_Section):
 
 
 class ValidationConfig(_Section):
-    """How progress is measured."""
+    """Validation: how progress is measured."""
 
     every_steps: int = Field(default=1000, ge=1)
     max_pairs: int = Field(default=500, ge=1)
@@ -70,7 +70,7 @@ class ValidationConfig(_Section):
 
 
 class TrainerConfig(_Section):
-    """What is passed on to the Lightning Trainer, and what the callbacks do."""
+    """Settings of the Lightning Trainer and of the callbacks."""
 
     max_steps: int = Field(default=100_000, ge=1)
     max_time: str | None = Field(default=None, pattern=r"^\d\d:\d\d:\d\d:\d\d$")
@@ -136,7 +136,7 @@ class TrainingConfig(_Section):
         return self
 
     def corpus(self) -> CorpusSettings:
-        """What decides the content of the token store."""
+        """Return all that decides the content of the token store."""
         data = self.data
         return CorpusSettings(
             data.train, self.languages, data.mixture(), data.filters, data.max_tokens, self.tokenizer, self.seed
@@ -158,7 +158,7 @@ def _expand(value: Any) -> Any:
     def replacement(match: re.Match[str]) -> str:
         name = match[1]
         if name not in os.environ:
-            raise ConfigError(f"The configuration uses ${{{name}}}, but the environment variable {name} is not set.")
+            raise ConfigError(f"the configuration uses ${{{name}}}, but the environment variable {name} is not set")
         return os.environ[name]
 
     return _VARIABLE.sub(replacement, value)
@@ -172,19 +172,19 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise ConfigError(f"'{override}' is not an override; write key=value, such as trainer.max_steps=1000.")
+        raise ConfigError(f"'{override}' is not an override; write key=value, such as trainer.max_steps=1000")
     *parents, name = path.split(".")
     node = tree
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"The override '{override}' goes through '{parent}', which is a value, not a section.")
+            raise ConfigError(f"the override '{override}' goes through '{parent}', which is a value, not a section")
         node = child
     node[name] = yaml.safe_load(text)
 
 
 class _Places:
-    """Where each key of a YAML text stands, to be named in errors."""
+    """Find where each key of a YAML text stands, to be named in errors."""
 
     def __init__(self, name: str, text: str = "") -> None:
         self._name, self._root = name, yaml.compose(text) if text else None
@@ -224,27 +224,27 @@ def parse_config(tree: dict[str, Any], places: _Places | None = None) -> Trainin
             said = "this key is unknown; remove it or correct its spelling" if unknown else fault["msg"]
             path = ".".join(str(part) for part in fault["loc"])
             faults.append(places.of(fault["loc"]) + ": ".join(filter(None, (path, said))))
-        raise ConfigError("The configuration is wrong: " + "; ".join(faults)) from error
+        raise ConfigError("the configuration is wrong: " + "; ".join(faults)) from error
     except ConfigError:
         raise
     except TrainingError as error:
-        raise ConfigError(f"The configuration is wrong: {error}") from error
+        raise ConfigError(f"the configuration is wrong: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
-    """A YAML file's sections, and its text."""
+    """Return a YAML file's sections, and its text."""
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.safe_load(text)
     except OSError as error:
-        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"The configuration {path} is not UTF-8; convert it first.") from error
+        raise ConfigError(f"the configuration {path} is not UTF-8; convert it first") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"The configuration {path} is not valid YAML: {reason}") from error
+        raise ConfigError(f"the configuration {path} is not valid YAML: {reason}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"The configuration {path} must be a mapping of sections.")
+        raise ConfigError(f"the configuration {path} must be a mapping of sections")
     return tree, text
 
 

@@ -31,7 +31,7 @@ from training.models.contract import TranslationModel, Vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeOptions:
-    """What a search may be asked for.
+    """Options of a search.
 
     Attributes:
         beam_size: Width B of the beam; 1 is greedy.

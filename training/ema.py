@@ -1,4 +1,4 @@
-"""Averages of weights, which translate better than the last weights: a running one, and one of several checkpoints."""
+"""Running average of weights, which translates better than the last weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ class WeightAverage:
 
     Early on, the decay is lowered to (1 + n) / (10 + n) after n updates, so that the random start is soon forgotten.
     Of parameters that are shared out over processes, so is the average.
+
+    Lightning's ``WeightAveraging`` would not do: it copies the module before FSDP shards it, and warns that it cannot
+    average sharded models; it also swaps the two sets of weights in the checkpoint's format.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -55,13 +58,3 @@ class WeightAverage:
             if isinstance(average, DTensor):
                 value = distribute_tensor(value, average.device_mesh, average.placements)
             average.copy_(value)
-
-
-def mean_weights(states: list[dict[str, Tensor | int]]) -> dict[str, Tensor | int]:
-    """Average what several `WeightAverage.state_dict` gave (Vaswani et al. 2017, section 6.1), in float64."""
-    names = states[0].keys() - {"updates"}
-    mean: dict[str, Tensor | int] = {"updates": max(int(state["updates"]) for state in states)}
-    for name in names:
-        total = torch.stack([torch.as_tensor(state[name]).double() for state in states]).mean(dim=0)
-        mean[name] = total.to(torch.as_tensor(states[0][name]).dtype)
-    return mean

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from training.data.tokenizer import Tokenizer
 from training.data.words import SPACE, Words
 from training.errors import DataError, ModelError
-from training.models.contract import TranslationModel
+from training.models.contract import LanguageModel
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _PROBE = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSettings:
-    """Which vectors the embeddings start from.
+    """Vectors that the embeddings start from.
 
     Attributes:
         source: File of vectors for the source language, plain or .gz; None for random ones.
@@ -45,7 +45,7 @@ class EmbeddingSettings:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a vocabulary a file of vectors has.
+    """Share of a vocabulary that a file of vectors has.
 
     Attributes:
         found: Tokens with a vector.
@@ -73,7 +73,7 @@ def read_vectors(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
             start = file.read(_PROBE)
             file.seek(0)
             if not start:
-                raise DataError(f"The file of vectors {path} is empty.")
+                raise DataError(f"the file of vectors {path} is empty")
             first, _, rest = start.partition(b"\n")
             header = len(first.split()) == 2 and all(word.isdigit() for word in first.split())
             if header and not _is_text(rest):
@@ -81,11 +81,11 @@ def read_vectors(path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
             else:
                 yield from _read_text(file, path, header=header)
     except OSError as error:
-        raise DataError(f"The file of vectors {path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"the file of vectors {path} cannot be read: {error.strerror or error}") from error
 
 
 def _is_text(rest: bytes) -> bool:
-    """Whether the first line after the header is a word and decimal numbers."""
+    """Tell whether the first line after the header is a word and decimal numbers."""
     try:
         values = rest.split(b"\n")[0].split()[1:]
         return len(values) > 0 and all(np.isfinite(float(value)) for value in values)
@@ -102,10 +102,10 @@ def _read_text(file: IO[bytes], path: Path, *, header: bool) -> Iterator[tuple[s
             # From the end: the words of some GloVe files have spaces in them.
             vector = np.array(fields[-dim:], dtype=np.float32)
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: one of {dim} numbers is none.") from error
+            raise DataError(f"{path}, line {number}: one of {dim} numbers is none") from error
         if len(fields) <= dim or dim == 0:
             raise DataError(
-                f"{path}, line {number}: {len(fields)} fields, but there should be a word and {dim} numbers."
+                f"{path}, line {number}: {len(fields)} fields, but there should be a word and {dim} numbers"
             )
         yield b" ".join(fields[:-dim]).decode(errors="replace"), vector
 
@@ -118,7 +118,7 @@ def _read_binary(file: IO[bytes], path: Path) -> Iterator[tuple[str, NDArray[np.
             word += byte
         values = file.read(4 * dim)
         if len(values) < 4 * dim:
-            raise DataError(f"{path}: the file ends in word {number} of {count}; copy it again.")
+            raise DataError(f"{path}: the file ends in word {number} of {count}; copy it again")
         # Some writers end each vector with a newline, which then begins the next word.
         yield word.lstrip(b"\n").decode(errors="replace"), np.frombuffer(values, dtype="<f4")
 
@@ -155,7 +155,7 @@ def match_vectors(path: Path, tokenizer: Tokenizer, dim: int) -> dict[int, NDArr
     found, of_subwords = dict[int, tuple[int, NDArray[np.float32]]](), False
     for word, vector in read_vectors(path):
         if len(vector) != dim:
-            raise DataError(f"{path} has vectors of {len(vector)} numbers, but the model's embeddings have {dim}.")
+            raise DataError(f"{path} has vectors of {len(vector)} numbers, but the model's embeddings have {dim}")
         of_subwords = of_subwords or word.startswith(SPACE)
         for number, rank in wanted.get(word, ()):
             if number not in found or rank < found[number][0]:
@@ -164,7 +164,7 @@ def match_vectors(path: Path, tokenizer: Tokenizer, dim: int) -> dict[int, NDArr
 
 
 def initialise_embeddings(
-    model: TranslationModel[Any],
+    model: LanguageModel,
     tokenizers: dict[str, Tokenizer],
     counts: dict[str, NDArray[np.int64]],
     settings: EmbeddingSettings,
@@ -190,7 +190,7 @@ def initialise_embeddings(
             continue
         embedding = getattr(model, f"{side}_embedding", None)
         if not isinstance(embedding, nn.Embedding):
-            raise ModelError(f"embeddings.{side} is given, but {type(model).__name__} has no embedding of that side.")
+            raise ModelError(f"embeddings.{side} is given, but {type(model).__name__} has no embedding of that side")
         weight = embedding.weight
         vectors = match_vectors(path, tokenizers[side], weight.shape[1])
         rows = torch.tensor(sorted(vectors), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""What kinds of errors a system makes: by length of the source, words it does not know or only copies, and samples."""
+"""Kinds of errors that a system makes: by length of the source, words it does not know or only copies, and samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORD = re.compile(r"\w+")
 
 
 def length_buckets(sources: Sequence[str]) -> dict[str, list[int]]:
-    """Indices of sentences by the number of words in their source; only lengths that occur."""
+    """Return indices of sentences by the number of words in their source; only lengths that occur."""
     borders = [0, *LENGTHS]
     buckets = {f"{low + 1}-{high} words": list[int]() for low, high in zip(borders, LENGTHS, strict=False)}
     buckets[f"over {LENGTHS[-1]} words"] = []

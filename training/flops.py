@@ -1,26 +1,23 @@
-"""Floating-point operations of a training step, and the share of a GPU's peak that they make up.
-
-PyTorch's own counter counts the products of a model at a few small sizes. For any architecture without a loop over
-steps the count is a polynomial of second degree in source and target length, for recurrent ones of first degree; its
-coefficients are found by least squares and give the count of every batch without running the counter.
-"""
+"""Floating-point operations of a training step, and the share of a GPU's peak that they make up."""
 
 from __future__ import annotations
 
 import re
-from itertools import product
-from typing import Any
 
-import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from training.data.batches import Batch
-from training.models.contract import TranslationModel
+from training.errors import ModelError
+from training.models.attention import Attention
+from training.models.contract import LanguageModel
+from training.models.decoder_only import DecoderOnly
+from training.models.masked_lm import MaskedLm
+from training.models.rnn import Rnn
+from training.models.transformer import Transformer
 
-SIZES = (2, 5, 9)
-BACKWARD = 2  # a backward pass has two products for each of the forward pass: by the inputs, and by the weights
+# A product multiplies and adds; its backward pass has two products: by the inputs, and by the weights.
+PER_WEIGHT = 2 * (1 + 2)
 
 # Peak of the tensor cores in bfloat16 (V100, T4: float16), without sparsity, FLOP/s, by the maker's data sheets; of
 # several forms of a card the fastest.
@@ -38,50 +35,64 @@ PEAKS = {
 }
 
 
-def _terms(source: float, target: float) -> list[float]:
-    return [1.0, source, target, source * source, target * target, source * target]
-
-
 class FlopModel:
-    """Counts the operations of training steps of one model.
+    """Counts the operations of training steps of one model: products only, six per weight and token.
 
-    Args:
-        model: On the CPU, as first built.
+    Raises:
+        ModelError: If the model's family has no formula.
     """
 
-    def __init__(self, model: TranslationModel[Any]) -> None:
-        sizes = list(product(SIZES, SIZES))
-        counts = [_count(model, source, target) for source, target in sizes]
-        design = np.array([_terms(source, target) for source, target in sizes])
-        self._coefficients = np.linalg.lstsq(design, np.array(counts, dtype=np.float64), rcond=None)[0]
-        with torch.no_grad():
-            hidden = model.hidden(*_sample(model, 1, 1))
-            with FlopCounterMode(display=False) as counter:
-                model.project_vocab(hidden)
-        self._per_token = counter.get_total_flops()
+    def __init__(self, model: LanguageModel) -> None:
+        self._hidden = _products(model)
+        self._per_token = _weights(model.vocab_projection) + (_weights(model.output) if isinstance(model, Rnn) else 0)
 
     def of(self, batch: Batch) -> float:
-        """Operations of forward and backward pass over a batch, padding included where it is computed.
+        """Return the operations of forward and backward pass over a batch, padding included where it is computed.
 
         Only real target tokens are projected onto the vocabulary; of a step with several batches their mean number is
         taken, which is right for the step.
         """
-        rows, source = batch.source.shape
-        hidden = rows * float(self._coefficients @ _terms(source, batch.target_in.shape[1]))
-        return float((1 + BACKWARD) * (hidden + self._per_token * batch.normaliser))
+        rows, src = batch.source.shape
+        tgt = batch.target_in.shape[1]
+        terms = (1, src, tgt, src * src, tgt * tgt, src * tgt)
+        hidden = rows * sum(count * term for count, term in zip(self._hidden, terms, strict=True))
+        return float(PER_WEIGHT * (hidden + self._per_token * batch.normaliser))
 
 
-def _sample(model: TranslationModel[Any], source: int, target: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    eos = model.vocabulary.eos
-    return torch.full((1, source), eos), torch.tensor([source]), torch.full((1, target), eos)
+def _weights(*modules: object) -> int:
+    """Count the weights of matrices."""
+    parameters = (p for module in modules if isinstance(module, nn.Module) for p in module.parameters())
+    return sum(parameter.numel() for parameter in parameters if parameter.ndim == 2)
 
 
-@torch.no_grad()
-def _count(model: TranslationModel[Any], source: int, target: int) -> int:
-    # The CPU's fused attention hides its products from the counter.
-    with sdpa_kernel([SDPBackend.MATH]), FlopCounterMode(display=False) as counter:
-        model.hidden(*_sample(model, source, target))
-    return int(counter.get_total_flops())
+def _products(model: LanguageModel) -> tuple[int, int, int, int, int, int]:
+    """Count multiplications of one row: once, per src, tgt, src^2, tgt^2 and src x tgt.
+
+    Attention has two products of width dim for each pair of positions: by the keys, and by the values.
+    """
+    if isinstance(model, Transformer):
+        wide = 2 * model.settings.dim
+        encoder, decoder = wide * model.settings.encoder_layers, wide * model.settings.decoder_layers
+        of_source = _weights(*(attention.key_value for attention in model.source_attention))
+        source, target = _weights(model.encoder_layers) + of_source, _weights(model.decoder_layers) - of_source
+        return 0, source, target, encoder, decoder, decoder
+    if isinstance(model, DecoderOnly):
+        weights, wide = _weights(model.layers), 2 * model.settings.dim * model.settings.layers
+        return 0, weights, weights, wide, wide, 2 * wide
+    if isinstance(model, MaskedLm):
+        wide = 2 * model.settings.dim * model.settings.encoder_layers
+        return 0, _weights(model.encoder_layers, model.head), 0, wide, 0, 0
+    if isinstance(model, Rnn):
+        reader = model.decoder.reader
+        once = _weights(model.bridge, getattr(reader, "summary", None))
+        if not isinstance(reader, Attention):
+            return once, _weights(model.encoder), _weights(model.decoder) - _weights(reader), 0, 0, 0
+        of_source = _weights(getattr(reader.score, "key", None))
+        of_pairs = _weights(getattr(reader.score, "score", None))
+        key_dim = reader.score.key_dim or reader.context_dim
+        target = _weights(model.decoder) - of_source - of_pairs
+        return once, _weights(model.encoder) + of_source, target, 0, 0, key_dim + reader.context_dim
+    raise ModelError(f"{type(model).__name__} has no formula; add one to training/flops.py")
 
 
 def peak_flops(device: torch.device) -> float | None:

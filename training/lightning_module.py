@@ -1,4 +1,4 @@
-"""The training task: loss, optimizer, schedule, validation, and what a checkpoint carries beside the weights."""
+"""Training tasks: loss, optimizer, schedule, validation, and what a checkpoint carries beside the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.ema import WeightAverage
 from training.errors import DivergedError
 from training.evaluation import greedy_ids, score
 from training.loss import smoothed_cross_entropy
-from training.models.contract import TranslationModel
+from training.models.contract import LanguageModel, TranslationModel
 from training.parallel import shard
 from training.schedule import ScheduleSettings, learning_rate
 
@@ -43,15 +43,15 @@ class ValidationSet:
     batches: list[Batch]
 
 
-class TranslationTask(lightning.LightningModule):
-    """Trains one translation model.
+class TrainingTask(lightning.LightningModule):
+    """Trains one model.
 
     All randomness of a step is drawn from (seed, position of its batch), not from generators that run through the
     whole training. So a resumed run repeats an uninterrupted one, and validating more often changes nothing.
     """
 
     def __init__(
-        self, config: TrainingConfig, model: TranslationModel[Any], corpus: PreparedCorpus, valid: ValidationSet
+        self, config: TrainingConfig, model: LanguageModel, corpus: PreparedCorpus, valid: ValidationSet
     ) -> None:
         super().__init__()
         self.config, self.model, self.corpus, self.valid = config, model, corpus, valid
@@ -141,7 +141,7 @@ class TranslationTask(lightning.LightningModule):
             self._step_loss = torch.zeros((), device=self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return this batch's part of the step's smoothed loss, shape (), float32, in nats a token.
+        """Return this batch's part of the step's smoothed loss, shape (), float32, in nats per token.
 
         Summed losses are divided by the mean number of tokens of the step's batches, over processes and accumulation;
         as gradients are averaged over both, every token of the step counts the same.
@@ -151,7 +151,7 @@ class TranslationTask(lightning.LightningModule):
         return loss
 
     def checked_loss(self) -> float:
-        """The smoothed loss of the last step over all processes, in nats a token; all must ask at the same time.
+        """Return the last step's smoothed loss over all processes, in nats per token; all must ask at the same time.
 
         Raises:
             DivergedError: If it is not a finite number.
@@ -159,8 +159,8 @@ class TranslationTask(lightning.LightningModule):
         loss = float(self.trainer.strategy.reduce(self._step_loss.clone(), reduce_op="mean"))
         if not math.isfinite(loss):
             raise DivergedError(
-                f"The loss is {loss} at step {self.trainer.global_step}; checkpoints are of steps before it: lower "
-                "optimizer.learning_rate, raise optimizer.warmup_steps or lower trainer.clip_norm, and start again."
+                f"the loss is {loss} at step {self.trainer.global_step}; checkpoints are of steps before it: lower "
+                "optimizer.learning_rate, raise optimizer.warmup_steps or lower trainer.clip_norm, and start again"
             )
         return loss
 
@@ -174,15 +174,8 @@ class TranslationTask(lightning.LightningModule):
         self.log("valid/loss", loss, batch_size=len(batch.real), sync_dist=True)
 
     def translation_scores(self) -> dict[str, float]:
-        """Translate the dev set greedily: BLEU and chrF."""
-        ids = greedy_ids(
-            self.model,
-            self.valid.sources,
-            max_length=self.config.validation.max_length,
-            reverse=self.config.data.reverse_source,
-        )
-        result = score(self.corpus.target.decode(ids), self.valid.references)
-        return {"bleu": result.bleu, "chrf": result.chrf}
+        """Return the scores of translations by name, if the model translates."""
+        return {}
 
     def on_validation_epoch_end(self) -> None:
         """Log scores of translations, and go back to the live weights."""
@@ -212,3 +205,20 @@ class TranslationTask(lightning.LightningModule):
         self.average.load_state_dict(own["average"])
         self.position = Position(*own["position"])
         self.scores = dict(own["scores"])
+
+
+class TranslationTask(TrainingTask):
+    """Trains one translation model."""
+
+    model: TranslationModel[Any]
+
+    def translation_scores(self) -> dict[str, float]:
+        """Return BLEU and chrF of greedy translations of the dev set."""
+        ids = greedy_ids(
+            self.model,
+            self.valid.sources,
+            max_length=self.config.validation.max_length,
+            reverse=self.config.data.reverse_source,
+        )
+        result = score(self.corpus.target.decode(ids), self.valid.references)
+        return {"bleu": result.bleu, "chrf": result.chrf}

@@ -1,8 +1,6 @@
-"""How a run is spread over processes: DDP, or FSDP, which also shares out weights, gradients and optimizer state."""
+"""Distribution of a run over processes: DDP, or FSDP, which also shares out weights, gradients and optimizer state."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
 from torch import nn
@@ -10,19 +8,19 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
 from training.config import TrainerConfig
-from training.models.contract import TranslationModel
+from training.models.contract import LanguageModel
 
 _ENTRIES = ("hidden", "project_vocab", "encode", "decode_step")
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The repeated layers of a model: the members of its module lists whose name ends in `layers`."""
+    """Return the repeated layers of a model: the members of its module lists whose name ends in `layers`."""
     lists = [(name, child) for name, child in model.named_children() if isinstance(child, nn.ModuleList)]
     return [layer for name, child in lists if name.endswith("layers") for layer in child]
 
 
 def strategy_of(settings: TrainerConfig) -> str | Strategy:
-    """What Lightning shall use; `fsdp` is PyTorch's FSDP2, with one whole checkpoint file, as for any other."""
+    """Return Lightning's strategy; `fsdp` is PyTorch's FSDP2, with one whole checkpoint file as for any other."""
     if settings.strategy != "fsdp":
         return settings.strategy
     return ModelParallelStrategy(
@@ -30,7 +28,7 @@ def strategy_of(settings: TrainerConfig) -> str | Strategy:
     )
 
 
-def shard(model: TranslationModel[Any], mesh: DeviceMesh) -> None:
+def shard(model: LanguageModel, mesh: DeviceMesh) -> None:
     """Share a model's parameters out over the processes of a mesh, in place.
 
     Layers are gathered one at a time, while they run. Those with cross-attention, whose keys and values are made

@@ -25,7 +25,7 @@ def save_figure(figure: Figure, path: Path) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise TrainingError(f"The picture {path} cannot be written: {error.strerror}.") from error
+        raise TrainingError(f"the picture {path} cannot be written: {error.strerror}") from error
 
 
 def draw_curves(steps: Sequence[dict[str, Any]], validations: Sequence[dict[str, Any]], path: Path) -> None:

@@ -6,19 +6,18 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import LoadedCheckpoint
+from training.checkpoint import Checkpoint
 from training.config import TrainingConfig
 from training.data.batches import Batch
 from training.data.corpus import PreparedCorpus
 from training.data.tokenizer import TokenizerSettings
 from training.errors import CheckpointError, ModelError
-from training.lightning_module import TranslationTask, ValidationSet
-from training.models.contract import TranslationModel, Vocabulary
+from training.lightning_module import TrainingTask, ValidationSet
+from training.models.contract import LanguageModel, Vocabulary
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,11 +42,11 @@ def mask_tokens(batch: Batch, vocabulary: Vocabulary) -> Batch:
     return batch._replace(source=torch.where(replaced, random, shown), target_out=source, real=real)
 
 
-class MaskedLanguageTask(TranslationTask):
+class MaskedLanguageTask(TrainingTask):
     """Trains a masked language model on the source side of its corpus."""
 
     def __init__(
-        self, config: TrainingConfig, model: TranslationModel[Any], corpus: PreparedCorpus, valid: ValidationSet
+        self, config: TrainingConfig, model: LanguageModel, corpus: PreparedCorpus, valid: ValidationSet
     ) -> None:
         """Take the corpus and the model.
 
@@ -57,7 +56,7 @@ class MaskedLanguageTask(TranslationTask):
         if config.validation.metric != "loss":
             raise ModelError(
                 f"validation.metric is '{config.validation.metric}', but a masked language model does not translate; "
-                "set it to 'loss'."
+                "set it to 'loss'"
             )
         super().__init__(config, model, corpus, valid)
 
@@ -72,32 +71,28 @@ class MaskedLanguageTask(TranslationTask):
             torch.manual_seed(batch_idx)
             super().validation_step(batch, batch_idx)
 
-    def translation_scores(self) -> dict[str, float]:
-        """None."""
-        return {}
 
-
-def inherited_tokenizer(settings: TokenizerSettings, start: LoadedCheckpoint, run_dir: Path) -> TokenizerSettings:
+def inherited_tokenizer(settings: TokenizerSettings, start: Checkpoint, run_dir: Path) -> TokenizerSettings:
     """Take the tokenizer of the run that this one starts from; keeps a copy in the run directory.
 
     Raises:
         CheckpointError: If that run had one for each language, or the configuration names another one.
     """
     if not start.vocabulary.shared:
-        raise CheckpointError("init_from names a run with two tokenizers; only one for both languages can be taken.")
+        raise CheckpointError("init_from names a run with two tokenizers; only one for both languages can be taken")
     path = run_dir / "inherited.tokenizer"
     partial = path.with_suffix(f".{os.getpid()}")  # each process of a run writes it
     partial.write_bytes(start.source_tokenizer_bytes)
     partial.replace(path)
     if settings.path is not None and settings.path.read_bytes() != start.source_tokenizer_bytes:
         raise CheckpointError(
-            f"tokenizer.path is {settings.path}, but init_from was trained with another one; leave one of them out."
+            f"tokenizer.path is {settings.path}, but init_from was trained with another one; leave one of them out"
         )
     return replace(settings, path=path)
 
 
 @torch.no_grad()
-def start_from(model: nn.Module, start: LoadedCheckpoint) -> None:
+def start_from(model: nn.Module, start: Checkpoint) -> None:
     """Copy every parameter that has the same name in both models, in place; the others stay as they are.
 
     Raises:
@@ -109,7 +104,7 @@ def start_from(model: nn.Module, start: LoadedCheckpoint) -> None:
         if parameter.shape != theirs[name].shape:
             raise CheckpointError(
                 f"init_from has {name} of shape {tuple(theirs[name].shape)}, but this model's is "
-                f"{tuple(parameter.shape)}; give both models the same sizes."
+                f"{tuple(parameter.shape)}; give both models the same sizes"
             )
         parameter.copy_(theirs[name])
     _LOG.info("%d parameter tensors start from init_from", len(shared))

@@ -1,4 +1,4 @@
-"""How a run is doing: lines in the log and in two files, TensorBoard, and a picture of its curves."""
+"""Progress of a run: lines in the log and in two files, TensorBoard, and a picture of its curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.callbacks import ends_step
 from training.data.batches import Batch
 from training.errors import TrainingError
 from training.flops import FlopModel, peak_flops
-from training.lightning_module import TranslationTask
+from training.lightning_module import TrainingTask
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Progress(Callback):
         if self.flops is not None:
             self._flops += self.flops.of(batch)
         step_is_due = ends_step(trainer, batch_idx) and trainer.global_step % self.every_steps == 0
-        if not step_is_due or not isinstance(task, TranslationTask):
+        if not step_is_due or not isinstance(task, TrainingTask):
             return
         row = {
             "step": trainer.global_step,
@@ -81,7 +81,7 @@ class Progress(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
         """Log the scores, and draw the curves if that was not done of late."""
-        if trainer.sanity_checking or not isinstance(task, TranslationTask) or not trainer.is_global_zero:
+        if trainer.sanity_checking or not isinstance(task, TrainingTask) or not trainer.is_global_zero:
             return
         _append(self.validations, {"step": trainer.global_step, **task.scores})
         _LOG.info(

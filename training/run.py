@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.callbacks import AverageWeights, BestAndLast, StepTimer
-from training.checkpoint import KEY, AtomicCheckpointIO, load, read_checkpoint, unpack_bytes, vocabulary_of
+from training.checkpoint import KEY, AtomicCheckpointIO, load_any, read_checkpoint, unpack_bytes, vocabulary_of
 from training.config import TrainingConfig
 from training.data.batches import Batch, BatchStream, Resegmentation, Share, make_batch
 from training.data.cleaning import clean_text
@@ -29,10 +29,9 @@ from training.data.subwords import Subwords
 from training.embeddings import initialise_embeddings
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.flops import FlopModel
-from training.lightning_module import TranslationTask, ValidationSet
+from training.lightning_module import TrainingTask, TranslationTask, ValidationSet
 from training.models.build import build_model
-from training.models.contract import TranslationModel, Vocabulary
-from training.models.masked_lm import MaskedLm
+from training.models.contract import LanguageModel, TranslationModel, Vocabulary
 from training.parallel import strategy_of
 from training.pretraining import MaskedLanguageTask, inherited_tokenizer, start_from
 from training.progress import Progress
@@ -54,14 +53,14 @@ class FixedBatches:
         return iter(self.batches)
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Return the number of batches."""
         return len(self.batches)
 
 
 class Batches(lightning.LightningDataModule):
     """Gives Lightning the endless training batches from the task's position on, and the validation batches."""
 
-    def __init__(self, config: TrainingConfig, task: TranslationTask) -> None:
+    def __init__(self, config: TrainingConfig, task: TrainingTask) -> None:
         super().__init__()
         self.config, self.task = config, task
 
@@ -83,7 +82,7 @@ class Batches(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> Iterable[Batch]:
-        """The dev set, the same in every process."""
+        """Return the dev set, the same in every process."""
         return FixedBatches(self.task.valid.batches)
 
 
@@ -113,8 +112,8 @@ def read_validation(config: TrainingConfig, corpus: PreparedCorpus, vocabulary: 
     ]
     if not usable:
         raise DataError(
-            f"None of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens a side; "
-            "give another data.valid, or raise data.max_tokens."
+            f"none of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens a side; "
+            "give another data.valid, or raise data.max_tokens"
         )
     count = min(config.validation.max_pairs, len(usable))
     chosen = [usable[i * len(usable) // count] for i in range(count)]
@@ -135,13 +134,13 @@ def _check_resumable(path: Path, config: TrainingConfig, corpus: PreparedCorpus)
     changed += ["vocabulary"] if tokenizers != [corpus.source.model, corpus.target.model] else []
     if changed:
         raise CheckpointError(
-            f"{path} was trained with another {' and '.join(changed)}; choose another run_dir to start afresh."
+            f"{path} was trained with another {' and '.join(changed)}; choose another run_dir to start afresh"
         )
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: what a tuner of hyperparameters wants to know.
+    """Outcome of a run, as a tuner of hyperparameters wants it.
 
     Attributes:
         metric: `validation.metric`.
@@ -199,18 +198,18 @@ def _plain_errors() -> Iterator[None]:
         raise ConfigError(f"Lightning refuses trainer's settings: {' '.join(str(error).split())}") from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            "The memory of the GPU is full; lower batch.tokens and raise trainer.accumulate, or set trainer.recompute."
+            "the memory of the GPU is full; lower batch.tokens and raise trainer.accumulate, or set trainer.recompute"
         ) from error
 
 
-def prepare(config: TrainingConfig) -> tuple[PreparedCorpus, TranslationModel[Any]]:
+def prepare(config: TrainingConfig) -> tuple[PreparedCorpus, LanguageModel]:
     """Prepare the corpus and build the model: fresh, or starting from weights or vectors trained elsewhere.
 
     Raises:
         TrainingError: If the data cannot be used, or what the model shall start from does not fit it.
     """
     wanted = config.corpus()
-    start = load(config.init_from) if config.init_from is not None else None
+    start = load_any(config.init_from) if config.init_from is not None else None
     if start is not None:
         wanted = replace(wanted, tokenizer=inherited_tokenizer(wanted.tokenizer, start, config.run_dir))
     corpus = prepare_corpus(wanted, config.cache_dir or config.run_dir / "cache")
@@ -236,7 +235,7 @@ def run(config: TrainingConfig) -> RunResult:
         torch.set_num_threads(config.trainer.threads)
     corpus, model = prepare(config)
     flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
-    kind = MaskedLanguageTask if isinstance(model, MaskedLm) else TranslationTask
+    kind = TranslationTask if isinstance(model, TranslationModel) else MaskedLanguageTask
     task = kind(config, model, corpus, read_validation(config, corpus, model.vocabulary))
     _LOG.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"

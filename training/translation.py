@@ -45,7 +45,7 @@ def translate_texts(checkpoint: LoadedCheckpoint, texts: Sequence[str], options:
 
 @torch.inference_mode()
 def attention_of(checkpoint: LoadedCheckpoint, source: Sequence[int], target: Sequence[int]) -> Tensor:
-    """What each target token attends to, with both sides known.
+    """Compute what each target token attends to, with both sides known.
 
     Args:
         checkpoint: With its model in eval mode.

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class StepInputs:
-    """What the search and the cache feed a decoder step; the search's shapes as in ``serving.step.StepPlan``.
-
-    ``places`` (slot, beam, 2) and ``mask`` (slot, 1, beam, entry) are of ``serving.runtime.cache_table``. ``ranks``
-    has shape (candidate,); only its length matters: it is the number of candidates wanted.
-    """
-
-    tokens: Tensor
-    parents: Tensor
-    positions: Tensor
-    places: Tensor
-    mask: Tensor
-    scores: Tensor
-    targets: Tensor
-    edit_tokens: Tensor
-    edit_factors: Tensor
-    edit_biases: Tensor
-    ranks: Tensor
+from export.modules.contract import FamilyDecoder, StepInputs
+from serving.bundle.manifest import StateSpec, TensorSpec
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Which tokens the logits of a slot are of, where they are not of the whole vocabulary.
+    """Tokens that the logits of a slot are of, where they are not of the whole vocabulary.
 
     ``tokens`` (slot, shortlist), int64, are ascending; ``index`` (slot, vocab + 1), int32, says where among them a
     token is, -1 for those that are not.
@@ -41,10 +24,55 @@ class Listed:
     index: Tensor
 
 
+class CandidateDecoder(nn.Module):
+    """A family's decoder with the selection of candidates behind it."""
+
+    def __init__(self, decoder: FamilyDecoder, suppressed: Sequence[int]) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.suppressed: Tensor
+        self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
+
+    @property
+    def memory(self) -> tuple[TensorSpec, ...]:
+        """The decoder's memory: tensors that a step reads of each source."""
+        return self.decoder.memory
+
+    @property
+    def state(self) -> tuple[StateSpec, ...]:
+        """Tensors that a step reads and writes."""
+        return self.decoder.state
+
+    def score(
+        self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
+    ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
+        """Run the family's step, shapes as there; return logits, the tokens they are of, alignment and the state."""
+        logits, alignment, present = self.decoder(step, lengths, memory, past)
+        return logits, None, alignment, present
+
+    def forward(
+        self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Run one step.
+
+        Args:
+            step: The fields of ``StepInputs``, in their order.
+            lengths: Of the sources, shape (slot,), int64, alone in a list.
+            memory: As ``memory`` says, shape (slot, ...) each.
+            past: As ``state`` says, shape (slot, ...) each.
+
+        Returns:
+            Candidates, the targets' log-probabilities, alignment, and the next state, as the manifest declares them.
+        """
+        inputs = StepInputs(*step)
+        logits, listed, alignment, present = self.score(inputs, lengths[0], memory, past)
+        return *best_candidates(logits, self.suppressed, inputs, listed), alignment, *present
+
+
 def best_candidates(
     logits: Tensor, suppressed: Tensor, step: StepInputs, listed: Listed | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-softmax, edits, and the best continuations of each slot.
+    """Compute log-softmax, edits, and the best continuations of each slot.
 
     Of the whole vocabulary only the best few of each beam are looked at: as many more than wanted as there are edited
     and suppressed tokens, which are taken out of them; the edited ones join again with their new log-probabilities. So
@@ -86,7 +114,7 @@ def best_candidates(
 
 
 def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:
-    """The log-probabilities (slot, beam, token) of ``tokens``, of the same shape."""
+    """Look up the log-probabilities (slot, beam, token) of ``tokens``, of the same shape."""
     if listed is None:
         return log_probs.gather(-1, tokens)
     index = listed.index.gather(1, tokens.flatten(1)).reshape(tokens.shape)
@@ -96,10 +124,10 @@ def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:
 
 
 def _among(tokens: Tensor, barred: Tensor) -> Tensor:
-    """Which tokens (..., token) are among ``barred`` (..., barred)."""
+    """Mark the tokens (..., token) that are among ``barred`` (..., barred)."""
     return _any(tokens.unsqueeze(-1) == barred.unsqueeze(-2))
 
 
 def _any(flags: Tensor) -> Tensor:
-    """Whether any of (..., flag) is set; a sum of floats, for which CUDA has a kernel that needs no cuDNN."""
+    """Tell whether any of (..., flag) is set; a sum of floats, for which CUDA has a kernel that needs no cuDNN."""
     return flags.float().sum(-1) > 0

@@ -1,26 +1,23 @@
 """A decoder-only model as a module over prefixes and a one-step module over slots x beams.
 
-The prefix is the source: its keys and values of every layer are the memory, computed once and shared by the beams. A
-step joins them with the slot's cache, for one softmax over both. That copies them, layer by layer: the price of graphs
-made of standard operators, none of which attends to keys that lie in two places.
+The prefix is the source: its keys and values of every layer are the memory, computed once and shared by the beams.
 """
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from export.modules.candidates import StepInputs
-from export.modules.transformer import attend, attend_within, most_attended, write
-from serving.bundle.manifest import Axis, StateSpec, TensorSpec
+from export.modules.attention import EncoderAttention, GraphPrefixAttention
+from export.modules.contract import FamilyEncoder, StepInputs, encoder_outputs
+from export.modules.transformer import TransformerDecoder, memory_specs
+from serving.bundle.manifest import TensorSpec
 from training.models.decoder_only import DecoderOnly
 
 _NEVER = torch.finfo(torch.float32).min
 
 
-class DecoderOnlyPrefix(nn.Module):
+class DecoderOnlyPrefix(FamilyEncoder):
     """Source ids to every layer's keys and values."""
 
     def __init__(self, model: DecoderOnly) -> None:
@@ -30,103 +27,26 @@ class DecoderOnlyPrefix(nn.Module):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Keys and values of each layer."""
-        return tuple(
-            spec.model_copy(update={"axes": (Axis.SOURCE, *spec.axes[1:])}) for spec in memory_specs(self.model)
-        )
+        return encoder_outputs(memory_specs(self.model, DecoderOnlyStep.memory_name))
 
     def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-        """Shapes (source, src) and (source,) to 2 * layer tensors (source, src, dim)."""
-        settings, size = self.model.settings, source.shape[1]
-        mask = torch.where(self.model.prefix_mask(lengths, size), 0.0, _NEVER)
-        within = partial(attend, mask=mask, heads=settings.heads)
-        if settings.prefix == "bidirectional":
-            within = partial(attend_within, lengths=lengths, heads=settings.heads)
-        memory: list[Tensor] = []
-
-        def remember(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            memory.extend((k, v))
-            return within(q, k, v)
-
-        self.model.read(source, [remember] * settings.layers)
-        return tuple(memory)
+        """Read shapes (source, src) and (source,) to 2 * layer tensors (source, src, kv_dim)."""
+        attention = EncoderAttention(self.model.settings.heads, lengths)
+        if self.model.settings.prefix == "causal":
+            attention.mask = torch.where(self.model.prefix_mask(lengths, source.shape[1]), 0.0, _NEVER)
+        return tuple(x for layer in self.model.read(source, attention) for x in layer)
 
 
-class DecoderOnlyStep(nn.Module):
-    """One step of all slots and beams.
+class DecoderOnlyStep(TransformerDecoder):
+    """One step of all slots and beams, which attends to the source and the target so far at once."""
 
-    Alignment is the source position that one declared head of one declared layer attends to most.
-    """
+    attention = GraphPrefixAttention
+    memory_name = "source"
 
-    def __init__(self, model: DecoderOnly, alignment_layer: int = -1, alignment_head: int = 0) -> None:
-        super().__init__()
-        self.model = model
-        self.alignment_layer = alignment_layer % model.settings.layers
-        self.alignment_head = alignment_head
+    def _positions(self, step: StepInputs, lengths: Tensor) -> Tensor:
+        return (lengths + step.positions).unsqueeze(1)
 
-    @property
-    def memory(self) -> tuple[TensorSpec, ...]:
-        """What it reads of each source."""
-        return memory_specs(self.model)
-
-    @property
-    def state(self) -> tuple[StateSpec, ...]:
-        """Keys and values of the target in each layer."""
-        axes = (Axis.SLOT, Axis.ENTRY, self.model.settings.kv_dim)
-        return tuple(
-            StateSpec(name=f"self_{kind}_{n}", dtype="float32", axes=axes)
-            for n in range(self.model.settings.layers)
-            for kind in ("keys", "values")
-        )
-
-    def forward(
-        self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Runs the step.
-
-        Args:
-            step: What the search feeds.
-            lengths: Source lengths. Shape (slot,), int64.
-            memory: Shapes (slot, src, dim).
-            past: Shapes (slot, entry, dim).
-
-        Returns:
-            Logits (slot, beam, vocab), alignment (slot, beam), and the state with this step written into it.
-        """
-        model, heads = self.model, self.model.settings.heads
-        present: list[Tensor] = []
-        aligned: list[Tensor] = []
-        positions = (lengths + step.positions).unsqueeze(1)
-        real = torch.arange(memory[0].shape[1]) < lengths[:, None, None, None]
+    def _mask(self, step: StepInputs, lengths: Tensor, src: int) -> Tensor:
+        real = torch.arange(src) < lengths[:, None, None, None]
         in_source = torch.where(real, 0.0, _NEVER).expand(-1, 1, step.tokens.shape[1], -1)
-        mask = torch.cat([in_source, step.mask], dim=3)
-        x, rotate = model.embed(model.target_embedding(step.tokens), positions), model.positions.rotation(positions)
-        for number, layer in enumerate(model.layers):
-            source, held = memory[2 * number : 2 * number + 2], past[2 * number : 2 * number + 2]
-
-            def attend_both(
-                q: Tensor,
-                k: Tensor,
-                v: Tensor,
-                source: list[Tensor] = source,
-                held: list[Tensor] = held,
-                number: int = number,
-            ) -> Tensor:
-                written = [write(buffer, update, step.places) for buffer, update in zip(held, (k, v), strict=True)]
-                present.extend(written)
-                if number == self.alignment_layer:
-                    aligned.append(most_attended(q, source[0], lengths, heads=heads, head=self.alignment_head))
-                keys, values = (torch.cat(parts, dim=1) for parts in zip(source, written, strict=True))
-                return attend(q, keys, values, mask, heads=heads)
-
-            x = layer(x, rotate, attend_both)
-        return model.project_vocab(model.finish(x)), aligned[0], present
-
-
-def memory_specs(model: DecoderOnly) -> tuple[TensorSpec, ...]:
-    """Keys and values of the source in each layer."""
-    axes = (Axis.SLOT, Axis.SRC, model.settings.kv_dim)
-    return tuple(
-        TensorSpec(name=f"source_{kind}_{n}", dtype="float32", axes=axes)
-        for n in range(model.settings.layers)
-        for kind in ("keys", "values")
-    )
+        return torch.cat([in_source, step.mask], dim=3)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from export.modules.candidates import StepInputs
+from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.attention import Encoded
 from training.models.recurrent import CELLS, CellKind, RecurrentEncoder
@@ -41,7 +41,7 @@ _OPERATORS: dict[CellKind, _Operator] = {
 }
 
 
-class RnnEncoder(nn.Module):
+class RnnEncoder(FamilyEncoder):
     """Source ids to what the decoder's reader remembers of them, and the decoder's first state."""
 
     def __init__(self, model: Rnn) -> None:
@@ -56,12 +56,11 @@ class RnnEncoder(nn.Module):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Memory, then initial states."""
-        memory = [m.model_copy(update={"axes": (Axis.SOURCE, *m.axes[1:])}) for m in memory_specs(self.model)]
         initial = [
             TensorSpec(name=str(state.initial), dtype="float32", axes=(Axis.SOURCE, state.axes[-1]))
             for state in state_specs(self.model)
         ]
-        return (*memory, *initial)
+        return (*encoder_outputs(memory_specs(self.model)), *initial)
 
     def forward(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Shapes (source, src) and (source,) to the tensors of ``outputs``."""
@@ -95,7 +94,7 @@ class RnnEncoder(nn.Module):
         return every.transpose(1, 2).flatten(2), tuple(part.transpose(0, 1).flatten(1) for part in last)
 
 
-class RnnDecoder(nn.Module):
+class RnnStep(FamilyDecoder):
     """One decoder step of all slots and beams; the attention, where there is one, is the alignment."""
 
     def __init__(self, model: Rnn) -> None:
@@ -104,7 +103,7 @@ class RnnDecoder(nn.Module):
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:
-        """What it reads of each source."""
+        """Memory of the reader."""
         return memory_specs(self.model)
 
     @property
@@ -115,17 +114,7 @@ class RnnDecoder(nn.Module):
     def forward(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Runs the step.
-
-        Args:
-            step: What the search feeds.
-            lengths: Source lengths. Shape (slot,), int64.
-            memory: Shapes (slot, ...).
-            past: Shapes (slot, beam, dim), before the beams are reordered.
-
-        Returns:
-            Logits (slot, beam, vocab), alignment (slot, beam), and the next state.
-        """
+        """Run the step, from the state (slot, beam, dim) before the beams are reordered; see the base class."""
         parents = step.parents.unsqueeze(-1)
         state = tuple(part.gather(1, parents.expand(-1, -1, part.shape[-1])) for part in past)
         embedded = self.model.embed_target(step.tokens)
@@ -137,7 +126,7 @@ class RnnDecoder(nn.Module):
 
 
 def memory_specs(model: Rnn) -> tuple[TensorSpec, ...]:
-    """What the reader remembers of a source."""
+    """Declare what the reader remembers of a source."""
     return tuple(
         TensorSpec(name=name, dtype="float32", axes=(Axis.SLOT, *(Axis(a) if isinstance(a, str) else a for a in axes)))
         for name, axes in model.decoder.reader.memory.items()
@@ -145,7 +134,7 @@ def memory_specs(model: Rnn) -> tuple[TensorSpec, ...]:
 
 
 def state_specs(model: Rnn) -> tuple[StateSpec, ...]:
-    """The decoder's state."""
+    """Declare the decoder's state."""
     axes = (Axis.SLOT, Axis.BEAM, model.settings.hidden_dim)
     return tuple(
         StateSpec(name=name, dtype="float32", axes=axes, initial=f"initial_{name}") for name in model.decoder.state

@@ -35,7 +35,7 @@ _BOUNDED = {"LayerNormalization", "RMSNormalization", "Attention", "Clip", "Gath
 
 
 def make_half(model: ir.Model, carried: Collection[str]) -> None:
-    """Makes a graph compute in float16, in place.
+    """Make a graph compute in float16, in place.
 
     Args:
         model: With named parameters, products fused, weights not yet stored as int8.
@@ -165,7 +165,7 @@ class _Halving:
         value.type = ir.TensorType(ir.DataType.FLOAT16 if half else ir.DataType.FLOAT)
 
     def _as(self, value: ir.Value, before: ir.Node, *, half: bool) -> ir.Value:
-        """The value in the other kind; a constant counts as full and is read as it is by full nodes."""
+        """Return the value in the other kind; a constant counts as full and is read as it is by full nodes."""
         if value.const_value is not None and not half:
             return value
         if value not in self._other:

@@ -13,7 +13,7 @@ from export.passes.matmuls import Product, find_products, joined, split
 
 
 def fuse_products(model: ir.Model) -> None:
-    """Replaces the products that read the same value by one, whose output is split; a following Split merges in."""
+    """Replace the products that read the same value by one, whose output is split; a following Split merges in."""
     graph = model.graph
     groups: dict[tuple[ir.Value, bool], list[Product]] = {}
     for product in find_products(graph):
@@ -41,7 +41,7 @@ def _fuse(graph: ir.Graph, products: list[Product]) -> None:
 
 
 def _parts(product: Product) -> list[tuple[ir.Value, int]]:
-    """The values that take over from a product, and their widths: its output, or the even parts it is split into."""
+    """Return the values that take over from a product, and their widths: its output, or the even parts of it."""
     readers = list(product.output.uses())
     if len(readers) != 1 or product.output.is_graph_output():
         return [(product.output, product.width)]

@@ -1,4 +1,4 @@
-"""Which initializer of a graph is which parameter of the model.
+"""Names of initializers: those of the model's parameters.
 
 The exporter folds transposed weights into constants called ``val_43``. Here each parameter gets its dotted name and the
 layout it has in PyTorch back; a ``Transpose`` node, which ONNX Runtime folds while it loads the graph, turns it where
@@ -17,7 +17,7 @@ from torch import nn
 
 
 def name_parameters(graph: ir.Graph, model: nn.Module) -> None:
-    """Makes every initializer that holds a parameter or buffer of a model, as it is or transposed, bear its name.
+    """Make every initializer that holds a parameter or buffer of a model, as it is or transposed, bear its name.
 
     A parameter that modules share has the first of its names. Equal contents under two names stay apart where the
     exporter knew the names, as with the biases of a new model, which are all zero.
@@ -45,14 +45,14 @@ def name_parameters(graph: ir.Graph, model: nn.Module) -> None:
 
 
 def held(initializer: ir.Value) -> NDArray[Any]:
-    """The content of an initializer, of its own shape."""
+    """Return the content of an initializer, of its own shape."""
     if initializer.const_value is None:
         raise ValueError(f"{initializer.name} has no content")
     return initializer.const_value.numpy()
 
 
 def constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """The initializer of that name, made of ``array`` (any shape) if there is none."""
+    """Return the initializer of that name, made of ``array`` (any shape) if there is none."""
     if name not in graph.initializers:
         tensor = ir.tensor(np.ascontiguousarray(array), name=name)
         graph.register_initializer(
@@ -74,7 +74,7 @@ def digest(array: NDArray[Any]) -> str:
 
 
 def _suffix(name: str, tensors: dict[str, NDArray[Any]]) -> str | None:
-    """The longest end of a dotted name that is a parameter's: exported modules wrap the model in others."""
+    """Return the longest end of a dotted name that is a parameter's: exported modules wrap the model in others."""
     parts = name.split(".")
     ends = (".".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if end in tensors), None)

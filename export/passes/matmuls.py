@@ -29,7 +29,7 @@ class Product:
 
     @property
     def input(self) -> ir.Value:
-        """What the weights are multiplied with, shape (..., input); changes if what computed it is replaced."""
+        """Factor of the weights, shape (..., input); changes if what computed it is replaced."""
         value = self.nodes[0].inputs[0]
         if value is None:
             raise ValueError(f"{self.nodes[0].name} has no input")
@@ -57,7 +57,7 @@ def joined(graph: ir.Graph, before: ir.Node, parts: tuple[ir.Value, ...]) -> ir.
 
 
 def split(graph: ir.Graph, before: ir.Node, value: ir.Value, sizes: list[int]) -> list[ir.Value]:
-    """Takes a value apart along its last axis."""
+    """Take a value apart along its last axis."""
     held = constant(graph, "sizes_" + "_".join(map(str, sizes)), np.array(sizes, dtype=np.int64))
     node = ir.node("Split", [value, held], attributes={"axis": -1}, num_outputs=len(sizes))
     graph.insert_before(before, node)
@@ -82,7 +82,7 @@ def _product(node: ir.Node) -> Product | None:
 
 
 def _gemm(node: ir.Node) -> Product | None:
-    """A product of two axes, whose operator turns the weight itself."""
+    """Insert a product of two axes, whose operator turns the weight itself."""
     wanted = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
     x, weight, bias = (*node.inputs, None)[:3]
     if x is None or weight is None or weight.const_value is None or (bias is not None and bias.const_value is None):
@@ -103,7 +103,7 @@ def _transposed(value: ir.Value | None) -> tuple[ir.Value, ...]:
 
 
 def _parameters(value: ir.Value | None) -> tuple[ir.Value, ...]:
-    """The initializers that a value is, or is concatenated of; none if it is computed."""
+    """Return the initializers that a value is, or is concatenated of; none if it is computed."""
     if value is None:
         return ()
     producer = value.producer()

@@ -23,7 +23,7 @@ _OPERATORS = "com.microsoft"
 
 
 def quantize(model: ir.Model, weights: Int8Weights, inputs: Mapping[str, Histogram]) -> None:
-    """Makes the products of a graph int8, in place.
+    """Make the products of a graph int8, in place.
 
     Args:
         model: With named parameters, products fused.
@@ -50,7 +50,7 @@ def quantize(model: ir.Model, weights: Int8Weights, inputs: Mapping[str, Histogr
 
 
 def _quantized_input(graph: ir.Graph, product: Product, seen: Histogram) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """The integers of a product's input, their scale and their zero point."""
+    """Return the integers of a product's input, their scale and their zero point."""
     value, producer = product.input, product.input.producer()
     # Integers from 0 hold twice as many values of one sign; and as they clip at 0, ReLU is then part of rounding.
     rectified = producer is not None and producer.op_type == "Relu"

@@ -19,10 +19,11 @@ from torch.nn import functional as F
 
 from export.calibration import Inputs
 from export.errors import ExportError
-from export.modules.candidates import Listed, StepInputs, best_candidates
+from export.modules.candidates import CandidateDecoder, Listed
+from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
 from export.passes.initializers import constant, take_over
 from export.passes.weights import Int8Weights, int8_constants
-from serving.bundle.manifest import Axis, StateSpec, TensorSpec
+from serving.bundle.manifest import Axis, TensorSpec
 from training.models.contract import TranslationModel
 
 SHORTLIST_FILE = "shortlist.npz"
@@ -33,7 +34,7 @@ _ZERO = 128  # of unsigned integers
 
 @contextmanager
 def projection_of(model: TranslationModel[Any]) -> Iterator[nn.Linear]:
-    """Takes the output layer out of a model for a while, so that its logits are what that layer reads."""
+    """Take the output layer out of a model for a while, so that its logits are what that layer reads."""
     projection = cast("nn.Linear", model.vocab_projection)
     model.vocab_projection = nn.Identity()
     try:
@@ -45,18 +46,17 @@ def projection_of(model: TranslationModel[Any]) -> Iterator[nn.Linear]:
 class ShortlistEncoder(nn.Module):
     """A family's encoder, and the part of the output layer that each source needs."""
 
-    def __init__(self, encoder: nn.Module, projection: nn.Linear) -> None:
+    def __init__(self, encoder: FamilyEncoder, projection: nn.Linear) -> None:
         super().__init__()
         self.encoder, self.projection = encoder, projection
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The family's, and the decoder's share of the output layer."""
-        own = [spec.model_copy(update={"axes": (Axis.SOURCE, *spec.axes[1:])}) for spec in layer_specs(self.projection)]
-        return (*cast("tuple[TensorSpec, ...]", self.encoder.outputs), *own)
+        return (*self.encoder.outputs, *encoder_outputs(layer_specs(self.projection)))
 
     def forward(self, source: Tensor, lengths: Tensor, shortlist: Tensor) -> tuple[Tensor, ...]:
-        """Source (source, src), lengths (source,) and tokens (source, shortlist), -1 after the last, to ``outputs``."""
+        """Map source (source, src), lengths (source,), tokens (source, shortlist), padded with -1, to ``outputs``."""
         tokens, vocabulary = shortlist.clamp(min=0), self.projection.out_features
         index = torch.full((shortlist.shape[0], vocabulary + 1), -1, dtype=torch.int32)
         ranks = torch.arange(shortlist.shape[1], dtype=torch.int32).expand_as(shortlist)
@@ -72,52 +72,33 @@ class ShortlistEncoder(nn.Module):
         return *self.encoder(source, lengths), *layer
 
 
-class ShortlistDecoder(nn.Module):
+class ShortlistDecoder(CandidateDecoder):
     """A family's decoder, without its output layer, and the best candidates of each slot's shortlist."""
 
-    def __init__(self, decoder: nn.Module, projection: nn.Linear, suppressed: Sequence[int]) -> None:
-        super().__init__()
-        self.decoder = decoder
+    def __init__(self, decoder: FamilyDecoder, projection: nn.Linear, suppressed: Sequence[int]) -> None:
+        super().__init__(decoder, suppressed)
         self.layer = layer_specs(projection)
-        self.suppressed: Tensor
-        self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:
         """The family's, and its share of the output layer."""
-        return (*cast("tuple[TensorSpec, ...]", self.decoder.memory), *self.layer)
+        return (*super().memory, *self.layer)
 
-    @property
-    def state(self) -> tuple[StateSpec, ...]:
-        """The family's."""
-        return cast("tuple[StateSpec, ...]", self.decoder.state)
-
-    def forward(
-        self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, ...]:
-        """Run one step.
-
-        Args:
-            step: The fields of ``StepInputs``, in their order.
-            lengths: Of the sources, shape (slot,), int64, alone in a list.
-            memory: As ``memory`` says, shape (slot, ...) each.
-            past: As ``state`` says, shape (slot, ...) each.
-
-        Returns:
-            Candidates, the targets' log-probabilities, alignment, and the next state, as the manifest declares them.
-        """
-        inputs, family = StepInputs(*step), len(memory) - len(self.layer)
+    def score(
+        self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
+    ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
+        """Run the family's step and multiply with each slot's output layer; shapes as for the base class."""
+        family = len(memory) - len(self.layer)
         tokens, index, real, weights, *biases = memory[family:]
-        hidden, alignment, present = self.decoder(inputs, lengths[0], memory[:family], past)
+        hidden, _, alignment, present = super().score(step, lengths, memory[:family], past)
         logits = hidden @ weights
         for bias in biases:
             logits = logits + bias
-        logits = logits.masked_fill(~real, -torch.inf)
-        return *best_candidates(logits, self.suppressed, inputs, Listed(tokens, index)), alignment, *present
+        return logits.masked_fill(~real, -torch.inf), Listed(tokens, index), alignment, present
 
 
 def layer_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
-    """A slot's share of the output layer. The index has one place more, for padding."""
+    """Declare a slot's share of the output layer. The index has one place more, for padding."""
     one = (Axis.SLOT, 1, Axis.SHORTLIST)
     specs = (
         TensorSpec(name="shortlist_tokens", dtype="int64", axes=(Axis.SLOT, Axis.SHORTLIST)),
@@ -130,7 +111,7 @@ def layer_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
 
 
 def quantized_specs(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """What becomes of memory, or of the encoder's outputs, in int8 graphs: rows of integers, and their scales."""
+    """Declare memory, or the encoder's outputs, of int8 graphs: rows of integers, and their scales."""
     found: list[TensorSpec] = []
     for spec in specs:
         found.append(spec.model_copy(update={"dtype": "uint8"}) if spec.name == _WEIGHTS else spec)
@@ -140,7 +121,7 @@ def quantized_specs(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
 
 
 def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weights, inputs: Inputs) -> None:
-    """Makes the output layer int8, in place.
+    """Make the output layer int8, in place.
 
     The rows become unsigned: ONNX Runtime turns constant weights into what is exact on every processor (docs/adr/0006),
     but not memory, and products of unsigned integers are exact everywhere.
@@ -181,7 +162,7 @@ def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weight
 
 
 def _gather_rows(encoder: ir.Model, weights: Int8Weights) -> str:
-    """Lets the encoder put out integers and scales of the rows; returns the name of the output matrix."""
+    """Let the encoder put out integers and scales of the rows; return the name of the output matrix."""
     graph = encoder.graph
     turned = next(value for value in graph.outputs if value.name == _WEIGHTS).producer()
     gather = turned.inputs[0].producer() if turned is not None and turned.inputs[0] is not None else None

@@ -1,4 +1,4 @@
-"""How weights lie on disk: once for both graphs, in fp32 or as int8 with one scale for each output channel.
+"""Weights on disk: once for both graphs, in fp32 or as int8 with one scale for each output channel.
 
 In an fp32 graph int8 is storage only. ``round_weights`` puts the PyTorch weights on the int8 grid first, so that the
 graph, which multiplies the integers by their scales at load, holds exactly the weights the verified model has.
@@ -41,7 +41,7 @@ Int8Weights = dict[str, Int8Weight]
 
 
 def int8_weights(model: nn.Module) -> Int8Weights:
-    """Every matrix of a model by its first name, in int8 per output channel: scale = max |w| / 127 over its inputs."""
+    """Return a model's matrices by first name, in int8 per output channel: scale = max |w| / 127 over its inputs."""
     found: Int8Weights = {}
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2:
@@ -53,13 +53,13 @@ def int8_weights(model: nn.Module) -> Int8Weights:
 
 @torch.no_grad()
 def round_weights(model: nn.Module, weights: Int8Weights) -> None:
-    """Puts the matrices of a model on their int8 grid, in place."""
+    """Put the matrices of a model on their int8 grid, in place."""
     for name, weight in weights.items():
         model.get_parameter(name).copy_(torch.from_numpy(weight.values.astype(np.float32) * weight.scales))
 
 
 def store_int8(model: ir.Model, weights: Int8Weights) -> None:
-    """Replaces matrices by their integers and scales, and the product of the two.
+    """Replace matrices by their integers and scales, and the product of the two.
 
     Rows that are looked up are multiplied after that, so that a table stays int8 in memory.
 
@@ -84,7 +84,7 @@ def store_int8(model: ir.Model, weights: Int8Weights) -> None:
 
 
 def int8_constants(graph: ir.Graph, name: str, weight: Int8Weight) -> tuple[ir.Value, ir.Value]:
-    """The initializers NAME.int8 and NAME.scales of a parameter, made if there are none."""
+    """Return the initializers NAME.int8 and NAME.scales of a parameter, made if there are none."""
     return constant(graph, f"{name}.int8", weight.values), constant(graph, f"{name}.scales", weight.scales)
 
 
@@ -96,7 +96,7 @@ def _multiplied(graph: ir.Graph, before: ir.Node, values: ir.Value, scales: ir.V
 
 
 def store_shared(models: Sequence[ir.Model], directory: Path) -> None:
-    """Writes all large initializers to one file beside the graphs, each content once.
+    """Write all large initializers to one file beside the graphs, each content once.
 
     Args:
         models: Graphs that will lie in ``directory``; their initializers become references into the file.

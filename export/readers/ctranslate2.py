@@ -100,7 +100,7 @@ def read_with_sentencepiece(
 
 
 def _config(source: Path, file: ModelFile) -> dict[str, Any]:
-    """What is in ``config.json``, or was among the variables before version 6.
+    """Return ``config.json``, or what was among the variables before version 6.
 
     Raises:
         ReadingError: The model computes what cannot be represented.

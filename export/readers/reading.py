@@ -1,4 +1,4 @@
-"""What readers of other toolkits' models share: files, refusals, and a Transformer out of named weights."""
+"""Files of other toolkits' models, and a Transformer made of named weights."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import sacrebleu
 from loadtests.offline.searches import Ids
 from loadtests.service.sentences import read_lines
 from serving.bundle.bundle import Bundle
-from serving.bundle.tokenizer import SubwordTokenizer
+from serving.opening import open_tokenizer
 
 _TEST_SET = Path("multi30k", "test_2016_flickr")
 
@@ -41,26 +41,15 @@ def read_corpus(data: Path, source_language: str, target_language: str) -> Corpu
 
 def token_ids(bundle: Bundle, texts: Sequence[str]) -> list[Ids]:
     """Return source token ids with the end token; long texts are truncated at the bundle's limit."""
-    tokenizer, limit = _tokenizer(bundle), bundle.manifest.limits.max_source_tokens
+    tokenizer, limit = open_tokenizer(bundle), bundle.manifest.limits.max_source_tokens
     return [tokenizer.encode(text, limit).ids.tolist() for text in texts]
 
 
 def bleu(bundle: Bundle, rows: Sequence[Ids], references: Sequence[str]) -> float | None:
     """Return the BLEU (13a, cased) of translations as token ids; None without references."""
-    tokenizer = _tokenizer(bundle)
+    tokenizer = open_tokenizer(bundle)
     texts = [tokenizer.decode(ids).text for ids in rows]
     return float(sacrebleu.corpus_bleu(texts, [list(references)]).score) if references else None
-
-
-def _tokenizer(bundle: Bundle) -> SubwordTokenizer:
-    tokenizer = bundle.manifest.tokenizer
-    return SubwordTokenizer(
-        bundle.path(tokenizer.source).read_bytes(),
-        bundle.path(tokenizer.target).read_bytes(),
-        special_ids=bundle.manifest.special_ids,
-        reverse_source=bundle.manifest.reverse_source,
-        kind=tokenizer.kind,
-    )
 
 
 def _lines(prefix: Path, language: str) -> list[str]:

@@ -10,27 +10,20 @@ import numpy as np
 from loadtests.offline.searches import Ids, Search
 from serving.bundle.bundle import load_bundle
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
-from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 
 
 class DragomanEngine:
-    """``serving.engine`` with the limits it has in a server: sentences join and leave its slots as it sees fit."""
+    """``serving.engine`` with the rows it has in a server: sentences join and leave its slots as it sees fit."""
 
     def __init__(self, path: Path, variant: str, threads: int) -> None:
         """Open a bundle in the precision ``variant``; ``NAME*N`` has N workers that share the threads."""
-        manifest = (bundle := load_bundle(path)).manifest
         precision, _, several = variant.partition("*")
         workers = int(several or 1)
-        runner = OnnxRunner.open(bundle, precision=precision, device="cpu", threads=threads // workers)
-        self._engine = Engine(
-            runner,
-            special_ids=manifest.special_ids,
-            vocabulary_size=manifest.vocabulary_size,
-            limits=EngineLimits(workers=workers),
-        )
+        runner = OnnxRunner.open(load_bundle(path), precision=precision, device="cpu", threads=threads // workers)
+        self._engine = offline_engine(runner, workers=workers)
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
         """Translate sources that are all submitted at once; ``options`` are ignored."""

@@ -17,10 +17,9 @@ from loadtests.service.sentences import sentences
 from serving.bundle.bundle import Bundle, load_bundle
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
-from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Sentence
 from serving.errors import StartupError
+from serving.opening import offline_engine
 from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.onnx_runner import OnnxRunner
 
@@ -63,13 +62,7 @@ class GpuModel(AbstractContextManager["GpuModel"]):
         else:
             kind = _DeviceRunner if device == "cpu" else OnnxRunner
             self.runner = kind.open(bundle.on("cpu"), precision=precision, device="cpu", threads=1)
-        manifest = bundle.manifest
-        self._engine = Engine(
-            self.runner,
-            special_ids=manifest.special_ids,
-            vocabulary_size=manifest.vocabulary_size,
-            limits=EngineLimits(queue_sentences=1 << 20, queue_tokens=1 << 28),
-        )
+        self._engine = offline_engine(self.runner)
 
     def __exit__(self, *_: object) -> None:
         """Stop the engine."""

@@ -11,7 +11,7 @@ from ctranslate2 import Translator
 
 from loadtests.offline.ctranslate2_model import convert
 from serving.bundle.bundle import load_bundle
-from serving.bundle.tokenizer import SubwordTokenizer
+from serving.opening import open_tokenizer
 from serving.pb import translation_service_pb2 as pb
 
 
@@ -38,14 +38,9 @@ class PeerModel:
 
     def __init__(self, directory: Path, *, compute_type: str, workers: int, threads: int) -> None:
         """Convert and load the bundle NAME/VERSION; ``compute_type`` is one of CTranslate2's."""
-        self.manifest = load_bundle(directory).manifest
-        tokenizer = self.manifest.tokenizer
-        self._tokenizer = SubwordTokenizer(
-            (directory / tokenizer.source).read_bytes(),
-            (directory / tokenizer.target).read_bytes(),
-            special_ids=self.manifest.special_ids,
-            reverse_source=self.manifest.reverse_source,
-        )
+        bundle = load_bundle(directory)
+        self.manifest = bundle.manifest
+        self._tokenizer = open_tokenizer(bundle)
         with TemporaryDirectory() as folder:
             converted = Path(folder) / "model"
             convert(directory, converted)

@@ -8,17 +8,12 @@ from pathlib import Path
 
 from serving.api.models import ModelRegistry, ServedModel
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle
-from serving.bundle.manifest import Manifest
-from serving.bundle.tokenizer import SubwordTokenizer
 from serving.config import ServerConfig
-from serving.engine.engine import Engine
 from serving.engine.scheduler import EngineLimits
-from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
 from serving.observability.metrics import Metrics, ModelMetrics
-from serving.runtime.onnx_runner import OnnxRunner
-from serving.runtime.runner import Runner
+from serving.opening import OpenModel, open_model
 
 _LOG = logging.getLogger(__name__)
 _STOP_SECONDS = 10.0  # for the step that is running when an engine is told to end
@@ -57,48 +52,31 @@ def bundle_directories(models: Path) -> list[Path]:
     return found
 
 
-def served(
-    manifest: Manifest,
-    runner: Runner,
-    tokenizer: SubwordTokenizer,
-    *,
-    config: ServerConfig,
-    metrics: Metrics,
-) -> ServedModel:
-    """Serve a loaded model with its own engine."""
-    label = f"{manifest.name}/{manifest.version}"
-    observer = ModelMetrics(metrics, label)
-    engine = Engine(
-        runner,
-        special_ids=manifest.special_ids,
-        vocabulary_size=manifest.vocabulary_size,
-        limits=EngineLimits(
+def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> ServedModel:
+    """Start a model with the limits of the configuration."""
+    manifest, runner = model.manifest, model.runner
+    limits = ServingLimits(
+        max_beam_size=config.max_beam, max_parts=config.max_queue_sentences, max_contents=config.max_contents
+    )
+    running = model.start(
+        engine_limits=EngineLimits(
             queue_sentences=config.max_queue_sentences,
             queue_tokens=config.max_queue_tokens,
             running_tokens=config.max_running_tokens,
             rows=config.max_rows,
             workers=config.workers,
         ),
-        observer=observer,
-        name=label,
+        serving_limits=limits,
+        observer=ModelMetrics(metrics, f"{manifest.name}/{manifest.version}"),
     )
-    limits = ServingLimits(
-        max_beam_size=config.max_beam, max_parts=config.max_queue_sentences, max_contents=config.max_contents
-    )
-    translator = Translator(manifest, tokenizer, engine, limits=limits, observer=observer)
-
-    def close() -> None:
-        engine.stop(_STOP_SECONDS)
-        translator.close()
-
     return ServedModel(
         manifest=manifest,
         precision=runner.precision_name,
         device=runner.device,
         limits=limits,
-        translator=translator,
-        snapshot=engine.snapshot,
-        close=close,
+        translator=running.translator,
+        snapshot=running.engine.snapshot,
+        close=lambda: running.close(_STOP_SECONDS),
     )
 
 
@@ -107,12 +85,6 @@ def _load(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedMode
     manifest = bundle.manifest
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise StartupError(f"{directory} holds {manifest.name}/{manifest.version}; name the directories like the model")
-    tokenizer = SubwordTokenizer.read(
-        manifest.tokenizer,
-        lambda file: bundle.path(file).read_bytes(),
-        special_ids=manifest.special_ids,
-        reverse_source=manifest.reverse_source,
-    )
     threads = config.threads or (0 if config.workers == 1 else 1)
-    runner = OnnxRunner.open(bundle, precision=config.precision, device=config.device, threads=threads)
-    return served(manifest, runner, tokenizer, config=config, metrics=metrics)
+    model = open_model(bundle, precision=config.precision, device=config.device, threads=threads)
+    return served(model, config=config, metrics=metrics)

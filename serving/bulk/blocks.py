@@ -1,4 +1,4 @@
-"""A text file as blocks of lines that workers read by themselves."""
+"""Blocks of lines of a text file, which workers read by themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Block:
     Attributes:
         number: From 0.
         first_line: Number of its first line in the file, from 1.
-        lines: How many there are.
+        lines: Their number.
         offset: Bytes of the file before it.
         size: Its bytes.
     """
@@ -31,7 +31,7 @@ class Block:
 
 
 def index(path: Path, lines_per_block: int) -> tuple[list[Block], str]:
-    """Finds the blocks of a file, and the SHA-256 of the file, in one pass.
+    """Find the blocks of a file, and the SHA-256 of the file, in one pass.
 
     Lines end with a line feed and with nothing else; the last one may lack it.
 
@@ -51,7 +51,7 @@ def index(path: Path, lines_per_block: int) -> tuple[list[Block], str]:
 
 
 def read(path: Path, block: Block) -> list[str | None]:
-    """The lines of a block without their ends; None for one that is not UTF-8."""
+    """Read the lines of a block without their ends; None for one that is not UTF-8."""
     with path.open("rb") as file:
         file.seek(block.offset)
         data = file.read(block.size)
@@ -72,7 +72,7 @@ def _checked(lines: Iterator[bytes], digest: hashlib._Hash, path: Path) -> Itera
 
 
 def _runs(lines: Iterator[bytes], length: int) -> Iterator[tuple[int, int]]:
-    """Lines and bytes of each run of ``length`` lines."""
+    """Count lines and bytes of each run of ``length`` lines."""
     count = size = 0
     for line in lines:
         count, size = count + 1, size + len(line)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from serving.bulk.blocks import Block, index
-from serving.bulk.job import Job
+from serving.bulk.job import BulkJob
 from serving.bulk.worker import WorkerSettings
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.errors import DragomanError, StartupError
@@ -25,7 +25,7 @@ _SAID = 20  # failures that are explained one by one
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Returns:
         0: every line was translated. 1: a line failed and is blank, or nothing could be done. 130: interrupted. A wrong
@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from serving.bulk.cluster import connect, translate
     except ImportError as error:
         raise StartupError(f"Ray is not installed ({error}); pip install '.[cpu,ray]'") from error
-    job = Job(arguments.input.resolve(), arguments.output.resolve())
+    job = BulkJob(arguments.input.resolve(), arguments.output.resolve())
     settings = _settings(arguments)
     blocks, digest = index(job.source, arguments.lines_per_block)
     job.open(
@@ -97,7 +97,7 @@ def _settings(arguments: argparse.Namespace) -> WorkerSettings:
 
 
 def _bundle(models: Path, name: str, version: int) -> Path:
-    """The directory of the model that is asked for: the only one if no name is given, the newest if no version is."""
+    """Return the directory of the requested model: the only one without a name, the newest without a version."""
     found = [path.parent for path in models.glob(f"{name or '[!.]*'}/{version or '[0-9]*'}/{MANIFEST_FILE}")]
     if not found:
         raise StartupError(f"no {name or 'NAME'}/{version or 'VERSION'}/{MANIFEST_FILE} in {models}; give --models")

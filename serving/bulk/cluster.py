@@ -1,4 +1,4 @@
-"""Blocks over the workers of a Ray cluster."""
+"""Distribution of blocks over the workers of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ray
 import ray.data
 
 from serving.bulk.blocks import Block
-from serving.bulk.job import Job
+from serving.bulk.job import BulkJob
 from serving.bulk.worker import BlockTranslator, WorkerSettings
 from serving.errors import EngineFailure
 
@@ -19,7 +19,7 @@ _SHARES_OF_A_WORKER = 64
 
 
 def connect(address: str | None) -> None:
-    """Joins a cluster; without an address, that of ``RAY_ADDRESS``, and without that one of this machine's own.
+    """Join a cluster: at ``address``, or else at ``RAY_ADDRESS``, or else a new one on this machine.
 
     Raises:
         ConnectionError: There is no cluster at the address.
@@ -28,8 +28,8 @@ def connect(address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def translate(job: Job, settings: WorkerSettings, blocks: Sequence[Block], *, workers: int) -> Iterator[Block]:
-    """Translates blocks on ``workers`` processes and yields each when it is done, in any order.
+def translate(job: BulkJob, settings: WorkerSettings, blocks: Sequence[Block], *, workers: int) -> Iterator[Block]:
+    """Translate blocks on ``workers`` processes and yield each when it is done, in any order.
 
     Ray starts a worker that died again, and gives what it had not reported to a worker once more.
 

@@ -1,4 +1,4 @@
-"""A bulk translation on disk: what it is, which blocks are done, and how they become one file.
+"""A bulk translation on disk: its description, the blocks that are done, and the way they become one file.
 
 Beside the output lies a directory ``OUTPUT.parts`` with ``job.json`` and a file for each block that is done. A part
 appears whole or not at all, so that a job can be killed anywhere and goes on where it was. All workers see the
@@ -23,8 +23,8 @@ _COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Job:
-    """One input, one output.
+class BulkJob:
+    """The translation of one input to one output.
 
     Attributes:
         source: Text to translate, one a line.
@@ -40,7 +40,7 @@ class Job:
         return self.output.with_name(self.output.name + ".parts")
 
     def open(self, description: Mapping[str, object]) -> None:
-        """Begins the job, or goes on with one of the same description.
+        """Begin the job, or go on with one of the same description.
 
         Raises:
             StartupError: The output exists, or what is there was begun as another job.
@@ -60,16 +60,16 @@ class Job:
             )
 
     def is_done(self, block: Block) -> bool:
-        """Whether the block's translations are on disk."""
+        """Tell whether the block's translations are on disk."""
         return self._part(block).exists()
 
     def write(self, block: Block, translations: Sequence[str], failures: Mapping[int, str]) -> None:
-        """Puts a block on disk: one line for each of its lines.
+        """Put a block on disk: one line for each of its lines.
 
         Args:
-            block: Which.
+            block: The block that was translated.
             translations: As many as the block has lines; those that failed are empty.
-            failures: Why a line failed, by its number in the file.
+            failures: Reasons of lines that failed, by their numbers in the file.
 
         Raises:
             ValueError: There are more or fewer translations than lines.
@@ -82,7 +82,7 @@ class Job:
         _write_whole(self._part(block), "".join(lines).encode())
 
     def failures(self, blocks: Iterable[Block]) -> dict[int, str]:
-        """Why lines failed, by their numbers in the file."""
+        """Return the reasons why lines failed, by their numbers in the file."""
         found: dict[int, str] = {}
         for path in (self._failures(block) for block in blocks):
             if path.exists():
@@ -90,7 +90,7 @@ class Job:
         return found
 
     def finish(self, blocks: Iterable[Block]) -> None:
-        """Joins the parts in order into the output, and removes them."""
+        """Join the parts in order into the output, and remove them."""
         partial = self.output.with_name(f".{self.output.name}.partial")
         with partial.open("wb") as whole:
             for block in blocks:
@@ -109,7 +109,7 @@ class Job:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, even if two workers write it, or the machine stops."""
+    """Write a file that is there whole or not at all, even if two workers write it, or the machine stops."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with partial.open("wb") as file:
         file.write(content)

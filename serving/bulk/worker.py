@@ -1,4 +1,4 @@
-"""What runs on every worker: the engine in the worker's own process, block after block."""
+"""The worker's side: an engine in its own process, which translates block after block."""
 
 from __future__ import annotations
 
@@ -9,29 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from serving.bulk.blocks import Block, read
-from serving.bulk.job import Job
+from serving.bulk.job import BulkJob
 from serving.bundle.bundle import load_bundle
-from serving.bundle.tokenizer import SubwordTokenizer
-from serving.engine.engine import Engine
 from serving.engine.request import TranslationRequest
 from serving.engine.scheduler import EngineLimits
-from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
 from serving.messages import Options
-from serving.runtime.onnx_runner import OnnxRunner
+from serving.opening import UNLIMITED, open_model
 
 _LINES_IN_FLIGHT = 1024  # enough to keep the grid full, and no more of a block than that in the engine's queue
-_ANY = 1 << 30  # nobody else waits: the block itself is the limit of the queue
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker translates.
+    """Settings of every worker.
 
     Attributes:
-        bundle: Directory of the bundle, where every worker finds it.
-        precision: Which of its graphs to run.
+        bundle: Directory of the bundle, the same on every worker.
+        precision: One of the bundle's, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: Of the model's operators.
         options: Of every line.
@@ -47,33 +43,23 @@ class WorkerSettings:
 class BlockTranslator:
     """Translates blocks of a job; Ray makes one in each worker process."""
 
-    def __init__(self, job: Job, settings: WorkerSettings) -> None:
-        """Loads the bundle.
+    def __init__(self, job: BulkJob, settings: WorkerSettings) -> None:
+        """Load the bundle.
 
         Raises:
-            StartupError: It cannot be served.
+            StartupError: The bundle cannot be served.
         """
         self._job = job
         self._options = settings.options
         bundle = load_bundle(settings.bundle)
-        manifest = bundle.manifest
-        tokenizer = SubwordTokenizer.read(
-            manifest.tokenizer,
-            lambda file: bundle.path(file).read_bytes(),
-            special_ids=manifest.special_ids,
-            reverse_source=manifest.reverse_source,
+        model = open_model(bundle, precision=settings.precision, device=settings.device, threads=settings.threads)
+        self._model = model.start(
+            engine_limits=EngineLimits(queue_sentences=UNLIMITED, queue_tokens=UNLIMITED),
+            serving_limits=ServingLimits(max_parts=UNLIMITED),
         )
-        self._engine = Engine(
-            OnnxRunner.open(bundle, precision=settings.precision, device=settings.device, threads=settings.threads),
-            special_ids=manifest.special_ids,
-            vocabulary_size=manifest.vocabulary_size,
-            limits=EngineLimits(queue_sentences=_ANY, queue_tokens=_ANY),
-        )
-        limits = ServingLimits(max_parts=_ANY)
-        self._translator = Translator(manifest, tokenizer, self._engine, limits=limits)
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Translates one block unless it is done, which it is if a worker died just after it had written it.
+        """Translate one block unless it is done, as it is if a worker died just after writing it.
 
         Args:
             row: The fields of a :class:`Block`.
@@ -88,9 +74,8 @@ class BlockTranslator:
         return dict(row)
 
     def close(self) -> None:
-        """Ends the engine; Ray just ends the process."""
-        self._translator.close()
-        self._engine.stop()
+        """End the engine's threads; Ray just ends the process."""
+        self._model.close()
 
     async def _translate(self, block: Block) -> tuple[list[str], dict[int, str]]:
         places = asyncio.Semaphore(_LINES_IN_FLIGHT)
@@ -102,7 +87,7 @@ class BlockTranslator:
                 return ""
             async with places:
                 try:
-                    result = await self._translator.translate(TranslationRequest((text,), self._options))
+                    result = await self._model.translator.translate(TranslationRequest((text,), self._options))
                 except DragomanError as error:
                     failures[number] = str(error)
                     return ""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.bundle.manifest import SpecialIds
 from serving.decoding import constraints, sampling
 from serving.decoding.finished import FinishedPool
 from serving.decoding.hypothesis import FinishedHypothesis
@@ -54,12 +55,11 @@ class BeamSearch:
     becomes 0 1 0 1, which reads "a", "cat", "ran" from rows 1, 0, 1 at t = 1, 2, 3. No token is moved.
     """
 
-    def __init__(
-        self, beam: int, slots: int, *, decoder_start_id: int, eos_id: int, pad_id: int, vocabulary_size: int
-    ) -> None:
+    def __init__(self, beam: int, slots: int, *, special_ids: SpecialIds, vocabulary_size: int) -> None:
         """Allocates for up to ``slots`` sentences."""
         self._beam, self._slots, self._busy = beam, slots, 0
-        self._start, self._eos, self._pad, self._vocabulary = decoder_start_id, eos_id, pad_id, vocabulary_size
+        self._start, self._eos, self._pad = special_ids.decoder_start, special_ids.eos, special_ids.pad
+        self._vocabulary = vocabulary_size
         self._options = np.zeros(slots, dtype=_OPTION_FIELDS)
         self._position = np.zeros(slots, dtype=np.int64)
         self._scores = np.full((slots, beam), DEAD, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How a grid closes the holes that finished sentences leave."""
+"""Compaction of a grid: the holes that finished sentences leave are closed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serving.step import Ints
 
 
 def compaction(busy: int, freed: Ints) -> Ints:
-    """Fills holes from the tail, moving as few slots as possible.
+    """Fill holes from the tail, moving as few slots as possible.
 
     Args:
         busy: Slots in use: 0 .. busy-1.

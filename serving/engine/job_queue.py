@@ -1,4 +1,4 @@
-"""What callers and workers share: the sentences that were accepted, from the queue to their end.
+"""The queue between callers and workers, which accounts for every accepted sentence until its end.
 
 Every accepted sentence ends exactly once: decoded, or with an error, also when a step fails, the engine stops, or a
 worker dies.
@@ -7,8 +7,8 @@ worker dies.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
+from enum import IntEnum
 
 from serving.engine.lane import Clock
 from serving.engine.observer import DropReason, EngineObserver, EngineSnapshot, Outcome, RejectReason
@@ -25,23 +25,40 @@ _OUTCOMES: dict[type[DragomanError], Outcome] = {
 }
 
 
+class QueuePhase(IntEnum):
+    """The life of a queue, which only moves forward."""
+
+    RUNNING = 0
+    DRAINING = 1  # new work is refused, accepted work goes on
+    STOPPING = 2  # workers end after their current steps
+    CLOSED = 3  # everything that was accepted has ended
+
+
 class JobQueue:
-    """Takes sentences from callers, hands them to workers, and settles them; safe to use from any thread."""
+    """Sentences on their way from callers to workers and to their end; safe to use from any thread.
+
+    Attributes:
+        cancellations: How many submissions were cancelled while some of their sentences had not ended. Workers compare
+            it with what they last saw, so that they look for cancelled sentences only after it has grown.
+    """
 
     def __init__(self, limits: EngineLimits, observer: EngineObserver, name: str, clock: Clock) -> None:
-        """Starts empty."""
+        """Start empty."""
         self._limits, self._observer, self._name, self._clock = limits, observer, name, clock
         self._changed = threading.Condition()  # guards what follows
         self._scheduler: Scheduler[Job] = Scheduler(limits)
-        self._cancelled: list[list[Submission]] = [[] for _ in range(limits.workers)]  # that each has not seen yet
         self._unsettled: set[Job] = set()
         self._settling = 0
-        self._stopping = False
-        self._draining = False
-        self.closed = False
+        self._phase = QueuePhase.RUNNING
+        self.cancellations = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything has ended and nothing more is accepted."""
+        return self._phase is QueuePhase.CLOSED
 
     def snapshot(self, *, lanes: int, state_bytes: int, healthy: bool) -> EngineSnapshot:
-        """What waits and runs now, and what only the workers know."""
+        """Return what waits and runs now, together with what only the workers know."""
         with self._changed:
             scheduler = self._scheduler
             return EngineSnapshot(
@@ -53,12 +70,12 @@ class JobQueue:
                 running_tokens=scheduler.running_tokens,
                 lanes=lanes,
                 state_bytes=state_bytes,
-                draining=self._draining,
+                draining=self._phase is not QueuePhase.RUNNING,
                 healthy=healthy,
             )
 
     def submit(self, submission: Submission) -> None:
-        """Accepts all of a submission's sentences, or none.
+        """Accept all of a submission's sentences, or none.
 
         Raises:
             Overloaded: The queue or its token budget is full.
@@ -78,11 +95,11 @@ class JobQueue:
         raise self._refusal(reason, min(max(retry_after, _RETRY_SECONDS[0]), _RETRY_SECONDS[1]))
 
     def _refuse(self, submission: Submission) -> RejectReason | None:
-        if self._stopping or self.closed:
+        if self._phase >= QueuePhase.STOPPING:
             return RejectReason.STOPPED
-        if self._draining:
+        if self._phase is QueuePhase.DRAINING:
             return RejectReason.DRAINING
-        return self._scheduler.offer([(job, job.sentence.demand()) for job in submission.jobs], self._clock())
+        return self._scheduler.submit([(job, job.sentence.demand()) for job in submission.jobs], self._clock())
 
     def _refusal(self, reason: RejectReason, retry_after: float) -> DragomanError:
         limits = self._limits
@@ -99,76 +116,68 @@ class JobQueue:
         return Overloaded(message, reason=reason.value, retry_after=retry_after)
 
     def cancel(self, submission: Submission) -> None:
-        """Lets every worker give up on a submission."""
+        """Mark a submission as cancelled and drop those of its sentences that wait; workers drop those that run."""
         with self._changed:
             if self.closed or submission.cancelled:
                 return
-            submission.cancelled = True
-            for unseen in self._cancelled:
-                unseen.append(submission)
-            self._changed.notify_all()
+            submission.cancelled_at = self._clock()
+            self.cancellations += 1  # after the mark: whoever sees the new count finds it
+            dropped = [job for job in submission.jobs if self._scheduler.cancel(job)]
+            if dropped:
+                self._changed.notify_all()  # what was behind them may be first now
+        for job in dropped:
+            self._observer.dropped(DropReason.CANCELLED)
+            self._settle(job, Cancelled("cancelled in the queue"))
 
     def drain(self) -> None:
-        """Refuses new work from now on; accepted work goes on."""
-        with self._changed:
-            self._draining = True
+        """Refuse new work from now on; accepted work goes on."""
+        self._advance(QueuePhase.DRAINING)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Waits until all accepted work has ended; False if ``timeout`` seconds were not enough."""
+        """Wait until all accepted work has ended; return False if ``timeout`` seconds were not enough."""
         with self._changed:
             return self._changed.wait_for(lambda: not (self._unsettled or self._settling), timeout)
 
     def stop(self) -> None:
-        """Lets every worker end after its current step."""
+        """Let every worker end after its current step."""
+        self._advance(QueuePhase.STOPPING)
+
+    def _advance(self, phase: QueuePhase) -> None:
         with self._changed:
-            self._draining = self._stopping = True
+            self._phase = max(self._phase, phase)
             self._changed.notify_all()
 
     # What follows is for workers.
 
-    def wait(self, worker: int, busy: bool) -> list[Submission] | None:
-        """Waits until a worker has something to do, which one that is busy always has.
-
-        Returns:
-            What was cancelled since it last asked; None when it is to end.
-        """
+    def wait(self, worker: int, busy: bool) -> bool:
+        """Wait until a worker has something to do, which a busy one always has; return False when it is to end."""
         with self._changed:
-            while not (self._stopping or self.closed or busy or self._cancelled[worker]):
-                if self._scheduler.ready(worker):
-                    break
-                self._changed.wait()
-            if self._stopping or self.closed:
-                return None
-            cancelled, self._cancelled[worker] = self._cancelled[worker], []
-            return cancelled
+            self._changed.wait_for(
+                lambda: busy or self._phase >= QueuePhase.STOPPING or self._scheduler.has_work(worker)
+            )
+            return self._phase < QueuePhase.STOPPING
 
-    def take(self, worker: int, cancelled: Sequence[Submission]) -> Turn[Job]:
-        """What a worker is to begin, after what was cancelled or is late has left the queue."""
+    def schedule(self, worker: int) -> Turn[Job]:
+        """Return what a worker is to begin; what is too late leaves the queue."""
         with self._changed:
-            # Whoever cancelled since the worker last asked must not reach the encoder either.
-            submissions = (*cancelled, *self._cancelled[worker])
-            withdrawn = [job for one in submissions for job in one.jobs if self._scheduler.withdraw(job)]
-            turn = self._scheduler.take(self._clock(), worker)
-        for job in withdrawn:
-            self._observer.dropped(DropReason.CANCELLED)
-            self._settle(job, Cancelled("cancelled in the queue"))
+            turn = self._scheduler.schedule(self._clock(), worker)
         for job in turn.expired:
             self._observer.dropped(DropReason.DEADLINE)
             self._settle(job, DeadlineExceeded("the deadline passed in the queue"))
         return turn
 
-    def release(self, job: Job, outcome: Decoded | DragomanError) -> None:
-        """Ends a sentence that a worker had taken."""
+    def finish(self, job: Job, outcome: Decoded | DragomanError) -> None:
+        """End a sentence that a worker had begun."""
         with self._changed:
             if not self.closed:
-                self._scheduler.release(job)
+                self._scheduler.finish(job)
                 self._changed.notify_all()  # what did not fit beside it may fit now
         self._settle(job, outcome)
 
     def close(self, error: DragomanError) -> None:
-        """Ends everything that was accepted and has not ended; workers end when they next ask for work."""
+        """End everything that was accepted and has not ended; workers end when they next ask for work."""
         with self._changed:
-            self.closed = True
+            self._phase = QueuePhase.CLOSED
             self._scheduler = Scheduler(self._limits)
             unsettled = list(self._unsettled)
             self._changed.notify_all()
@@ -177,7 +186,7 @@ class JobQueue:
                 self._settle(job, error)
 
     def _settle(self, job: Job, outcome: Decoded | DragomanError) -> None:
-        """Ends an accepted sentence; the one place where that happens."""
+        """End an accepted sentence; the one place where that happens."""
         with self._changed:
             if job not in self._unsettled:  # the engine was closed meanwhile
                 return

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import SpecialIds
 from serving.decoding.beam import BeamSearch
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.compaction import compaction
@@ -19,6 +18,8 @@ from serving.errors import DragomanError, EngineFailure
 from serving.runtime.runner import Runner
 from serving.step import Candidates, Ints, StepPlan
 
+_STEPS_REMEMBERED = 8  # more than the two after which a cancelled sentence has left its slot
+
 Clock = Callable[[], float]
 Ended = list[tuple[Job, "list[FinishedHypothesis] | DragomanError"]]
 
@@ -26,42 +27,25 @@ Ended = list[tuple[Job, "list[FinishedHypothesis] | DragomanError"]]
 class Lane:
     """All sentences in flight with one beam size; slot i belongs to ``jobs[i]``. Used by its worker's thread only."""
 
-    def __init__(
-        self,
-        runner: Runner,
-        beam: int,
-        slots: int,
-        *,
-        special_ids: SpecialIds,
-        vocabulary_size: int,
-        observer: EngineObserver,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        """Allocates the grid."""
+    def __init__(self, runner: Runner, beam: int, slots: int, *, observer: EngineObserver, clock: Clock) -> None:
+        """Allocate the grid."""
         self.beam = beam
-        self.steps = 0
         self.jobs: list[Job] = []
         self._grid = runner.grid(beam, slots)
-        self._search = BeamSearch(
-            beam,
-            slots,
-            decoder_start_id=special_ids.decoder_start,
-            eos_id=special_ids.eos,
-            pad_id=special_ids.pad,
-            vocabulary_size=vocabulary_size,
-        )
+        self._search = BeamSearch(beam, slots, special_ids=runner.special_ids, vocabulary_size=runner.vocabulary_size)
         self._deadlines = np.full(slots, np.inf)
         self._fresh: list[Job] = []  # admitted since the last step
+        self._step_ends: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
         self._observer = observer
         self._clock = clock
 
     @property
     def nbytes(self) -> int:
-        """Bytes held for memory and state."""
+        """The number of bytes held for memory and state."""
         return self._grid.nbytes
 
     def admit(self, jobs: Sequence[Job]) -> None:
-        """Encodes sentences together and gives them the next slots. If the encoder fails, the lane is as it was."""
+        """Encode sentences together and give them the next slots; if the encoder fails, the lane is as it was."""
         now = self._clock()
         self._grid.admit([job.sentence.source for job in jobs], [job.sentence.options.prefix for job in jobs])
         self._search.admit([job.sentence.options for job in jobs])
@@ -75,11 +59,19 @@ class Lane:
         self._fresh.extend(jobs)
 
     def late(self, now: float) -> Ints:
-        """Slots whose deadline has passed. Shape (late slot,), int64."""
+        """Return the slots whose deadline has passed. Shape (late slot,), int64."""
         return np.flatnonzero(self._deadlines[: len(self.jobs)] <= now)
 
+    def cancelled(self) -> Ints:
+        """Return the slots whose submission was cancelled. Shape (cancelled slot,), int64."""
+        return np.flatnonzero([job.submission.cancelled for job in self.jobs])
+
+    def steps_since(self, moment: float) -> int:
+        """Count the steps that ended after ``moment``, among the last eight."""
+        return sum(end > moment for end in self._step_ends)
+
     def step(self) -> Ended:
-        """Moves every sentence by one token and frees the slots of those that ended.
+        """Move every sentence by one token and free the slots of those that ended.
 
         Returns:
             Those that ended, with their hypotheses or an ``EngineFailure`` of their own.
@@ -101,8 +93,8 @@ class Lane:
             finished = np.union1d(finished, np.flatnonzero(poisoned))
             ended = [(self.jobs[slot], self._outcome(slot, bool(poisoned[slot]))) for slot in finished.tolist()]
             self.free(finished)
-        self.steps += 1
         done = self._clock()
+        self._step_ends.append(done)
         slots = len(plan.positions)
         self._observer.stepped(done - started, (done - ran) + (planned - started), slots, self.beam)
         for job in self._fresh:
@@ -117,7 +109,7 @@ class Lane:
         return hypotheses or EngineFailure("no continuation of this sentence has a probability above 0")
 
     def free(self, slots: Ints) -> list[Job]:
-        """Frees slots and closes the holes; returns the jobs that were in them. Shape (freed slot,), int64."""
+        """Free slots, close the holes, and return the jobs that were in them. Shape (freed slot,), int64."""
         freed = [self.jobs[slot] for slot in slots.tolist()]
         order = compaction(len(self.jobs), slots)
         self._grid.keep(order)
@@ -128,7 +120,7 @@ class Lane:
 
 
 def _not_a_number(plan: StepPlan, candidates: Candidates) -> NDArray[np.bool_]:
-    """Slots with NaN among their candidates or in the target log-probability of a live beam. Shape (slot,).
+    """Find slots with NaN among their candidates or in the target log-probability of a live beam. Shape (slot,).
 
     The target is looked at too because a top-k may sort NaN out of sight.
     """

@@ -1,4 +1,6 @@
-"""Who runs next: pure policy over sizes, priorities and deadlines. Time is passed in; keys are opaque.
+"""The order in which sentences run: pure policy over sizes, priorities and deadlines.
+
+Time is passed in; keys are opaque.
 
 The order of work, within and across beam sizes:
 
@@ -32,12 +34,12 @@ from serving.engine.throughput import Throughput
 Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[int, float, int]  # minus priority, due time, arrival number: lower runs first
 
-_CHEAP_PADDING = 32  # tokens; encoding so many more costs less than another run of the encoder
+_CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """How much an engine holds.
+    """The capacity of an engine.
 
     Attributes:
         queue_sentences: Sentences waiting at most.
@@ -60,13 +62,13 @@ class EngineLimits:
     workers: int = 1
 
     def slots(self, beam: int) -> int:
-        """Slots for a beam size."""
+        """Return the number of slots for a beam size."""
         return max(1, self.rows // beam)
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What the policy knows of a sentence.
+    """The sizes and wishes of a sentence, as far as the policy needs them.
 
     Attributes:
         beam: Its beam size, which is its lane.
@@ -84,7 +86,7 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Batch(Generic[Key]):
+class EncoderBatch(Generic[Key]):
     """Sentences of one lane and similar length, to be encoded together."""
 
     beam: int
@@ -93,17 +95,17 @@ class Batch(Generic[Key]):
     padding: int
 
     @classmethod
-    def of(cls, beam: int, keys: Sequence[Key], lengths: Sequence[int]) -> Batch[Key]:
-        """Sentences of so many source tokens each."""
+    def of(cls, beam: int, keys: Sequence[Key], lengths: Sequence[int]) -> EncoderBatch[Key]:
+        """Make a batch of sentences from their numbers of source tokens."""
         return cls(beam, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
 
 
 @dataclass(frozen=True)
 class Turn(Generic[Key]):
-    """What to do before the next step: these are too late, those begin."""
+    """The work before the next step: sentences that are too late, and batches that begin."""
 
     expired: tuple[Key, ...]
-    batches: tuple[Batch[Key], ...]
+    batches: tuple[EncoderBatch[Key], ...]
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Scheduler(Generic[Key]):
     """The queue and the account of what runs."""
 
     def __init__(self, limits: EngineLimits) -> None:
-        """Starts empty."""
+        """Start empty."""
         self._limits = limits
         self._arrivals = 0
         self._waiting: OrderedDict[int, _Waiting[Key]] = OrderedDict()  # by arrival number
@@ -136,42 +138,42 @@ class Scheduler(Generic[Key]):
 
     @property
     def busy(self) -> bool:
-        """Anything waits or runs."""
+        """Whether anything waits or runs."""
         return bool(self._waiting or self._running)
 
     @property
     def queue_depth(self) -> int:
-        """Sentences waiting."""
+        """The number of sentences waiting."""
         return len(self._waiting)
 
     @property
     def running_slots(self) -> int:
-        """Sentences running."""
+        """The number of sentences running."""
         return len(self._running)
 
     @property
     def running_rows(self) -> int:
-        """Hypotheses running: the sum of beam sizes."""
+        """The number of hypotheses running: the sum of beam sizes."""
         return sum(beam * slots for (_, beam), slots in self._used_slots.items())
 
     def oldest_age(self, now: float) -> float:
-        """Seconds the longest waiting sentence has waited; 0 for an empty queue."""
+        """Return the seconds that the longest waiting sentence has waited; 0 for an empty queue."""
         first = next(iter(self._waiting.values()), None)
         return 0.0 if first is None else now - first.arrived
 
     def wait_estimate(self) -> float | None:
-        """Seconds until a sentence behind all others would begin; None while too little was measured."""
+        """Estimate the seconds until a sentence behind all others would begin; None while too little was measured."""
         return self._throughput.seconds_for(self.queue_tokens)
 
-    def offer(self, items: Sequence[tuple[Key, Demand]], now: float) -> RejectReason | None:
-        """Takes all of ``items`` into the queue, or none.
+    def submit(self, items: Sequence[tuple[Key, Demand]], now: float) -> RejectReason | None:
+        """Take all of ``items`` into the queue, or none.
 
         More than the whole queue holds is taken by an empty one: otherwise it could never run. A deadline is refused
         when it has passed, or when everything waiting goes first and the measured throughput will not get there in
         time; where the order leaves it open, the sentence is taken and may expire later.
 
         Returns:
-            Why nothing was taken, or None.
+            The reason why nothing was taken, or None.
         """
         tokens = sum(demand.source_tokens for _, demand in items)
         if self._waiting and self.queue_depth + len(items) > self._limits.queue_sentences:
@@ -186,19 +188,19 @@ class Scheduler(Generic[Key]):
             self._enqueue(_Waiting(key, demand, now, rank))
         return None
 
-    def withdraw(self, key: Key) -> bool:
-        """Removes a waiting sentence; False if it is not waiting."""
+    def cancel(self, key: Key) -> bool:
+        """Remove a waiting sentence; return False if it is not waiting."""
         if key not in self._number:
             return False
         self._dequeue(self._number[key])
         return True
 
-    def ready(self, worker: int = 0) -> bool:
-        """Whether :meth:`take` would let something begin."""
+    def has_work(self, worker: int = 0) -> bool:
+        """Tell whether :meth:`schedule` would let something begin."""
         return self._next(worker, set()) is not None
 
-    def take(self, now: float, worker: int = 0) -> Turn[Key]:
-        """Removes from the queue what has expired and what begins now on a worker; the latter counts as running."""
+    def schedule(self, now: float, worker: int = 0) -> Turn[Key]:
+        """Remove from the queue what has expired and what begins now on a worker; the latter counts as running."""
         expired = self._expire(now)
         chosen: dict[int, list[_Waiting[Key]]] = {}
         source_tokens = 0
@@ -214,11 +216,11 @@ class Scheduler(Generic[Key]):
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
         return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
 
-    def release(self, key: Key) -> None:
-        """A running sentence ended.
+    def finish(self, key: Key) -> None:
+        """Account for the end of a running sentence.
 
         Raises:
-            KeyError: It was not running.
+            KeyError: The sentence was not running.
         """
         demand, worker = self._running.pop(key)
         self.running_tokens -= demand.state_tokens
@@ -252,7 +254,7 @@ class Scheduler(Generic[Key]):
             self._heap_entries += 1
 
     def _dequeue(self, number: int) -> None:
-        """Forgets a waiting sentence; its heap entries die where they are, and are swept when they are too many."""
+        """Forget a waiting sentence; its heap entries die where they are, and are swept when they are too many."""
         entry = self._waiting.pop(number)
         del self._number[entry.key]
         self.queue_tokens -= entry.demand.source_tokens
@@ -274,7 +276,7 @@ class Scheduler(Generic[Key]):
         return expired
 
     def _next(self, worker: int, full: set[int]) -> _Waiting[Key] | None:
-        """What a worker may begin now; adds beam sizes whose lanes are full to ``full``."""
+        """Return what a worker may begin now; add beam sizes whose lanes are full to ``full``."""
         limits = self._limits
         if self._shares[worker] * limits.workers >= len(self._waiting) + len(self._running):
             return None
@@ -287,7 +289,7 @@ class Scheduler(Generic[Key]):
         return None
 
     def _head(self, full: set[int]) -> _Waiting[Key] | None:
-        """The first sentence of all lanes but the full ones."""
+        """Return the first sentence of all lanes but the full ones."""
         best: Rank | None = None
         for beam, heap in self._lanes.items():
             while heap and heap[0][2] not in self._waiting:
@@ -305,8 +307,8 @@ class Scheduler(Generic[Key]):
         self._shares[worker] += 1
 
 
-def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[Batch[Key]]:
-    """Encoder batches of one lane: as few as keep padding cheap, or under a quarter of what is encoded."""
+def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[EncoderBatch[Key]]:
+    """Split sentences of one lane into encoder batches: as few as keep padding cheap, or under a quarter of it all."""
     ordered = sorted(entries, key=lambda entry: entry.demand.source_tokens)
     members: list[list[_Waiting[Key]]] = []
     tokens = 0
@@ -319,6 +321,6 @@ def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[Batch[Key]]:
             members.append([entry])
             tokens = length
     return [
-        Batch.of(batch[0].demand.beam, [one.key for one in batch], [one.demand.source_tokens for one in batch])
+        EncoderBatch.of(batch[0].demand.beam, [one.key for one in batch], [one.demand.source_tokens for one in batch])
         for batch in members
     ]

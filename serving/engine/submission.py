@@ -1,7 +1,8 @@
-"""Sentences on their way through the engine: what goes in, what comes out, and who waits for it."""
+"""Sentences on their way through the engine: what goes in, what comes out, and the future between."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -33,7 +34,7 @@ class Sentence:
     request_id: str = ""
 
     def demand(self) -> Demand:
-        """Its sizes, for the scheduler."""
+        """Return its sizes, for the scheduler."""
         source, options = len(self.source), self.options
         state = source + options.beam_size * (options.max_length + 1)
         return Demand(options.beam_size, source, state, self.priority, self.deadline)
@@ -58,14 +59,13 @@ class Decoded:
 
 @dataclass(eq=False)
 class Job:
-    """A sentence inside the engine; ``steps_at_cancel`` are its lane's steps when its cancellation was asked for."""
+    """A sentence inside the engine: number ``index`` of its submission."""
 
     sentence: Sentence
     submission: Submission
     index: int
     accepted: float
     admitted: float = 0.0
-    steps_at_cancel: int | None = None
 
 
 @dataclass(eq=False)
@@ -75,19 +75,20 @@ class Submission:
     Attributes:
         future: The decoded sentences in order, or the first error. It cannot be cancelled; use :meth:`cancel`.
         jobs: Its sentences inside the engine.
-        cancelled: Nobody waits for what has not ended; set by the engine.
+        cancelled_at: ``time.monotonic()`` value since which nobody waits for what has not ended; infinity until then.
+            Set by the engine.
     """
 
     on_cancel: Callable[[Submission], None]
     future: Future[tuple[Decoded, ...]] = field(default_factory=Future)
     jobs: tuple[Job, ...] = ()
-    cancelled: bool = False
+    cancelled_at: float = math.inf
     _decoded: dict[int, Decoded] = field(default_factory=dict)
     _settling: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, sentences: Sequence[Sentence], now: float, on_cancel: Callable[[Submission], None]) -> Submission:
-        """Wraps sentences accepted at ``now``."""
+        """Wrap sentences accepted at ``now``."""
         submission = cls(on_cancel)
         submission.future.set_running_or_notify_cancel()  # now only settle() ends it
         submission.jobs = tuple(Job(sentence, submission, i, now) for i, sentence in enumerate(sentences))
@@ -95,13 +96,18 @@ class Submission:
             submission.future.set_result(())
         return submission
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for what has not ended."""
+        return self.cancelled_at < math.inf
+
     def cancel(self) -> None:
-        """Gives up on all of its sentences; the future ends with ``Cancelled`` unless it ended before."""
+        """Give up on all of its sentences; the future ends with ``Cancelled`` unless it ended before."""
         if not self.future.done():
             self.on_cancel(self)
 
     def settle(self, index: int, outcome: Decoded | DragomanError) -> None:
-        """Records how one sentence ended; from any thread, once for each."""
+        """Record how one sentence ended; from any thread, once for each."""
         with self._settling:
             if self.future.done():
                 return

@@ -1,4 +1,4 @@
-"""How fast the queue moves, measured only while there is one."""
+"""The speed of the queue, measured only while there is one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _ENOUGH_SECONDS = 1.0  # backlogged time to have seen before an estimate is give
 
 
 class Throughput:
-    """Tokens a second leaving a queue that had more to give: an idle server's rate says nothing of what it can do."""
+    """Tokens per second that leave a queue with more to give: an idle server's rate does not show what it can do."""
 
     def __init__(self) -> None:
-        """Knows nothing yet."""
+        """Start without any measurement."""
         self._tokens = 0.0
         self._seconds = 0.0
-        self._since: float | None = None  # last take that left a backlog
+        self._since: float | None = None  # last time that left a backlog
 
     def took(self, tokens: int, now: float, *, backlog: bool) -> None:
-        """Notes that ``tokens`` left the queue at ``now``; ``backlog`` says whether work was left behind."""
+        """Note that ``tokens`` left the queue at ``now``; ``backlog`` says whether work was left behind."""
         if self._since is not None:
             elapsed = now - self._since
             decay = math.exp(-elapsed / _MEMORY_SECONDS)
@@ -27,7 +27,7 @@ class Throughput:
         self._since = now if backlog else None
 
     def seconds_for(self, tokens: int) -> float | None:
-        """Estimated seconds until ``tokens`` have left the queue; None while too little was measured."""
+        """Estimate the seconds until ``tokens`` have left the queue; None while too little was measured."""
         if self._seconds < _ENOUGH_SECONDS or self._tokens <= 0:
             return None
         return tokens * self._seconds / self._tokens

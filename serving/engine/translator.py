@@ -11,7 +11,7 @@ from typing import TypeVar
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.engine import Engine
-from serving.engine.observer import SilentObserver, TranslatorObserver
+from serving.engine.observer import TranslatorObserver
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
 from serving.engine.request import TranslationRequest
@@ -42,7 +42,7 @@ class Translator:
         self._tokenizer = tokenizer
         self._engine = engine
         self._limits = limits or ServingLimits()
-        self._observer: TranslatorObserver = observer or SilentObserver()
+        self._observer = observer or TranslatorObserver()
         self._pool = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenizer")
 
     async def translate(self, request: TranslationRequest) -> Result:

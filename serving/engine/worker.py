@@ -1,25 +1,21 @@
 """A worker: a thread that encodes, steps and publishes, for the sentences it took from the queue.
 
-Each round: drop what was cancelled or is late, take what the scheduler gives, encode it, let every busy lane step once,
-publish what ended. Sentences join and leave at any round. Workers of an engine share its queue and nothing else.
+Each round: drop what was cancelled or is late, begin what the scheduler gives, encode it, let every busy lane step
+once, publish what ended. Sentences join and leave at any round. Workers of an engine share its queue and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
-import numpy as np
-
-from serving.bundle.manifest import SpecialIds
 from serving.engine.job_queue import JobQueue
 from serving.engine.lane import Clock, Lane
 from serving.engine.observer import EngineObserver
-from serving.engine.scheduler import Batch, EngineLimits
-from serving.engine.submission import Decoded, Job, Submission
+from serving.engine.scheduler import EncoderBatch
+from serving.engine.submission import Decoded, Job
 from serving.errors import Cancelled, DeadlineExceeded, DragomanError, EngineFailure, Unavailable
-from serving.runtime.runner import Runner
 from serving.step import Ints
 
 _LOG = logging.getLogger(__name__)
@@ -36,49 +32,40 @@ class Worker:
     def __init__(
         self,
         number: int,
-        dispatcher: JobQueue,
-        runner: Runner,
+        queue: JobQueue,
+        make_lane: Callable[[int], Lane],
         *,
-        special_ids: SpecialIds,
-        vocabulary_size: int,
-        limits: EngineLimits,
+        idle_lanes: int,
         observer: EngineObserver,
         name: str,
         clock: Clock,
     ) -> None:
-        """Does not start the thread; see :meth:`start`."""
-        self._number, self._dispatcher, self._runner = number, dispatcher, runner
-        self._special_ids, self._vocabulary_size = special_ids, vocabulary_size
-        self._limits, self._observer, self._name, self._clock = limits, observer, name, clock
+        """Prepare the thread without starting it; ``make_lane`` makes the lane of a beam size."""
+        self._number, self._queue, self._make_lane, self._idle_lanes = number, queue, make_lane, idle_lanes
+        self._observer, self._name, self._clock = observer, name, clock
         self._lanes: dict[int, Lane] = {}  # by beam size, least recently used first; changed by the thread only
+        self._cancellations = 0  # of the queue, when this worker last looked for cancelled sentences
         self.failures = 0
         self.state_bytes = 0
         self._thread = threading.Thread(target=self._run, name=f"engine-{name}-{number}", daemon=True)
 
     @property
     def alive(self) -> bool:
-        """The thread runs."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     @property
     def lanes(self) -> int:
-        """Lanes that exist."""
+        """The number of lanes that exist."""
         return len(self._lanes)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> None:
-        """Waits until the thread has ended."""
+        """Wait until the thread has ended."""
         self._thread.join(timeout)
-
-    def mark(self, cancelled: Submission) -> None:
-        """Notes at which step of its lane each sentence of a submission was cancelled; may be called by any thread."""
-        for lane in list(self._lanes.values()):
-            for job in lane.jobs:
-                if job.submission is cancelled:
-                    job.steps_at_cancel = lane.steps
 
     # What follows runs on the thread.
 
@@ -92,16 +79,15 @@ class Worker:
             _LOG.critical("engine %s died", self._name, exc_info=True)
         finally:
             self._lanes.clear()
-            self._dispatcher.close(error)
+            self._queue.close(error)
 
     def _round(self) -> bool:
-        """One round; False when the worker is to end."""
+        """Run one round; return False when the worker is to end."""
         busy = any(lane.jobs for lane in self._lanes.values())
-        cancelled = self._dispatcher.wait(self._number, busy)
-        if cancelled is None:
+        if not self._queue.wait(self._number, busy):
             return False
-        self._drop(cancelled)
-        turn = self._dispatcher.take(self._number, cancelled)
+        self._drop()
+        turn = self._queue.schedule(self._number)
         for batch in turn.batches:
             self._encode(batch, {batch.beam for batch in turn.batches})
         for lane in [lane for lane in self._lanes.values() if lane.jobs]:
@@ -109,17 +95,17 @@ class Worker:
         self.state_bytes = sum(lane.nbytes for lane in self._lanes.values())
         return True
 
-    def _drop(self, cancelled: Sequence[Submission]) -> None:
-        """Frees the slots of sentences nobody waits for any more."""
-        gone = {job for submission in cancelled for job in submission.jobs}
+    def _drop(self) -> None:
+        """Free the slots of sentences that nobody waits for any more."""
+        seen, self._cancellations = self._cancellations, self._queue.cancellations
         now = self._clock()
         for lane in list(self._lanes.values()):
-            slots = [slot for slot, job in enumerate(lane.jobs) if job in gone] if gone else []
-            for job in self._free(lane, np.array(slots, dtype=np.int64)):
-                self._observer.freed(0 if job.steps_at_cancel is None else lane.steps - job.steps_at_cancel)
-                self._dispatcher.release(job, Cancelled("cancelled while decoding"))
+            if seen != self._cancellations:
+                for job in self._free(lane, lane.cancelled()):
+                    self._observer.freed(lane.steps_since(job.submission.cancelled_at))
+                    self._queue.finish(job, Cancelled("cancelled while decoding"))
             for job in self._free(lane, lane.late(now)):
-                self._dispatcher.release(job, DeadlineExceeded("the deadline passed while decoding"))
+                self._queue.finish(job, DeadlineExceeded("the deadline passed while decoding"))
 
     def _free(self, lane: Lane, slots: Ints) -> list[Job]:
         try:
@@ -128,7 +114,7 @@ class Worker:
             self._tear_down(lane, "freeing slots failed", error)
             return []
 
-    def _encode(self, batch: Batch[Job], beams: Container[int]) -> None:
+    def _encode(self, batch: EncoderBatch[Job], beams: Container[int]) -> None:
         try:
             lane = self._lane(batch.beam, beams)
         except Exception as error:
@@ -143,21 +129,13 @@ class Worker:
         self._observer.encoded(self._clock() - started, len(batch.keys), batch.tokens, batch.padding)
 
     def _lane(self, beam: int, wanted: Container[int]) -> Lane:
-        """The lane of a beam size; a new one takes the place of idle ones of beam sizes not wanted now."""
+        """Return the lane of a beam size; a new one takes the place of idle ones of beam sizes not wanted now."""
         lane = self._lanes.pop(beam, None)
         if lane is None:
             idle = [other.beam for other in self._lanes.values() if not other.jobs and other.beam not in wanted]
-            for least in idle[: max(0, len(idle) - self._limits.idle_lanes)]:
+            for least in idle[: max(0, len(idle) - self._idle_lanes)]:
                 del self._lanes[least]
-            lane = Lane(
-                self._runner,
-                beam,
-                self._limits.slots(beam),
-                special_ids=self._special_ids,
-                vocabulary_size=self._vocabulary_size,
-                observer=self._observer,
-                clock=self._clock,
-            )
+            lane = self._make_lane(beam)
         self._lanes[beam] = lane
         return lane
 
@@ -171,21 +149,21 @@ class Worker:
         for job, result in ended:
             if isinstance(result, DragomanError):
                 _LOG.error("request %s: %s", job.sentence.request_id, result)
-                self._dispatcher.release(job, result)
+                self._queue.finish(job, result)
             else:
-                self._dispatcher.release(job, Decoded(tuple(result), job.accepted, job.admitted, self._clock()))
+                self._queue.finish(job, Decoded(tuple(result), job.accepted, job.admitted, self._clock()))
 
     def _tear_down(self, lane: Lane, what: str, error: Exception) -> None:
-        """Gives up a lane: its state cannot be trusted, and the next sentence gets a new grid."""
+        """Give up a lane: its state cannot be trusted, and the next sentence gets a new grid."""
         self._lanes = {beam: other for beam, other in self._lanes.items() if other is not lane}
         jobs, lane.jobs = lane.jobs, []
         self._failed(what, jobs, error)
         self._observer.restarted()
 
     def _failed(self, what: str, jobs: Sequence[Job], error: Exception) -> None:
-        """Ends jobs with an exception, which is logged once and shown to nobody."""
+        """End jobs with an exception, which is logged once and shown to nobody."""
         self.failures += 1
         ids = sorted({job.sentence.request_id for job in jobs})
         _LOG.error("engine %s: %s, requests %s", self._name, what, ", ".join(ids), exc_info=error)
         for job in jobs:
-            self._dispatcher.release(job, EngineFailure(what))
+            self._queue.finish(job, EngineFailure(what))

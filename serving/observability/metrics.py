@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
-from serving.engine.observer import DropReason, Outcome, RejectReason
+from serving.engine.observer import DropReason, Observer, Outcome, RejectReason
 from serving.messages import FinishReason
 from serving.observability.call_metrics import CALL_SECONDS, CallMetrics
 from serving.observability.gpu import GpuCollector
@@ -75,7 +75,7 @@ class Metrics:
         )
 
 
-class ModelMetrics:
+class ModelMetrics(Observer):
     """Metrics of one model, as its engine and translator report them."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:

@@ -31,6 +31,7 @@ class OnnxRunner:
         self.encoder, self.decoder = encoder, decoder
         graphed, pad_id = (GraphedSession(encoder), GraphedSession(decoder)), manifest.special_ids.pad
         self.model = LoadedModel(manifest.precisions[precision], *graphed, device, pad_id, shortlist)
+        self.special_ids, self.vocabulary_size = manifest.special_ids, manifest.vocabulary_size
 
     @classmethod
     def open(

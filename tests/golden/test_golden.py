@@ -7,6 +7,7 @@ such a model) and ``answers.json``, what it answered when it was made. A change 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import FORMAT_VERSION
 from serving.engine.request import TranslationRequest
 from serving.messages import Options
-from tests.system.shipped import open_runner, translator_of
+from serving.opening import open_model
 
 FORMATS = sorted(Path(__file__).parent.glob("format-*"))
 
@@ -28,10 +29,10 @@ def test_there_is_one_for_the_format_version_of_today() -> None:
 def test_it_answers_as_it_did(folder: Path) -> None:
     recorded = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     bundle = load_bundle(folder / "digits" / "1")
-    with translator_of(bundle, open_runner(bundle, "fp32")) as translator:
+    with closing(open_model(bundle, precision="fp32", device="cpu").start()) as model:
         for case in recorded:
             options = Options(beam_size=case["beam_size"], n_best=case["n_best"], alignments=True)
-            result = translator.translate_blocking(TranslationRequest((case["text"],), options))
+            result = model.translator.translate_blocking(TranslationRequest((case["text"],), options))
             found = result.translations[0].hypotheses
             assert [hypothesis.text for hypothesis in found] == [answer["text"] for answer in case["answers"]]
             for hypothesis, answer in zip(found, case["answers"], strict=True):

@@ -11,6 +11,7 @@ from serving.api.loading import served
 from serving.api.models import ModelRegistry
 from serving.config import ServerConfig
 from serving.observability.metrics import Metrics
+from serving.opening import OpenModel
 from tests.integration.toy_server import toy_manifest, toy_runner, toy_tokenizer
 
 
@@ -19,7 +20,7 @@ def load_toy(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) ->
     time.sleep(float(os.environ.get("TOY_LOAD_SECONDS", "0")))
     runner = toy_runner(toy_manifest())
     runner.before_step = lambda: time.sleep(0.03)
-    registry.add(served(toy_manifest(), runner, toy_tokenizer(), config=config, metrics=metrics))
+    registry.add(served(OpenModel(toy_manifest(), toy_tokenizer(), runner), config=config, metrics=metrics))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from serving.api.server import Server
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.config import ServerConfig
+from serving.opening import OpenModel
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.toy_runner import ToyModel, ToyRunner
@@ -126,7 +127,7 @@ class Toy:
     def add(self, manifest: Manifest) -> ToyRunner:
         """Loads a toy model into the server."""
         runner = toy_runner(manifest)
-        model = served(manifest, runner, toy_tokenizer(), config=self.config, metrics=self.server.metrics)
+        model = served(OpenModel(manifest, toy_tokenizer(), runner), config=self.config, metrics=self.server.metrics)
         self.server.models.add(model)
         self.runners[model.label] = runner
         return runner

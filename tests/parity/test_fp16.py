@@ -11,8 +11,8 @@ import torch
 
 from export.numeric_parity import largest_difference
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
 from serving.engine.submission import Decoded, Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import VOCABULARY, build, open_exported
 from training.models.contract import TranslationModel
@@ -38,13 +38,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def translated(runner: OnnxRunner, sources: list[list[int]], beam: int) -> list[Decoded]:
-    manifest = runner.manifest
     options = DecodingOptions(max_length=40, beam_size=beam)
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
-    try:
+    with offline_engine(runner) as engine:
         return list(engine.submit([Sentence(np.array([*s, VOCABULARY.eos]), options) for s in sources]).future.result())
-    finally:
-        engine.stop()
 
 
 def test_log_probs_differ_by_what_rounding_costs(exported: Exported) -> None:

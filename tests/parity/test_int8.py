@@ -12,8 +12,8 @@ import torch
 from export.calibration import calibrate
 from export.numeric_parity import largest_difference
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
 from serving.engine.submission import Decoded, Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import VOCABULARY, build, open_exported
 from training.models.contract import TranslationModel
@@ -35,14 +35,10 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def translated(runner: OnnxRunner, sources: list[list[int]], beam: int) -> list[Decoded]:
-    manifest = runner.manifest
     options = DecodingOptions(max_length=16, beam_size=beam)
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
-    try:
+    with offline_engine(runner) as engine:
         jobs = [Sentence(np.array([*ids, VOCABULARY.eos]), options) for ids in sources]
         return list(engine.submit(jobs).future.result())
-    finally:
-        engine.stop()
 
 
 def test_log_probs_differ_by_what_rounding_costs(exported: Exported) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from export.numeric_parity import largest_difference
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
 from serving.engine.submission import Decoded, Sentence
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import MODELS, build, open_exported
 from training import decode
@@ -42,13 +42,9 @@ def sources(model: TranslationModel[Any], count: int) -> list[list[int]]:
 
 def run(exported: Exported, jobs: list[tuple[list[int], DecodingOptions]]) -> list[Decoded]:
     model, runner = exported
-    manifest = runner.manifest
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
-    try:
+    with offline_engine(runner) as engine:
         eos = model.vocabulary.eos
         return list(engine.submit([Sentence(np.array([*ids, eos]), o) for ids, o in jobs]).future.result())
-    finally:
-        engine.stop()
 
 
 def reference(

@@ -15,9 +15,9 @@ from export.numeric_parity import largest_difference
 from export.precisions import SHORTLISTED, PrecisionName
 from serving.bundle.shortlist import Shortlist
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
 from serving.engine.submission import Decoded, Sentence
 from serving.messages import Sampling
+from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import VOCABULARY, build, open_exported
 from training.models.contract import TranslationModel
@@ -60,14 +60,10 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def translated(runner: OnnxRunner, sources: list[list[int]], **options: Any) -> list[Decoded]:
-    manifest = runner.manifest
     wanted = DecodingOptions(**{"max_length": 16, **options})
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
-    try:
+    with offline_engine(runner) as engine:
         jobs = [Sentence(np.array([*ids, VOCABULARY.eos]), wanted) for ids in sources]
         return list(engine.submit(jobs).future.result())
-    finally:
-        engine.stop()
 
 
 @pytest.mark.parametrize("shortlist", [WHOLE, FEW], ids=["whole", "few"])

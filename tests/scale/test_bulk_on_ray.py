@@ -12,7 +12,7 @@ import pytest
 
 from loadtests.service.sentences import BUNDLED
 from serving.bulk.blocks import index
-from serving.bulk.job import Job
+from serving.bulk.job import BulkJob
 from serving.bulk.worker import BlockTranslator, WorkerSettings
 from serving.messages import LongInput, Options
 from tests.scale.isolated import isolated, needs_scale_test
@@ -40,7 +40,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(corpus: Path) -> bytes:
     """What one process makes of it, without Ray."""
-    job = Job(corpus, corpus.with_name("expected.txt"))
+    job = BulkJob(corpus, corpus.with_name("expected.txt"))
     options = Options(beam_size=1, long_input=LongInput.SPLIT)
     blocks, _ = index(corpus, 1000)
     job.open({})

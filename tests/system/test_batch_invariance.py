@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import closing
 
 import pytest
 
 from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
 from serving.messages import Options
+from serving.opening import open_model
 from serving.runtime.host_grid import HostGrid
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.step import Candidates, StepPlan
-from tests.system.shipped import corpora, open_runner, read_lines, shipped, tatoeba_test, translator_of
+from tests.system.shipped import corpora, read_lines, shipped, tatoeba_test
 
 Answer = tuple[str, float]
 
@@ -68,10 +70,9 @@ ON_THE_CPU = [name for name, precision in shipped().manifest.precisions.items() 
 @pytest.mark.parametrize("precision", ON_THE_CPU)
 def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: str) -> None:
     jobs, others = jobs_and_others()
-    bundle = shipped()
-    with translator_of(bundle, open_runner(bundle, precision)) as translator:
-        by_itself = alone(translator, jobs)
-        together = asyncio.run(in_company(translator, jobs, others))
+    with closing(open_model(shipped(), precision=precision, device="cpu").start()) as model:
+        by_itself = alone(model.translator, jobs)
+        together = asyncio.run(in_company(model.translator, jobs, others))
     assert len(by_itself) == len(together) == 1000
     assert differences(by_itself, together) == 0
 
@@ -89,8 +90,7 @@ def test_the_test_finds_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control: with co-tenants made to leak, the comparison above must fail."""
     monkeypatch.setattr(OnnxRunner, "grid", lambda self, beam, slots: _LeakyGrid(self.model, beam, slots))
     jobs, others = jobs_and_others()
-    bundle = shipped()
-    with translator_of(bundle, open_runner(bundle)) as translator:
-        by_itself = alone(translator, jobs[:60])
-        together = asyncio.run(in_company(translator, jobs[:60], others[:60]))
+    with closing(open_model(shipped(), device="cpu").start()) as model:
+        by_itself = alone(model.translator, jobs[:60])
+        together = asyncio.run(in_company(model.translator, jobs[:60], others[:60]))
     assert differences(by_itself, together) > 0

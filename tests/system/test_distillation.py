@@ -72,4 +72,4 @@ def test_student_learns_what_the_engine_translates(
     distilled.with_name("made-of.json").unlink()
     translations.unlink()
     assert main(["distil", str(config), "--server", "127.0.0.1:1"]) == 1
-    assert "The teacher stopped after 0 of" in capsys.readouterr().err
+    assert "the teacher stopped after 0 of" in capsys.readouterr().err

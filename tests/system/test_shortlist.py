@@ -10,8 +10,8 @@ import pytest
 from export import cli
 from serving.bundle.bundle import load_bundle
 from serving.client import Options, TranslationClient
+from serving.runtime.onnx_runner import OnnxRunner
 from tests.system.served import server
-from tests.system.shipped import open_runner
 from tests.unit.training.tiny_run import tiny_config
 from training.run import run
 
@@ -76,7 +76,7 @@ def test_it_is_served_by_its_name(models: Path, precision: str) -> None:
 
 
 def test_a_shortlist_is_not_what_auto_takes(models: Path) -> None:
-    assert open_runner(load_bundle(models / "short" / "tiny" / "1"), "auto").precision_name == "int8"
+    assert OnnxRunner.open(load_bundle(models / "short" / "tiny" / "1"), device="cpu").precision_name == "int8"
 
 
 def test_one_side_of_the_text_is_not_enough(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,11 +67,11 @@ def choose_panels(
     """
     found = weights.shape[:2]
     if found[0] == 0:
-        raise ModelError("This model has no attention to draw: it translates from one vector of fixed length.")
+        raise ModelError("this model has no attention to draw: it translates from one vector of fixed length")
     for kind, asked, count in (("layer", layers, found[0]), ("head", heads, found[1])):
         for number in asked or ():
             if not 0 <= number < count:
-                raise ModelError(f"There is no {kind} {number}; the model has {kind}s 0 to {count - 1}.")
+                raise ModelError(f"there is no {kind} {number}; the model has {kind}s 0 to {count - 1}")
     panels = list[tuple[str, NDArray[np.float32]]]()
     for layer in layers or range(found[0]):
         if heads is None:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from training.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint, unpack_bytes
-from training.ema import mean_weights
 from training.errors import CheckpointError
 
 
@@ -21,6 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     average_checkpoints(options.checkpoints, options.out)
+
+
+def mean_weights(states: list[dict[str, Tensor | int]]) -> dict[str, Tensor | int]:
+    """Average what several `WeightAverage.state_dict` gave (Vaswani et al. 2017, section 6.1), in float64."""
+    names = states[0].keys() - {"updates"}
+    mean: dict[str, Tensor | int] = {"updates": max(int(state["updates"]) for state in states)}
+    for name in names:
+        total = torch.stack([torch.as_tensor(state[name]).double() for state in states]).mean(dim=0)
+        mean[name] = total.to(torch.as_tensor(states[0][name]).dtype)
+    return mean
 
 
 def average_checkpoints(paths: Sequence[Path], out: Path) -> None:
@@ -40,9 +52,7 @@ def average_checkpoints(paths: Sequence[Path], out: Path) -> None:
         if not states:
             first = kind
         if kind != first:
-            raise CheckpointError(
-                f"{path} is of another model or vocabulary than {paths[0]}; average those of one run."
-            )
+            raise CheckpointError(f"{path} is of another model or vocabulary than {paths[0]}; average those of one run")
         states.append(own["average"])
     raw[KEY] = {**own, "average": mean_weights(states), "scores": {}}
     AtomicCheckpointIO().save_checkpoint(raw, out)

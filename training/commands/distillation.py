@@ -33,7 +33,7 @@ LOG_EVERY = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSettings:
-    """Who translates, and how.
+    """Translation of the corpus by a teacher.
 
     Attributes:
         models: Directory of bundles to serve; None if `server` runs already.
@@ -50,7 +50,7 @@ class TeacherSettings:
     in_flight: int = 256
 
     def identity(self) -> dict[str, str | int]:
-        """What decides the translations: model and beam."""
+        """Return what decides the translations: model and beam."""
         manifests = sorted(self.models.glob("*/*/manifest.json")) if self.models is not None else []
         bundles = {str(path.relative_to(self.models or "")): _digest(path) for path in manifests}
         return {"bundles": json.dumps(bundles), "server": self.server or "", "model": self.model, "beam": self.beam}
@@ -78,7 +78,7 @@ def serve_teacher(models: Path) -> Iterator[str]:
                 if event.get("event") == "ready":
                     break
             else:
-                raise TeacherError(f"The teacher in {models} cannot be served: {said.strip() or 'it said nothing'}")
+                raise TeacherError(f"the teacher in {models} cannot be served: {said.strip() or 'it said nothing'}")
             # A pipe that nobody reads fills up and stops the server at its next log line.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield str(event["listen"])
@@ -126,7 +126,7 @@ def _claim(path: Path, identity: dict[str, str | int]) -> None:
     if not path.is_file():
         path.write_text(json.dumps(identity), encoding="utf-8")
     elif json.loads(path.read_text(encoding="utf-8")) != identity:
-        raise TeacherError(f"{path.parent} holds translations of another corpus or teacher; delete it to start afresh.")
+        raise TeacherError(f"{path.parent} holds translations of another corpus or teacher; delete it to start afresh")
 
 
 def _translate(text: CleanedText, start: int, done: Path, teacher: TeacherSettings, server: str) -> None:
@@ -148,8 +148,8 @@ def _translate(text: CleanedText, start: int, done: Path, teacher: TeacherSettin
     if (reached := complete_lines(done)) < text.report.kept:
         said = complaints.read_text(encoding="utf-8").strip().splitlines()
         raise TeacherError(
-            f"The teacher stopped after {reached} of {text.report.kept} sentences "
-            f"({said[-1] if said else 'it said nothing'}); start again to go on from there."
+            f"the teacher stopped after {reached} of {text.report.kept} sentences "
+            f"({said[-1] if said else 'it said nothing'}); start again to go on from there"
         )
 
 
@@ -166,7 +166,7 @@ def _join(text: CleanedText, done: Path, finished: Path) -> None:
 
 
 def student_config(config: TrainingConfig, distilled: Path, *, keep_original: bool) -> TrainingConfig:
-    """The student's configuration, trained on the teacher's translations, or on those and the original text."""
+    """Return the student's configuration, trained on the teacher's translations, or on those and the original text."""
     corpora = (CorpusFiles(tsv=distilled), *(config.data.train if keep_original else ()))
     return config.model_copy(update={"data": config.data.model_copy(update={"train": corpora})})
 

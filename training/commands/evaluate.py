@@ -83,7 +83,7 @@ class Report:
     errors: list[Error]
 
     def lines(self) -> list[str]:
-        """The report as plain text."""
+        """Return the report as plain text."""
         lines = [f"{self.system}: {self.whole}", *(f"  {signature}" for signature in self.signatures.values())]
         for title, parts in (("by label", self.labels), ("by length of the source", self.lengths)):
             lines += [f"{title}:"] if parts else []
@@ -156,7 +156,7 @@ def _signature(metric: type[Metric]) -> Any:
 
 
 def read_system(path: Path, pairs: Sequence[Pair], options: DecodeOptions) -> System:
-    """Translate the test set with a checkpoint (`*.ckpt`), or read translations, one a line, from any other file.
+    """Translate the test set with a checkpoint (`*.ckpt`), or read translations, one per line, from any other file.
 
     Raises:
         DataError: If there is not one translation for each sentence.
@@ -167,21 +167,21 @@ def read_system(path: Path, pairs: Sequence[Pair], options: DecodeOptions) -> Sy
         return System(str(path), translate_texts(checkpoint, [pair.source for pair in pairs], options), checkpoint)
     translations = list(read_lines(path))
     if len(translations) != len(pairs):
-        raise DataError(f"{path} has {len(translations)} translations, but the test set has {len(pairs)} sentences.")
+        raise DataError(f"{path} has {len(translations)} translations, but the test set has {len(pairs)} sentences")
     return System(str(path), translations)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("system", type=Path, help="checkpoint, or a file with one translation a line")
-    parser.add_argument("source", type=Path, help="sentences of the test set, one a line")
+    parser.add_argument("system", type=Path, help="checkpoint, or a file with one translation per line")
+    parser.add_argument("source", type=Path, help="sentences of the test set, one per line")
     parser.add_argument("target", type=Path, help="their translations by a person")
     parser.add_argument("labels", type=Path, nargs="?", help="a label for each line")
     parser.add_argument("--only", action="append", default=[], metavar="LABEL", help="score this label; repeatable")
     parser.add_argument("--against", type=Path, metavar="SYSTEM", help="another system, for a paired bootstrap")
     parser.add_argument("--beam", type=int, default=4, metavar="N", help="beam size; 1 is greedy (default: 4)")
     parser.add_argument("--samples", type=int, default=10, metavar="N", help="poor translations to show (default: 10)")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the translations, one a line")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the translations, one per line")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -191,7 +191,7 @@ def run(options: argparse.Namespace) -> None:
     if options.only:
         pairs = [pair for pair in pairs if pair.label in options.only]
         if not pairs:
-            raise DataError(f"{options.labels} has none of the labels {', '.join(options.only)}.")
+            raise DataError(f"{options.labels} has none of the labels {', '.join(options.only)}")
     search = DecodeOptions(beam_size=options.beam)
     system = read_system(options.system, pairs, search)
     other = None if options.against is None else read_system(options.against, pairs, search)

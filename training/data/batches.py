@@ -143,7 +143,7 @@ class Resegmentation:
 
 @dataclass(frozen=True)
 class Share:
-    """Which of the batches of every optimizer step one process takes.
+    """Share of one process in the batches of every optimizer step.
 
     A step has `processes` x `accumulate` batches. Process r takes every `processes`-th, from the r-th on, so a step is
     made of the same batches however many processes share it.

@@ -58,7 +58,7 @@ class FilterSettings:
 
 @dataclass
 class FilterReport:
-    """How many pairs were read, kept, and removed by each filter, and the labels of those kept."""
+    """Numbers of pairs read, kept, and removed by each filter, and the labels of those kept."""
 
     read: int = 0
     kept: int = 0

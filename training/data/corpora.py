@@ -1,4 +1,4 @@
-"""What a run is trained on: one corpus or several, in files or by a Hugging Face name, and how they are mixed."""
+"""Training text: one corpus or several, in files or by a Hugging Face name, and how they are mixed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_corpora(corpora: Iterable[CorpusFiles | HubDataset]) -> Iterator[Pair]:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How often the pairs of each label are seen.
+    """Copies of the pairs of each label per pass.
 
     Attributes:
         weights: Expected copies of a pair per pass by label; pairs of other labels are left out. None keeps all.
@@ -71,7 +71,7 @@ class Mixture:
         return (pair for pair in pairs if labels is None or not pair.label or pair.label in labels)
 
     def copies(self, sizes: Mapping[str, int]) -> dict[str, float]:
-        """Expected copies of a pair per pass, for each label of these numbers of pairs.
+        """Return the expected copies of a pair per pass, for each label of these numbers of pairs.
 
         Raises:
             DataError: If a weight names a label that no pair has.

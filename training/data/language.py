@@ -1,4 +1,4 @@
-"""Which language a text is in, by py3langid (Lui and Baldwin 2012), whose model of 97 languages is in its package."""
+"""Language of a text, by py3langid (Lui and Baldwin 2012), whose model of 97 languages is in its package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LanguageCheck:
             )
 
     def __call__(self, text: str) -> bool:
-        """Whether the text is likely enough to be in the language; one without any letter is in every language."""
+        """Tell whether the text is likely enough to be in the language; one without any letter is in every language."""
         return not any(map(str.isalpha, text)) or self.probability(text) >= self._threshold
 
     def probability(self, text: str) -> float:

@@ -1,4 +1,4 @@
-"""Which pairs make up each batch: a pure function of seed and position, so that a run resumes where it stopped."""
+"""Choice of the pairs of each batch: a pure function of seed and position, so that a run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSettings:
-    """How pairs are grouped.
+    """Settings of the grouping of pairs.
 
     Attributes:
         tokens: Most tokens of a batch a side, padding included.
@@ -45,7 +45,7 @@ class BatchSettings:
 
 
 def _cuts(widths: NDArray[np.int64], budget: int) -> list[int]:
-    """Where batches end if each takes as many rows as rows x widest allows."""
+    """Find where batches end if each takes as many rows as rows x widest allows."""
     cuts, start = list[int](), 0
     while start < len(widths):
         most = max(1, budget // int(widths[start]))
@@ -105,7 +105,7 @@ class TokenBatchSampler:
             raise DataError("Every label of the corpus has weight 0; raise one of data.weights.")
 
     def order(self, epoch: int) -> NDArray[Any]:
-        """The pairs of one pass in random order, shape (row,), uint32 (uint64 for more than four billion pairs)."""
+        """Return the pairs of one pass in random order, shape (row,), uint32 (uint64 above four billion pairs)."""
         random = np.random.default_rng((self.seed, epoch))
         total = len(self.store)
         dtype = np.uint32 if total <= 1 << 32 else np.uint64

@@ -77,7 +77,7 @@ class TokenStore:
     removed: dict[str, int]
 
     def __len__(self) -> int:
-        """Number of pairs."""
+        """Return the number of pairs."""
         return len(self.labels)
 
     def lengths(self, side: str, rows: NDArray[Any] | slice = slice(None)) -> NDArray[np.int64]:
@@ -93,7 +93,7 @@ class TokenStore:
         return Rows(np.asarray(self.tokens[side][places]), lengths)
 
     def counts(self, side: str, vocab_size: int) -> NDArray[np.int64]:
-        """How often each token occurs, shape (vocab,), int64; reads the side once, a piece at a time."""
+        """Count how often each token occurs, shape (vocab,), int64; read the side once, a piece at a time."""
         total = np.zeros(vocab_size, dtype=np.int64)
         for start in range(0, len(self.tokens[side]), _BLOCK):
             total += np.bincount(self.tokens[side][start : start + _BLOCK], minlength=vocab_size)

@@ -18,7 +18,7 @@ Tokenizer = Subwords | Words
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
-    """How the tokenizers are made.
+    """Settings of the tokenizers.
 
     Attributes:
         vocab_size: Number of tokens, special and byte pieces included.

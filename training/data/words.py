@@ -84,7 +84,7 @@ class Words:
         ]
 
     def spellings(self, text: str) -> list[str]:
-        """The words of a text, one for each token id, whether in the vocabulary or not."""
+        """Return the words of a text, one for each token id, whether in the vocabulary or not."""
         return [token.removeprefix(SPACE) for token in spell(text, self._pattern)]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:

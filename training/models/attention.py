@@ -1,4 +1,4 @@
-"""What a recurrent decoder learns of the source at each step: by attention, as one fixed vector, or nothing.
+"""A recurrent decoder's view of the source at each step: by attention, as one fixed vector, or nothing.
 
 An attention is a score, which says how well a decoder query matches each source position, and a span, which turns the
 scores into weights; the context is the weighted mean of the encoder states. Several queries may share one source (the
@@ -25,7 +25,7 @@ MASKED = -1e9
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder says of its sources.
+    """Output of the encoder.
 
     Attributes:
         states: Shape (row, src, state_dim), zero at padding.
@@ -80,7 +80,7 @@ class NoContext(SourceReader):
         return ()
 
     def forward(self, queries: Tensor, memory: tuple[Tensor, ...], lengths: Tensor) -> tuple[Tensor, None]:
-        """A context without dimensions, shape (row, query, 0)."""
+        """Return a context without dimensions, shape (row, query, 0)."""
         return queries[..., :0], None
 
 
@@ -93,11 +93,11 @@ class FixedContext(SourceReader):
         self.context_dim, self.memory = context_dim, {"context": (context_dim,)}
 
     def remember(self, encoded: Encoded) -> tuple[Tensor, ...]:
-        """The fixed vector, shape (row, context_dim)."""
+        """Return the fixed vector, shape (row, context_dim)."""
         return (torch.tanh(self.summary(encoded.final)),)
 
     def forward(self, queries: Tensor, memory: tuple[Tensor, ...], lengths: Tensor) -> tuple[Tensor, None]:
-        """The fixed vector for each query, shape (row, query, context_dim)."""
+        """Return the fixed vector for each query, shape (row, query, context_dim)."""
         return memory[0].unsqueeze(1).expand(-1, queries.shape[1], -1), None
 
 
@@ -147,7 +147,7 @@ class DotScore(Score):
         self.key_dim = None
 
     def project_keys(self, states: Tensor) -> Tensor:
-        """The states themselves, shape (row, src, state_dim)."""
+        """Return the states themselves, shape (row, src, state_dim)."""
         return states
 
 
@@ -217,7 +217,7 @@ class Attention(SourceReader):
             self.memory["attention_keys"] = ("src", score.key_dim)
 
     def remember(self, encoded: Encoded) -> tuple[Tensor, ...]:
-        """Encoder states (row, src, state_dim) and, where they differ, keys (row, src, key_dim)."""
+        """Return encoder states (row, src, state_dim) and, where they differ, keys (row, src, key_dim)."""
         return (encoded.states, self.score.project_keys(encoded.states))[: len(self.memory)]
 
     def forward(self, queries: Tensor, memory: tuple[Tensor, ...], lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,8 @@
-"""From settings to a model with fresh weights."""
+"""Models with fresh weights, from their settings."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from training.models.contract import TranslationModel, Vocabulary
+from training.models.contract import LanguageModel, Vocabulary
 from training.models.decoder_only import DecoderOnly, DecoderOnlySettings
 from training.models.masked_lm import MaskedLm, MaskedLmSettings
 from training.models.rnn import Rnn, RnnSettings
@@ -13,7 +11,7 @@ from training.models.transformer import Transformer, TransformerSettings
 ModelSettings = TransformerSettings | RnnSettings | DecoderOnlySettings | MaskedLmSettings
 
 
-def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> TranslationModel[Any]:
+def build_model(settings: ModelSettings, vocabulary: Vocabulary) -> LanguageModel:
     """Build the model family that the settings belong to.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What decoding, scoring and training may ask of any model family.
+"""Contract of the model families with training, decoding and scoring.
 
 A model is fed explicit state and returns new state; nothing about a sentence lives in the module itself. So a beam
 search can fork, reorder and drop hypotheses by indexing the state's rows.
@@ -63,14 +63,14 @@ class DecoderState(Protocol):
 StateT = TypeVar("StateT", bound=DecoderState)
 
 
-class TranslationModel(nn.Module, ABC, Generic[StateT]):
-    """Base of both families: teacher-forced scores for training, `encode` and `decode_step` for decoding."""
+class LanguageModel(nn.Module, ABC):
+    """Base of every family: scores of known targets, for training."""
 
     vocabulary: Vocabulary
 
     @abstractmethod
     def hidden(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Run encoder and decoder over known targets (teacher forcing).
+        """Run the model over known targets (teacher forcing).
 
         Args:
             source: Shape (row, src), int64, each row ends in eos, then pad.
@@ -84,6 +84,14 @@ class TranslationModel(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def project_vocab(self, hidden: Tensor) -> Tensor:
         """Map decoder outputs to unnormalised scores: shape (..., dim) to (..., vocab)."""
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Return teacher-forced logits of shape (row, time, vocab); arguments as for `hidden`."""
+        return self.project_vocab(self.hidden(source, lengths, target))
+
+
+class TranslationModel(LanguageModel, Generic[StateT]):
+    """Base of the families that translate: `encode` and `decode_step` for decoding, besides."""
 
     @abstractmethod
     def encode(self, source: Tensor, lengths: Tensor) -> StateT:
@@ -108,12 +116,8 @@ class TranslationModel(nn.Module, ABC, Generic[StateT]):
 
     @abstractmethod
     def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """How much each decoder step attends to each source token, with known targets; arguments as for `hidden`.
+        """Compute how much each step attends to each source token, with known targets; arguments as for `hidden`.
 
         Returns:
             Shape (layer, row, head, time, src), in eval mode; no layers for a model without attention.
         """
-
-    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Return teacher-forced logits of shape (row, time, vocab); arguments as for `hidden`."""
-        return self.project_vocab(self.hidden(source, lengths, target))

@@ -1,24 +1,14 @@
-"""What reads a source sentence: the encoder half of a Transformer, and all but the head of a masked language model."""
+"""Encoder of source sentences: that half of a Transformer, and all but the head of a masked language model."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from training.models.dropout import TimeSharedDropout
 from training.models.masks import length_mask
-from training.models.transformer_layers import (
-    AttendSelf,
-    EncoderLayer,
-    StackSettings,
-    build_norm,
-    build_positions,
-    initialise,
-)
+from training.models.transformer_attention import MaskedAttention, SelfAttention
+from training.models.transformer_layers import EncoderLayer, StackSettings, build_norm, build_positions, initialise
 
 
 class SourceEncoder(nn.Module):
@@ -33,16 +23,16 @@ class SourceEncoder(nn.Module):
         self.encoder_norm = build_norm(settings) if settings.norm == "pre" else nn.Identity()
         self.dropout = TimeSharedDropout(settings.dropout)
         self.embedding_scale = settings.dim**0.5 if settings.scale_embedding else 1.0
-        self.attention_dropout = settings.attention_dropout
+        self.heads, self.attention_dropout = settings.heads, settings.attention_dropout
         initialise(self.encoder_layers)
 
-    def encode_states(self, source: Tensor, lengths: Tensor, attend: AttendSelf | None = None) -> Tensor:
+    def encode_states(self, source: Tensor, lengths: Tensor, attention: SelfAttention | None = None) -> Tensor:
         """Run the encoder.
 
         Args:
             source: Shape (row, src), int64.
             lengths: Shape (row,), int64; tokens from there on are padding and are not attended to.
-            attend: Self-attention over the real tokens, for callers that bring their own.
+            attention: Self-attention over the real tokens, for callers that bring their own.
 
         Returns:
             Shape (row, src, dim).
@@ -51,8 +41,9 @@ class SourceEncoder(nn.Module):
         x = self.source_positions.add(self.source_embedding(source) * self.embedding_scale, positions)
         x = self.dropout(self.source_embedding_norm(x))
         rotate = self.source_positions.rotation(positions)
-        mask = length_mask(lengths, source.shape[1])[:, None, None, :]
-        dropout = self.attention_dropout if self.training else 0.0
-        for layer in cast("Iterable[EncoderLayer]", self.encoder_layers):
-            x = layer(x, rotate, attend or partial(layer.self_attention.attend, attn_mask=mask, dropout_p=dropout))
+        if attention is None:
+            mask = length_mask(lengths, source.shape[1])[:, None, None, :]
+            attention = MaskedAttention(self.heads, mask, self.attention_dropout if self.training else 0.0)
+        for layer in self.encoder_layers:
+            x = layer(x, rotate, attention)
         return self.encoder_norm(x)  # type: ignore[no-any-return]

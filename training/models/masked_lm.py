@@ -6,12 +6,11 @@ Its encoder is a translation model's, weight for weight, so that a translation m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Literal
 
 from torch import Tensor, nn
 
-from training.errors import ModelError
-from training.models.contract import TranslationModel, Vocabulary
+from training.models.contract import LanguageModel, Vocabulary
 from training.models.encoder import SourceEncoder
 from training.models.transformer_layers import StackSettings, build_norm, initialise
 from training.models.tying import build_embeddings
@@ -30,8 +29,8 @@ class MaskedLmSettings(StackSettings):
     encoder_layers: int = 4
 
 
-class MaskedLm(SourceEncoder, TranslationModel[Any]):
-    """Encoder and output head. It is trained as translation models are, but it translates nothing."""
+class MaskedLm(SourceEncoder, LanguageModel):
+    """Encoder and output head."""
 
     def __init__(self, settings: MaskedLmSettings, vocabulary: Vocabulary) -> None:
         """Build the layers with fresh weights; the output shares the embedding's matrix.
@@ -51,20 +50,5 @@ class MaskedLm(SourceEncoder, TranslationModel[Any]):
         return self.head(self.encode_states(source, lengths))  # type: ignore[no-any-return]
 
     def project_vocab(self, hidden: Tensor) -> Tensor:
-        """Shape (..., dim) to logits (..., vocab)."""
+        """Project shape (..., dim) to logits (..., vocab)."""
         return self.vocab_projection(hidden)  # type: ignore[no-any-return]
-
-    def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> NoReturn:
-        """Refuse, whatever the shapes."""
-        self._refuse()
-
-    def encode(self, source: Tensor, lengths: Tensor) -> NoReturn:
-        """Refuse, whatever the shapes."""
-        self._refuse()
-
-    def decode_step(self, tokens: Tensor, state: Any) -> NoReturn:
-        """Refuse, whatever the shapes."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise ModelError("A masked language model does not translate; train a translation model with init_from.")

@@ -1,4 +1,4 @@
-"""Where a token stands: a vector added to its embedding, or a rotation of its queries and keys.
+"""Positions of tokens: a vector added to its embedding, or a rotation of its queries and keys.
 
 Both kinds are asked the same two things, so that a model need not know which one it has.
 """
@@ -39,7 +39,7 @@ class Positions(nn.Module):
         return embedded
 
     def rotation(self, positions: Tensor) -> Rotation:
-        """What queries and keys, shape (row, time, dim), go through at positions broadcastable to (row, time)."""
+        """Return the rotation of queries and keys (row, time, dim) at positions broadcastable to (row, time)."""
         return lambda x: x
 
 
@@ -84,7 +84,7 @@ class RotaryEmbedding(Positions):
         self.register_buffer("table", sinusoidal_table(count, head_dim), persistent=False)
 
     def rotation(self, positions: Tensor) -> Rotation:
-        """The rotation of heads side by side, shape (row, time, dim), at positions broadcastable to (row, time)."""
+        """Return the rotation of heads side by side (row, time, dim) at positions broadcastable to (row, time)."""
         half = self.table.shape[1] // 2
         sin, cos = self.table[positions][:, :, None, None].split(half, dim=-1)  # (row, time, 1, 1, half)
         sin = torch.cat([-sin, sin], dim=-2)

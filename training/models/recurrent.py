@@ -95,7 +95,7 @@ class CellStack(nn.Module):
         self.state = tuple(f"{part}_{layer}" for layer in range(depth) for part in self.parts)
 
     def top(self, state: Sequence[Tensor]) -> Tensor:
-        """The top layer's output within a state, shape (row, hidden_dim)."""
+        """Return the top layer's output within a state, shape (row, hidden_dim)."""
         return state[-len(self.parts)]
 
     def forward(self, x: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -122,7 +122,7 @@ class DenseBridge(nn.Module):
         self.parts = parts
 
     def forward(self, finals: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        """The encoder's final states, shape (row, state_dim) each, to decoder states (row, hidden_dim)."""
+        """Map the encoder's final states, shape (row, state_dim) each, to decoder states (row, hidden_dim)."""
         first: list[Tensor] = []
         for layer in self.layers:
             hidden = torch.tanh(layer(finals[-1][0]))

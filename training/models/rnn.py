@@ -77,17 +77,17 @@ class RnnSettings:
         if self.attention == "luong_dot" and self.bidirectional:
             raise ModelError(
                 f"model.attention is 'luong_dot', but encoder states have {self.state_dim} dimensions and queries "
-                f"{self.hidden_dim}; set bidirectional to false, or use 'luong_general'."
+                f"{self.hidden_dim}; set bidirectional to false, or use 'luong_general'"
             )
         if self.bridge == "copy" and (self.bidirectional or self.encoder_layers != self.decoder_layers):
             raise ModelError(
                 "model.bridge is 'copy', which needs an encoder of one direction and as many encoder_layers as "
-                f"decoder_layers (there are {self.encoder_layers} and {self.decoder_layers}); use 'dense'."
+                f"decoder_layers (there are {self.encoder_layers} and {self.decoder_layers}); use 'dense'"
             )
         if self.span != "global" and self.attention in ("none", "context"):
-            raise ModelError(f"model.span is '{self.span}', but model.attention is '{self.attention}'; leave span out.")
+            raise ModelError(f"model.span is '{self.span}', but model.attention is '{self.attention}'; leave span out")
         if self.window < 1:
-            raise ModelError(f"model.window is {self.window}; give at least 1.")
+            raise ModelError(f"model.window is {self.window}; give at least 1")
 
     def check_lengths(self, source: int, target: int) -> None:
         """Texts may have any number of tokens."""
@@ -110,7 +110,7 @@ class RnnDecoder(nn.Module):
         self.state: tuple[str, ...] = self.stack.state
 
     def start(self, cells: State) -> State:
-        """The first state, given the cells' first state, shape (row, hidden) each; adds the query axis."""
+        """Return the first state, given the cells' first state, shape (row, hidden) each; adds the query axis."""
         return tuple(part.unsqueeze(1) for part in cells)
 
     def advance(self, x: Tensor, cells: State) -> State:
@@ -167,7 +167,7 @@ class BahdanauDecoder(RnnDecoder):
     def step(
         self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
     ) -> tuple[Tensor, State, Tensor | None]:
-        """Shape (row, query, embedding_dim) to (row, query, hidden); see the base class."""
+        """Map shape (row, query, embedding_dim) to (row, query, hidden); see the base class."""
         context, weights = self.reader(self.stack.top(state), memory, lengths)
         given = torch.cat([context, embedded], dim=-1)
         state = self.advance(given, state)
@@ -188,7 +188,7 @@ class LuongDecoder(RnnDecoder):
         self.state = ("attentional",)[: self.fed] + self.stack.state
 
     def start(self, cells: State) -> State:
-        """The first state: a zero attentional vector if it is fed, and the cells' state (row, hidden) each."""
+        """Return the first state: a zero attentional vector if it is fed, and the cells' state (row, hidden) each."""
         first = super().start(cells)
         return (torch.zeros_like(first[0]),)[: self.fed] + first
 
@@ -199,7 +199,7 @@ class LuongDecoder(RnnDecoder):
     def step(
         self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
     ) -> tuple[Tensor, State, Tensor | None]:
-        """Shape (row, query, embedding_dim) to (row, query, hidden); see the base class."""
+        """Map shape (row, query, embedding_dim) to (row, query, hidden); see the base class."""
         cells = self.advance(torch.cat([embedded, *state[: self.fed]], dim=-1), state[self.fed :])
         output, weights = self._attend(self.stack.top(cells), memory, lengths)
         return output, (output,)[: self.fed] + cells, weights
@@ -207,7 +207,7 @@ class LuongDecoder(RnnDecoder):
     def forward(
         self, embedded: Tensor, state: State, memory: tuple[Tensor, ...], lengths: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Shape (row, time, embedding_dim) to (row, time, hidden); see the base class."""
+        """Map shape (row, time, embedding_dim) to (row, time, hidden); see the base class."""
         if self.fed:
             return super().forward(embedded, state, memory, lengths)
         # No step needs the attention of the one before it, so all of them attend at once.
@@ -282,7 +282,7 @@ class Rnn(TranslationModel[RnnState]):
         return self.dropout(self.target_embedding(tokens))  # type: ignore[no-any-return]
 
     def project_vocab(self, hidden: Tensor) -> Tensor:
-        """Shape (..., hidden) to logits (..., vocab)."""
+        """Project shape (..., hidden) to logits (..., vocab)."""
         return self.vocab_projection(self.output(hidden))  # type: ignore[no-any-return]
 
     def hidden(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
@@ -305,7 +305,7 @@ class Rnn(TranslationModel[RnnState]):
         return RnnState(self.decoder.start(self.bridge(finals)), self.decoder.reader.remember(encoded), lengths)
 
     def decode_step(self, tokens: Tensor, state: RnnState) -> tuple[Tensor, RnnState]:
-        """Feed one token a row; shape (row,) to logits (row, vocab) and the next state."""
+        """Feed one token to every row; shape (row,) to logits (row, vocab) and the next state."""
         embedded = self.embed_target(tokens[:, None])
         output, cells, _ = self.decoder.step(embedded, state.cells, state.memory, state.lengths)
         return self.project_vocab(output)[:, 0], RnnState(cells, state.memory, state.lengths)

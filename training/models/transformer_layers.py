@@ -1,25 +1,18 @@
-"""The layers that all Transformers are made of.
-
-A layer does not own its attention: the caller passes it in. Training passes attention over whole sentences, a decoding
-step attention over a growing cache, and an exporter whatever its graph needs.
-"""
+"""Layers that all Transformers are made of; their callers say what they attend to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.errors import ModelError
 from training.models.dropout import TimeSharedDropout
 from training.models.positions import PositionEmbedding, PositionKind, Positions, RotaryEmbedding, Rotation
-
-AttendSelf = Callable[[Tensor, Tensor, Tensor], Tensor]
-AttendCross = Callable[[Tensor], Tensor]
+from training.models.transformer_attention import LayerAttention, MultiHeadAttention, SelfAttention
 
 
 def _swiglu(x: Tensor) -> Tensor:
@@ -86,16 +79,16 @@ class StackSettings:
             ModelError: If `heads` does not divide `dim`, or rotation has an odd width to turn.
         """
         if self.dim % self.heads:
-            raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them.")
+            raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them")
         if self.positions == "rotary" and self.head_dim % 2:
-            raise ModelError(f"A head has {self.head_dim} dimensions, but rotary positions need an even number.")
+            raise ModelError(f"a head has {self.head_dim} dimensions, but rotary positions need an even number")
 
     def positions_for(self, source: int, target: int) -> int:
-        """How many positions it takes to translate so many source tokens into so many, special ones not counted."""
+        """Return the positions that a source and a target of these token counts, without special ones, need."""
         return max(source, target) + 1
 
     def check_lengths(self, source: int, target: int) -> None:
-        """Check that texts of so many tokens, special ones not counted, have positions.
+        """Check that texts of these token counts, without special tokens, have positions.
 
         Raises:
             ModelError: If there are too few.
@@ -104,7 +97,7 @@ class StackSettings:
         if needed > self.max_positions:
             raise ModelError(
                 f"model.max_positions is {self.max_positions}, but sources of {source} tokens and targets of {target} "
-                f"need {needed} with the special tokens; raise it or allow fewer tokens."
+                f"need {needed} with the special tokens; raise it or allow fewer tokens"
             )
 
 
@@ -115,7 +108,7 @@ def check_kv_heads(name: str, kv_heads: int, heads: int) -> None:
         ModelError: If they do not.
     """
     if kv_heads and heads % kv_heads:
-        raise ModelError(f"model.{name} is {kv_heads}, which does not divide the {heads} heads; change one of them.")
+        raise ModelError(f"model.{name} is {kv_heads}, which does not divide the {heads} heads; change one of them")
 
 
 def build_norm(settings: StackSettings) -> nn.Module:
@@ -133,6 +126,11 @@ def build_positions(settings: StackSettings) -> Positions:
     return PositionEmbedding(settings.max_positions, settings.dim, learned=learned, offset=offset)
 
 
+def build_attention(settings: StackSettings, kv_heads: int = 0) -> MultiHeadAttention:
+    """Build one attention; `kv_heads` of 0 stands for as many as there are heads of queries."""
+    return MultiHeadAttention(settings.dim, settings.heads, kv_heads, bias=settings.bias)
+
+
 def initialise(layer: nn.Module) -> None:
     """Give a layer Xavier-uniform matrices (Glorot and Bengio 2010) and zero biases."""
     for module in layer.modules():
@@ -140,82 +138,6 @@ def initialise(layer: nn.Module) -> None:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-
-
-class MultiHeadAttention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017, section 3.2.2): its projections, and the attention between, apart.
-
-    Attention weights are softmax(q k^T / sqrt(head_dim)); whoever computes them decides what may be attended to. With
-    fewer heads of keys and values than of queries, each serves a group of them (Ainslie et al. 2023).
-    """
-
-    def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
-        """Build the projections; `kv_heads` of 0 stands for as many as there are heads of queries."""
-        super().__init__()
-        dim, bias = settings.dim, settings.bias
-        self.heads, self.kv_heads = settings.heads, kv_heads or settings.heads
-        self.query = nn.Linear(dim, dim, bias=bias)
-        # Keys and values always read the same input: one matrix product instead of two.
-        self.key_value = nn.Linear(dim, 2 * self.kv_heads * settings.head_dim, bias=bias)
-        self.output = nn.Linear(dim, dim, bias=bias)
-
-    def project_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape (row, time, dim) to two tensors of shape (row, time, kv_dim), the heads side by side."""
-        keys, values = self.key_value(x).chunk(2, dim=-1)
-        return keys, values
-
-    def within(self, x: Tensor, rotate: Rotation, attend: AttendSelf) -> Tensor:
-        """Self-attention, with the attention itself supplied by the caller.
-
-        Args:
-            x: Shape (row, time, dim).
-            rotate: What the tokens' positions do to queries and keys.
-            attend: Maps q, k, v of these tokens, (row, time, dim) and twice (row, time, kv_dim), to contexts (row,
-                time, dim).
-
-        Returns:
-            Shape (row, time, dim).
-        """
-        keys, values = self.project_keys_values(x)
-        return self.output(attend(rotate(self.query(x)), rotate(keys), values))  # type: ignore[no-any-return]
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
-        """Scaled dot-product attention of every head.
-
-        Args:
-            q: Shape (row, query, dim), the heads side by side.
-            k: Shape (row, time, kv_dim).
-            v: Shape (row, time, kv_dim).
-            options: Of torch's ``scaled_dot_product_attention``.
-
-        Returns:
-            Contexts, shape (row, query, dim).
-        """
-        q = _apart(q, self.heads)
-        k, v = (_apart(x, self.kv_heads) for x in (k, v))
-        grouped = self.kv_heads < self.heads
-        context: Tensor = functional.scaled_dot_product_attention(q, k, v, enable_gqa=grouped, **options)
-        return context.transpose(1, 2).flatten(2)
-
-    def weights(self, q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
-        """The attention weights of every head.
-
-        Args:
-            q: Shape (row, query, dim).
-            k: Shape (row, time, kv_dim).
-            mask: Broadcastable to (row, head, query, time), bool, True where attention is allowed.
-
-        Returns:
-            Shape (row, head, query, time).
-        """
-        q, k = _apart(q, self.heads), _apart(k, self.kv_heads).repeat_interleave(self.heads // self.kv_heads, dim=1)
-        scores: Tensor = q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
-        return scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
-
-
-def _apart(x: Tensor, heads: int) -> Tensor:
-    """Take heads apart: shape (row, time, dim) to (row, head, time, head_dim)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
@@ -254,14 +176,14 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(settings, kv_heads)
+        self.self_attention = build_attention(settings, kv_heads)
         self.feed_forward = FeedForward(settings)
         self.self_residual = Residual(settings)
         self.feed_forward_residual = Residual(settings)
 
-    def forward(self, x: Tensor, rotate: Rotation, attend: AttendSelf) -> Tensor:
-        """Map shape (row, time, dim) to the same; `rotate` and `attend` as for `MultiHeadAttention.within`."""
-        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attend))
+    def forward(self, x: Tensor, rotate: Rotation, attention: SelfAttention) -> Tensor:
+        """Map shape (row, time, dim) to the same; `rotate` turns queries and keys by the tokens' positions."""
+        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attention))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
 
@@ -270,26 +192,15 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(settings, kv_heads)
-        self.cross_attention = MultiHeadAttention(settings, kv_heads)
+        self.self_attention = build_attention(settings, kv_heads)
+        self.cross_attention = build_attention(settings, kv_heads)
         self.feed_forward = FeedForward(settings)
         self.self_residual = Residual(settings)
         self.cross_residual = Residual(settings)
         self.feed_forward_residual = Residual(settings)
 
-    def forward(self, x: Tensor, rotate: Rotation, attend_self: AttendSelf, attend_cross: AttendCross) -> Tensor:
-        """Run one layer.
-
-        Args:
-            x: Shape (row, time, dim).
-            rotate: As for `MultiHeadAttention.within`.
-            attend_self: As for `MultiHeadAttention.within`.
-            attend_cross: Maps q to the context over the source, both (row, time, dim).
-
-        Returns:
-            Shape (row, time, dim).
-        """
-        cross = self.cross_attention
-        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attend_self))
-        x = self.cross_residual(x, lambda y: cross.output(attend_cross(cross.query(y))))
+    def forward(self, x: Tensor, rotate: Rotation, attention: LayerAttention) -> Tensor:
+        """Map shape (row, time, dim) to the same; `rotate` turns queries and keys by the tokens' positions."""
+        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attention))
+        x = self.cross_residual(x, lambda y: self.cross_attention.across(y, attention))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]

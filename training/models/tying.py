@@ -30,7 +30,7 @@ def build_embeddings(
         ModelError: If all are to be tied but the two sides do not share a vocabulary.
     """
     if tie == "all" and not vocabulary.shared:
-        raise ModelError("model.tie is 'all', but source and target vocabularies differ; set it to 'target'.")
+        raise ModelError("model.tie is 'all', but source and target vocabularies differ; set it to 'target'")
     target = nn.Embedding(vocabulary.target_size, dim)
     source = target if tie == "all" else nn.Embedding(vocabulary.source_size, dim)
     projection = nn.Linear(dim, vocabulary.target_size, bias=output_bias)

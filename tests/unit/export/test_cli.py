@@ -18,7 +18,7 @@ from serving.bundle.manifest import VerificationRecord
 def test_a_missing_checkpoint_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = cli.main([str(tmp_path / "none.ckpt"), str(tmp_path), "--name", "x", "--sentences", str(tmp_path / "s")])
     assert code == 1
-    assert "There is no checkpoint" in capsys.readouterr().err
+    assert "there is no checkpoint" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

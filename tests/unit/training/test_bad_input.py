@@ -82,7 +82,7 @@ def test_loss_that_is_no_number(tree: dict[str, Any], capsys: pytest.CaptureFixt
     before = load(Path(tree["run_dir"]) / "last.ckpt").model.state_dict()
     # Resumed with a learning rate that no model survives.
     assert run_command(tree, "trainer.max_steps=40", "optimizer.learning_rate=1.0e+38", "trainer.clip_norm=null") == 1
-    assert "The loss is nan at step " in said(capsys)
+    assert "the loss is nan at step " in said(capsys)
     assert checkpoints(tree) == ["best.ckpt", "last.ckpt"]
     after = load(Path(tree["run_dir"]) / "last.ckpt").model.state_dict()
     assert all(after[name].isfinite().all() for name in before)

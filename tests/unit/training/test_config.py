@@ -83,7 +83,7 @@ def test_all_mistakes_are_told_at_once(config: Path) -> None:
 def test_command_fails_with_one_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(config), "trainer.max_stepz=5"]) == 1
     errors = capsys.readouterr().err
-    assert errors.startswith("dragoman-train: The configuration is wrong: trainer.max_stepz:")
+    assert errors.startswith("dragoman-train: the configuration is wrong: trainer.max_stepz:")
     assert errors.count("\n") == 1
     assert main([str(config.with_name("none.yaml"))]) == 1
     config.write_text("- a list", encoding="utf-8")

@@ -161,6 +161,7 @@ def test_batched_greedy_equals_beam_of_one(settings: TransformerSettings | RnnSe
     torch.manual_seed(5)
     vocabulary = Vocabulary(source_size=12, target_size=12)
     model = build_model(settings, vocabulary).eval()
+    assert isinstance(model, TranslationModel)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     sources = [[5, 6, 7, 8], [9], [], [11, 10, 4, 4, 4, 5]]

@@ -2,7 +2,6 @@
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from training.data.words import Words, train_words
 from training.embeddings import EmbeddingSettings, initialise_embeddings, match_vectors, read_vectors
 from training.errors import ConfigError, DataError
 from training.models.build import build_model
-from training.models.contract import TranslationModel, Vocabulary
+from training.models.contract import LanguageModel, Vocabulary
 from training.models.rnn import RnnSettings
 from training.run import run
 
@@ -89,7 +88,7 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes, message: str) -
         list(read_vectors(tmp_path / "none"))
 
 
-def weight_of(model: TranslationModel[Any], side: str) -> torch.Tensor:
+def weight_of(model: LanguageModel, side: str) -> torch.Tensor:
     embedding = getattr(model, f"{side}_embedding")
     assert isinstance(embedding, torch.nn.Embedding)
     return embedding.weight.detach()

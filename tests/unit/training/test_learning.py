@@ -9,7 +9,7 @@ from training.data.batches import make_batch
 from training.decode import greedy_batch
 from training.loss import smoothed_cross_entropy
 from training.models.build import ModelSettings, build_model
-from training.models.contract import Vocabulary
+from training.models.contract import TranslationModel, Vocabulary
 from training.models.rnn import RnnSettings
 from training.models.transformer import TransformerSettings
 
@@ -27,6 +27,7 @@ def test_learns_to_reverse_digits(name: str) -> None:
     torch.manual_seed(0)
     draw = random.Random(0)
     model = build_model(settings, Vocabulary(14, 14))
+    assert isinstance(model, TranslationModel)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 
     def strings(count: int) -> list[list[int]]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.modules.candidates import Listed, StepInputs, best_candidates
+from export.modules.candidates import Listed, best_candidates
+from export.modules.contract import StepInputs
 
 SLOTS, BEAM, VOCABULARY = 3, 2, 9
 SUPPRESSED = (0, 2)

@@ -1,5 +1,10 @@
 """Bulk translation without Ray: blocks, what is on disk, one worker, and what the command says."""
 
+import hashlib
+import itertools
+import json
+import shutil
+import string
 import sys
 from pathlib import Path
 
@@ -7,12 +12,14 @@ import pytest
 
 from serving import translate
 from serving.bulk.blocks import Block, index, read
-from serving.bulk.job import Job
+from serving.bulk.job import BulkJob
 from serving.bulk.worker import BlockTranslator, WorkerSettings
 from serving.errors import StartupError
 from serving.messages import LongInput, Options
+from training.data.words import train_words
 
 MODELS = Path(__file__).parents[4] / "models"
+GOLDEN = Path(__file__).parents[3] / "golden" / "format-2" / "digits" / "1"
 
 
 @pytest.mark.parametrize(
@@ -40,9 +47,9 @@ def test_blocks_hold_every_line_once(tmp_path: Path, content: bytes, lines: list
     assert sum(block.size for block in blocks) == len(content)
 
 
-def job(tmp_path: Path, text: str) -> Job:
+def job(tmp_path: Path, text: str) -> BulkJob:
     (tmp_path / "in").write_text(text, encoding="utf-8")
-    return Job(tmp_path / "in", tmp_path / "out")
+    return BulkJob(tmp_path / "in", tmp_path / "out")
 
 
 def test_parts_become_one_file_in_order(tmp_path: Path) -> None:
@@ -97,6 +104,27 @@ def test_a_worker_translates_each_line_by_itself(tmp_path: Path) -> None:
     assert "UTF-8" in failures[4]
     work.finish([block])
     assert work.output.read_text() == "Je bois du lait.\n\n\n\nJe bois du lait.\n"
+
+
+def test_a_worker_opens_a_bundle_with_word_vocabularies(tmp_path: Path) -> None:
+    bundle = tmp_path / "words"
+    shutil.copytree(GOLDEN, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_bytes())
+    words = map("".join, itertools.product(string.ascii_lowercase, repeat=2))
+    vocabulary = train_words([" ".join(words)], manifest["vocabulary_size"])
+    (bundle / "source.words.json").write_bytes(vocabulary)
+    manifest["tokenizer"] = {"kind": "words", "source": "source.words.json", "target": "source.words.json"}
+    manifest["files"]["source.words.json"] = hashlib.sha256(vocabulary).hexdigest()
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    work = job(tmp_path, "aa ab ac\n")
+    (block,) = index(work.source, 10)[0]
+    work.open({})
+    worker = BlockTranslator(work, WorkerSettings(bundle, "fp32", "cpu", 1, Options(max_length=3)))
+    try:
+        worker(vars(block))
+    finally:
+        worker.close()
+    assert work.failures([block]) == {}
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from serving.bundle.manifest import SpecialIds
 from serving.decoding import beam as beam_module
 from serving.decoding.beam import BeamSearch
 from serving.decoding.hypothesis import FinishedHypothesis
@@ -18,6 +19,7 @@ from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, StepPlan
 
 VOCABULARY, PAD, START, EOS = 11, 0, 2, 3
+IDS = SpecialIds(pad=PAD, unk=1, bos=START, eos=EOS, decoder_start=START)
 
 
 def log_probs(source: int, history: tuple[int, ...]) -> NDArray[np.float32]:
@@ -137,7 +139,7 @@ def run(jobs: list[tuple[int, DecodingOptions]], slots: int, seed: int = 0) -> d
     """Drives a search to the end; sentences join whenever a slot is free, holes are filled from the tail."""
     rng = np.random.default_rng(seed)
     beam = jobs[0][1].beam_size
-    search = BeamSearch(beam, slots, decoder_start_id=START, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
+    search = BeamSearch(beam, slots, special_ids=IDS, vocabulary_size=VOCABULARY)
     grid = HashGrid(beam)
     waiting, running, answers = list(enumerate(jobs)), list[int](), dict[int, list[FinishedHypothesis]]()
     while waiting or running:
@@ -250,7 +252,7 @@ def test_sampling_follows_the_distribution() -> None:
 
 
 def test_a_wrong_beam_size_or_too_many_sentences_are_refused() -> None:
-    search = BeamSearch(2, 1, decoder_start_id=START, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
+    search = BeamSearch(2, 1, special_ids=IDS, vocabulary_size=VOCABULARY)
     with pytest.raises(ValueError, match="beam size 3 in a grid of beam size 2"):
         search.admit([DecodingOptions(max_length=3, beam_size=3)])
     with pytest.raises(ValueError, match="2 sentences for 1 free slots"):

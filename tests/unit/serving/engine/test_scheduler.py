@@ -33,7 +33,7 @@ def demand(
 
 
 def begun(scheduler: Scheduler[str], now: float = 0.0, worker: int = 0) -> list[str]:
-    return [key for batch in scheduler.take(now, worker).batches for key in batch.keys]
+    return [key for batch in scheduler.schedule(now, worker).batches for key in batch.keys]
 
 
 class Policy(RuleBasedStateMachine):
@@ -49,11 +49,11 @@ class Policy(RuleBasedStateMachine):
         self.ended: set[int] = set()
 
     @rule(demands=st.lists(DEMANDS, min_size=1, max_size=4), patience=PATIENCE)
-    def offer(self, demands: list[Demand], patience: int | None) -> None:
+    def submit(self, demands: list[Demand], patience: int | None) -> None:
         deadline = None if patience is None else self.now + patience
         demands = [Demand(d.beam, d.source_tokens, d.state_tokens, d.priority, deadline) for d in demands]
         items = [(self.next + i, d) for i, d in enumerate(demands)]
-        reason = self.scheduler.offer(items, self.now)
+        reason = self.scheduler.submit(items, self.now)
         fits = (
             len(self.waiting) + len(items) <= LIMITS.queue_sentences
             and sum(d.source_tokens for d, _ in self.waiting.values()) + sum(d.source_tokens for d in demands)
@@ -76,19 +76,19 @@ class Policy(RuleBasedStateMachine):
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
-    def withdraw(self, data: st.DataObject) -> None:
+    def cancel(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.waiting)))
-        assert self.scheduler.withdraw(key)
-        assert not self.scheduler.withdraw(key)
+        assert self.scheduler.cancel(key)
+        assert not self.scheduler.cancel(key)
         self.ended.add(key)
         del self.waiting[key]
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
+    def finish(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.running)))
-        self.scheduler.release(key)
-        assert not self.scheduler.withdraw(key)
+        self.scheduler.finish(key)
+        assert not self.scheduler.cancel(key)
         self.ended.add(key)
         del self.running[key]
 
@@ -97,8 +97,8 @@ class Policy(RuleBasedStateMachine):
         self.now += seconds
 
     @rule()
-    def take(self) -> None:
-        turn = self.scheduler.take(self.now)
+    def schedule(self) -> None:
+        turn = self.scheduler.schedule(self.now)
         late = {key for key, (d, _) in self.waiting.items() if d.deadline is not None and d.deadline <= self.now}
         assert set(turn.expired) == late
         assert len(turn.expired) == len(late)
@@ -146,13 +146,13 @@ class Policy(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever was left runs to its end: nothing is lost."""
         while self.waiting:
-            self.take()
+            self.schedule()
             for key in list(self.running):
-                self.scheduler.release(key)
+                self.scheduler.finish(key)
                 self.ended.add(key)
                 del self.running[key]
         for key in self.running:
-            self.scheduler.release(key)
+            self.scheduler.finish(key)
         assert not self.scheduler.busy
 
 
@@ -162,115 +162,115 @@ TestPolicy.settings = settings(max_examples=150, stateful_step_count=40, deadlin
 
 def test_priority_then_deadline_then_arrival() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1))
-    scheduler.offer([("running", demand())], 0)
+    scheduler.submit([("running", demand())], 0)
     assert begun(scheduler) == ["running"]
-    scheduler.offer([("late", demand(deadline=20)), ("late too", demand(deadline=20))], 0)
-    scheduler.offer([("soon", demand(deadline=10))], 0)
-    scheduler.offer([("urgent", demand(priority=1))], 0)
+    scheduler.submit([("late", demand(deadline=20)), ("late too", demand(deadline=20))], 0)
+    scheduler.submit([("soon", demand(deadline=10))], 0)
+    scheduler.submit([("urgent", demand(priority=1))], 0)
     order: list[str] = []
     for _ in range(4):
-        scheduler.release((["running", *order])[-1])
+        scheduler.finish((["running", *order])[-1])
         order += begun(scheduler)
     assert order == ["urgent", "soon", "late", "late too"]
 
 
 def test_a_sentence_without_a_deadline_is_overtaken_for_so_long_only() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1, patience_seconds=30))
-    scheduler.offer([("running", demand())], 0)
+    scheduler.submit([("running", demand())], 0)
     begun(scheduler)
-    scheduler.offer([("patient", demand())], 0)
-    scheduler.offer([("eager", demand(deadline=25))], 20)
-    scheduler.offer([("newcomer", demand(deadline=33))], 31)
+    scheduler.submit([("patient", demand())], 0)
+    scheduler.submit([("eager", demand(deadline=25))], 20)
+    scheduler.submit([("newcomer", demand(deadline=33))], 31)
     order: list[str] = []
     for _ in range(3):
-        scheduler.release((["running", *order])[-1])
+        scheduler.finish((["running", *order])[-1])
         order += begun(scheduler, now=24)
     assert order == ["eager", "patient", "newcomer"]
 
 
 def test_small_sentences_do_not_starve_a_large_one() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(running_tokens=100))
-    scheduler.offer([("half", demand(state=50))], 0)
+    scheduler.submit([("half", demand(state=50))], 0)
     begun(scheduler)
-    scheduler.offer([("large", demand(state=90, beam=2)), ("small", demand(state=1))], 0)
+    scheduler.submit([("large", demand(state=90, beam=2)), ("small", demand(state=1))], 0)
     assert begun(scheduler) == []
-    scheduler.release("half")
+    scheduler.finish("half")
     assert begun(scheduler) == ["large", "small"]
 
 
 def test_a_full_lane_lets_other_lanes_pass() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=2))
-    scheduler.offer([(key, demand(beam=2)) for key in ("first", "second")], 0)
-    scheduler.offer([("greedy", demand(beam=1))], 0)
+    scheduler.submit([(key, demand(beam=2)) for key in ("first", "second")], 0)
+    scheduler.submit([("greedy", demand(beam=1))], 0)
     assert begun(scheduler) == ["first", "greedy"]
 
 
 def test_workers_take_even_shares() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(workers=2))
-    scheduler.offer([(key, demand()) for key in "abcd"], 0)
+    scheduler.submit([(key, demand()) for key in "abcd"], 0)
     assert begun(scheduler, worker=0) == ["a", "b"]
-    assert not scheduler.ready(0)
-    assert scheduler.ready(1)
+    assert not scheduler.has_work(0)
+    assert scheduler.has_work(1)
     assert begun(scheduler, worker=1) == ["c", "d"]
-    scheduler.release("a")
-    scheduler.offer([("e", demand())], 0)
-    assert not scheduler.ready(1)
+    scheduler.finish("a")
+    scheduler.submit([("e", demand())], 0)
+    assert not scheduler.has_work(1)
     assert begun(scheduler, worker=0) == ["e"]
 
 
 def test_each_worker_has_lanes_of_its_own_and_all_share_the_token_budget() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(workers=2, rows=1, running_tokens=30))
-    scheduler.offer([(key, demand(state=10)) for key in "abc"], 0)
+    scheduler.submit([(key, demand(state=10)) for key in "abc"], 0)
     assert begun(scheduler, worker=0) == ["a"]
     assert begun(scheduler, worker=1) == ["b"]
     assert begun(scheduler, worker=0) == []
-    scheduler.offer([("large", demand(beam=2, state=20))], 0)
-    scheduler.release("b")
+    scheduler.submit([("large", demand(beam=2, state=20))], 0)
+    scheduler.finish("b")
     assert begun(scheduler, worker=1) == ["c"]
-    assert not scheduler.ready(1)
+    assert not scheduler.has_work(1)
     assert begun(scheduler, worker=1) == []
-    scheduler.release("a")
+    scheduler.finish("a")
     assert begun(scheduler, worker=0) == ["large"]
 
 
 def test_a_beam_wider_than_the_grid_has_one_slot() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=4))
-    scheduler.offer([("a", demand(beam=9)), ("b", demand(beam=9))], 0)
+    scheduler.submit([("a", demand(beam=9)), ("b", demand(beam=9))], 0)
     assert begun(scheduler) == ["a"]
 
 
 def test_encoder_batches_hold_similar_lengths() -> None:
     scheduler: Scheduler[int] = Scheduler(EngineLimits())
-    scheduler.offer([(length, demand(length)) for length in (3, 16, 17, 32, 33, 60, 200)], 0)
-    batches = scheduler.take(0).batches
+    scheduler.submit([(length, demand(length)) for length in (3, 16, 17, 32, 33, 60, 200)], 0)
+    batches = scheduler.schedule(0).batches
     assert [batch.keys for batch in batches] == [(3, 16, 17), (32, 33), (60,), (200,)]
     assert [batch.padding for batch in batches] == [15, 1, 0, 0]
 
 
 def test_dead_heap_entries_are_swept() -> None:
     scheduler: Scheduler[int] = Scheduler(EngineLimits(rows=1))
-    scheduler.offer([(-1, demand())], 0)
-    scheduler.take(0)
+    scheduler.submit([(-1, demand())], 0)
+    scheduler.schedule(0)
     for key in range(5000):
-        scheduler.offer([(key, demand(deadline=1000))], 0)
-        scheduler.withdraw(key)
+        scheduler.submit([(key, demand(deadline=1000))], 0)
+        scheduler.cancel(key)
     assert sum(map(len, scheduler._lanes.values())) + len(scheduler._expiries) < 200
 
 
 def test_a_deadline_behind_a_measured_backlog_is_refused() -> None:
     scheduler: Scheduler[int] = Scheduler(EngineLimits(rows=1))
-    scheduler.offer([(key, demand(10)) for key in range(20)], 0)
-    scheduler.take(0)
+    scheduler.submit([(key, demand(10)) for key in range(20)], 0)
+    scheduler.schedule(0)
     for second in range(1, 6):  # ten source tokens a second
-        scheduler.release(second - 1)
-        scheduler.take(second)
+        scheduler.finish(second - 1)
+        scheduler.schedule(second)
     wait = scheduler.wait_estimate()
     assert wait is not None
     assert 13.9 < wait < 14.1
-    assert scheduler.offer([(100, demand(deadline=5 + 13, priority=-1))], 5) is RejectReason.DEADLINE
-    assert scheduler.offer([(101, demand(deadline=5 + 15, priority=-1))], 5) is None
+    assert scheduler.submit([(100, demand(deadline=5 + 13, priority=-1))], 5) is RejectReason.DEADLINE
+    assert scheduler.submit([(101, demand(deadline=5 + 15, priority=-1))], 5) is None
     # Ahead of others: how long it will wait is not known, so it is taken.
-    assert scheduler.offer([(102, demand(deadline=5 + 1))], 5) is None
+    assert scheduler.submit([(102, demand(deadline=5 + 1))], 5) is None
 
 
 def test_throughput_says_nothing_of_an_idle_server() -> None:

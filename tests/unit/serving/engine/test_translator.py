@@ -215,6 +215,7 @@ async def test_large_requests_are_tokenised_off_the_event_loop(monkeypatch: pyte
 async def test_cancelling_the_task_frees_the_slots() -> None:
     gate = Gate()
     with served(gate=gate) as copy:
+        copy.toy.clock.real = True
         task = asyncio.create_task(copy.translator.translate(TranslationRequest((TEXT, "I drink milk."))))
         await asyncio.to_thread(gate.reached)
         task.cancel()

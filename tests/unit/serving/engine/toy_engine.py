@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from serving.bundle.manifest import Manifest, SpecialIds
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.decoding.options import DecodingOptions
 from serving.engine.engine import Engine
-from serving.engine.observer import DropReason, Outcome, RejectReason, SilentObserver
+from serving.engine.observer import DropReason, Observer, Outcome, RejectReason
 from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Decoded, Sentence
 from serving.messages import FinishReason, Sampling
@@ -74,21 +75,22 @@ class Gate:
 
 
 class Clock:
-    """A clock that moves when told to."""
+    """A clock that a test moves, or that shows the real time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.real = False
 
     def __call__(self) -> float:
-        return self.now
+        return time.monotonic() if self.real else self.now
 
 
 @dataclass
-class Recorder(SilentObserver):
+class Recorder(Observer):
     """Counts what the engine reports."""
 
     counts: Counter[object] = field(default_factory=Counter)
-    lock: threading.Lock = field(default_factory=threading.Lock)  # lanes may report at the same time
+    lock: threading.Lock = field(default_factory=threading.Lock)  # workers and callers report at the same time
     freed_after: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
 
@@ -99,7 +101,8 @@ class Recorder(SilentObserver):
         self.counts["rejected", reason] += sentences
 
     def dropped(self, reason: DropReason) -> None:
-        self.counts["dropped", reason] += 1
+        with self.lock:
+            self.counts["dropped", reason] += 1
 
     def admitted(self, queue_seconds: float) -> None:
         with self.lock:
@@ -125,7 +128,8 @@ class Recorder(SilentObserver):
         self.counts["restarted"] += 1
 
     def finished(self, outcome: Outcome, finish_reason: FinishReason | None, target_tokens: int) -> None:
-        self.counts[outcome] += 1
+        with self.lock:
+            self.counts[outcome] += 1
 
     def tokenized(self, seconds: float, source_lengths: Sequence[int]) -> None:
         self.lengths += source_lengths
@@ -156,8 +160,6 @@ def toy_engine(model: ToyModel = MODEL, *, gate: Gate | None = None, **limits: i
         runner.before_step = gate
     engine = Engine(
         runner,
-        special_ids=IDS,
-        vocabulary_size=model.vocabulary_size,
         limits=EngineLimits(**limits),
         observer=seen,
         clock=clock,

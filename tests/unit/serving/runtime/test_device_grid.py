@@ -10,8 +10,8 @@ import pytest
 from serving.bundle.bundle import load_bundle
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
-from serving.engine.engine import Engine
 from serving.engine.submission import Sentence
+from serving.opening import offline_engine
 from serving.runtime.device_buffers import DeviceBuffers
 from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.onnx_runner import OnnxRunner
@@ -39,12 +39,8 @@ def device() -> OnnxRunner:
 
 
 def translated(runner: OnnxRunner, jobs: Sequence[Sentence]) -> list[FinishedHypothesis]:
-    manifest = runner.manifest
-    engine = Engine(runner, special_ids=manifest.special_ids, vocabulary_size=manifest.vocabulary_size)
-    try:
+    with offline_engine(runner) as engine:
         return [hypothesis for decoded in engine.submit(jobs).future.result() for hypothesis in decoded.hypotheses]
-    finally:
-        engine.stop()
 
 
 def jobs(runner: OnnxRunner, count: int, longest: int) -> list[Sentence]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.bundle.bundle import Bundle, load_bundle
-from serving.bundle.manifest import Axis, Manifest, TensorSpec
+from serving.bundle.manifest import Axis, TensorSpec
 from serving.decoding.beam import BeamSearch
 from serving.decoding.options import DecodingOptions
 from serving.errors import StartupError
@@ -104,16 +104,8 @@ def test_host_buffers_keep_busy_slots_through_every_size_and_allocate_for_the_la
 
 
 def decode(runner: OnnxRunner, grid: Grid, sources: list[list[int]], length: int) -> list[tuple[int, ...]]:
-    manifest: Manifest = runner.manifest
-    ids = manifest.special_ids
-    search = BeamSearch(
-        2,
-        len(sources),
-        decoder_start_id=ids.decoder_start,
-        eos_id=ids.eos,
-        pad_id=ids.pad,
-        vocabulary_size=manifest.vocabulary_size,
-    )
+    ids = runner.special_ids
+    search = BeamSearch(2, len(sources), special_ids=ids, vocabulary_size=runner.vocabulary_size)
     grid.admit([np.array([*source, ids.eos]) for source in sources])
     search.admit([DecodingOptions(max_length=length, min_length=length, beam_size=2)] * len(sources))
     while not search.advance(grid.step(search.plan())).size:

@@ -20,7 +20,7 @@ def start(
 ) -> tuple[ToyGrid, BeamSearch]:
     grid = (runner or ToyRunner(model)).grid(beam, 4)
     grid.admit([np.array([*source, EOS]) for source in sources])
-    search = BeamSearch(beam, 4, decoder_start_id=IDS.decoder_start, eos_id=EOS, pad_id=PAD, vocabulary_size=VOCABULARY)
+    search = BeamSearch(beam, 4, special_ids=IDS, vocabulary_size=VOCABULARY)
     search.admit([DecodingOptions(max_length=20, beam_size=beam)] * len(sources))
     return grid, search
 

@@ -132,7 +132,7 @@ def test_commands(copier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     given = ["attention", str(copier), "big x", "--target", "grand x", "--out", str(picture)]
     assert main([*given, "--layer", "0", "--head", "0"]) == 0
     assert main([*given, "--layer", "3"]) == 1
-    assert "There is no layer 3; the model has layers 0 to 0." in capsys.readouterr().err
+    assert "there is no layer 3; the model has layers 0 to 0" in capsys.readouterr().err
 
 
 def test_a_picture_shows_the_weights_where_they_are(tmp_path: Path) -> None:

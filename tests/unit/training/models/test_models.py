@@ -55,6 +55,7 @@ TARGETS = [[7, 5, 20], [9, 10, 11, 12, 13, 6], []]
 def make(name: str, vocabulary: Vocabulary) -> TranslationModel[Any]:
     torch.manual_seed(3)
     model = build_model(MODELS[name], vocabulary).eval()
+    assert isinstance(model, TranslationModel)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model

@@ -1,21 +1,29 @@
 """Our layers against PyTorch's own, given the same weights, and against formulas where PyTorch has none."""
 
-from functools import partial
 from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from training.models.transformer_attention import (
+    MaskedAttention,
+    MultiHeadAttention,
+    TeacherForced,
+    attend,
+    attention_weights,
+)
 from training.models.transformer_layers import (
     DecoderLayer,
     EncoderLayer,
     FeedForward,
-    MultiHeadAttention,
     Residual,
     StackSettings,
+    build_attention,
     build_norm,
 )
+
+EVERYTHING = MaskedAttention(4, torch.ones((1, 1), dtype=torch.bool))
 
 
 def copy_attention(ours: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
@@ -58,7 +66,7 @@ def test_encoder_layer(norm: Literal["pre", "post"], activation: Literal["relu",
     copy_norms([(ours.self_residual, theirs.norm1), (ours.feed_forward_residual, theirs.norm2)])
     x = torch.randn(2, 5, 16)
     expected = theirs.train(mode=False)(x)
-    torch.testing.assert_close(ours(x, unrotated, ours.self_attention.attend), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(x, unrotated, EVERYTHING), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -72,10 +80,8 @@ def test_decoder_layer(norm: Literal["pre", "post"]) -> None:
     residuals = [ours.self_residual, ours.cross_residual, ours.feed_forward_residual]
     copy_norms(list(zip(residuals, (theirs.norm1, theirs.norm2, theirs.norm3), strict=True)))
     x, memory = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
-    keys, values = ours.cross_attention.project_keys_values(memory)
-
-    causal = partial(ours.self_attention.attend, is_causal=True)
-    found = ours(x, unrotated, causal, partial(ours.cross_attention.attend, k=keys, v=values))
+    source = ours.cross_attention.project_keys_values(memory)
+    found = ours(x, unrotated, TeacherForced(4, EVERYTHING.mask, source=source))
     mask = nn.Transformer.generate_square_subsequent_mask(5)
     expected = theirs.eval()(x, memory, tgt_mask=mask, tgt_is_causal=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
@@ -106,7 +112,7 @@ def test_rms_norm() -> None:
 def test_grouped_heads_are_repeated_ones() -> None:
     """With the weights of each key and value head written once for each query head, nothing changes."""
     settings = StackSettings(dim=16, heads=4)
-    grouped, full = MultiHeadAttention(settings, kv_heads=2), MultiHeadAttention(settings)
+    grouped, full = build_attention(settings, kv_heads=2), build_attention(settings)
     randomise(grouped)
 
     def repeated(x: Tensor) -> Tensor:
@@ -115,20 +121,20 @@ def test_grouped_heads_are_repeated_ones() -> None:
     state = grouped.state_dict()
     full.load_state_dict({name: repeated(x) if name.startswith("key_value") else x for name, x in state.items()})
     x = torch.randn(2, 5, 16)
-    found, expected = (a.within(x, unrotated, partial(a.attend, is_causal=True)) for a in (grouped, full))
+    found, expected = (a.within(x, unrotated, EVERYTHING) for a in (grouped, full))
     torch.testing.assert_close(found, expected)
     assert grouped.project_keys_values(x)[0].shape == (2, 5, 8)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_weights_are_those_that_attention_uses(kv_heads: int) -> None:
-    attention = MultiHeadAttention(StackSettings(dim=16, heads=4), kv_heads)
+    attention = build_attention(StackSettings(dim=16, heads=4), kv_heads)
     randomise(attention)
     x = torch.randn(2, 5, 16)
     mask = torch.arange(5)[None, None, None, :] < torch.tensor([5, 3])[:, None, None, None]
     q, (k, v) = attention.query(x), attention.project_keys_values(x)
-    weights = attention.weights(q, k, mask)
+    weights = attention_weights(q, k, 4, mask)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 5))
     by_head = v.unflatten(-1, (kv_heads, -1)).transpose(1, 2).repeat_interleave(4 // kv_heads, dim=1)
-    expected = attention.attend(q, k, v, attn_mask=mask)
+    expected = attend(q, k, v, 4, attn_mask=mask)
     torch.testing.assert_close((weights @ by_head).transpose(1, 2).flatten(2), expected, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,141 @@
+"""Attention of Transformers in graphs, as ONNX operators; what PyTorch computes meanwhile are zeros of their shape.
+
+The heads stay side by side in ``dim``, as the projections give them: ONNX's Attention takes them apart, so nothing is
+transposed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class EncoderAttention:
+    """Attention of sources to themselves.
+
+    Attributes:
+        heads: Number of heads of queries.
+        lengths: Source lengths. Shape (source,), int64.
+        mask: Shape (source, 1, src, src), added to the scores; without one, a source attends to all of its tokens.
+    """
+
+    heads: int
+    lengths: Tensor
+    mask: Tensor | None = None
+
+    def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend to the source; all of shape (source, src, dim)."""
+        if self.mask is None:
+            return attend_to_first(q, k, v, self.lengths, heads=self.heads)
+        return attend(q, k, v, self.mask, heads=self.heads)
+
+
+@dataclass
+class GraphAttention:
+    """Attention of one decoder layer: of the beams of a slot to their own ancestors, and to their source.
+
+    Attributes:
+        heads: Number of heads of queries.
+        lengths: Source lengths. Shape (slot,), int64.
+        memory: Keys and values of the source. Shape (slot, src, kv_dim) each.
+        past: Buffers of the target's keys and values. Shape (slot, entry, kv_dim) each.
+        places: Where the step is written into them. Shape (slot, beam, 2), int64.
+        mask: Shape (slot, 1, beam, entry), added to the scores.
+        aligning: Head whose attention is the alignment, if this layer has it.
+        present: The buffers with the step written into them, once the layer has run.
+        alignment: Source position that the head attends to most, shape (slot, beam), once the layer has run.
+    """
+
+    heads: int
+    lengths: Tensor
+    memory: list[Tensor]
+    past: list[Tensor]
+    places: Tensor
+    mask: Tensor
+    aligning: int | None
+    present: list[Tensor] = field(init=False)
+    alignment: Tensor | None = None
+
+    def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Write keys and values (slot, beam, kv_dim) to their places, and attend: (slot, beam, dim) to the same."""
+        keys, values = self._write(k, v)
+        return attend(q, keys, values, self.mask, heads=self.heads)
+
+    def across(self, q: Tensor) -> Tensor:
+        """Attend to the source: shape (slot, beam, dim) to the same."""
+        self._align(q)
+        keys, values = self.memory
+        return attend_to_first(q, keys, values, self.lengths, heads=self.heads)
+
+    def _write(self, k: Tensor, v: Tensor) -> list[Tensor]:
+        self.present = [write(buffer, new, self.places) for buffer, new in zip(self.past, (k, v), strict=True)]
+        return self.present
+
+    def _align(self, q: Tensor) -> None:
+        if self.aligning is not None:
+            self.alignment = most_attended(q, self.memory[0], self.lengths, heads=self.heads, head=self.aligning)
+
+
+class GraphPrefixAttention(GraphAttention):
+    """Attention of one layer of a decoder-only model: to the source and the ancestors in one softmax.
+
+    It copies both, layer by layer: the price of graphs made of standard operators, none of which attends to keys that
+    lie in two places. The mask is over both, shape (slot, 1, beam, src + entry).
+    """
+
+    def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Write keys and values (slot, beam, kv_dim) to their places, and attend: (slot, beam, dim) to the same."""
+        written = self._write(k, v)
+        self._align(q)
+        keys, values = (torch.cat(parts, dim=1) for parts in zip(self.memory, written, strict=True))
+        return attend(q, keys, values, self.mask, heads=self.heads)
+
+
+def most_attended(q: Tensor, keys: Tensor, lengths: Tensor, *, heads: int, head: int) -> Tensor:
+    """Find the source position that one head attends to most.
+
+    Args:
+        q: Queries. Shape (slot, beam, dim).
+        keys: Shape (slot, src, kv_dim), narrower than the queries if there are fewer heads of keys.
+        lengths: Source lengths. Shape (slot,), int64.
+        heads: Number of heads of queries.
+        head: Which of them.
+
+    Returns:
+        Shape (slot, beam), int64.
+    """
+    size, group = q.shape[-1] // heads, q.shape[-1] // keys.shape[-1]
+    weights = q.narrow(-1, head * size, size) @ keys.narrow(-1, head // group * size, size).transpose(1, 2)
+    outside = torch.arange(keys.shape[1]) >= lengths.unsqueeze(1)
+    best: Tensor = weights.masked_fill(outside.unsqueeze(1), -torch.inf).topk(1).indices.squeeze(-1)
+    return best  # argmax would need cuDNN on a GPU
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, heads: int) -> Tensor:
+    """Attend with all heads; q (slot, beam, dim), keys, values (slot, entry, kv_dim), mask (slot, 1, beam, entry)."""
+    return _attention((q, keys, values, mask), heads)
+
+
+def attend_to_first(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, *, heads: int) -> Tensor:
+    """Attend to the first ``lengths`` (row,) keys of each row; q (row, time, dim), k, v (row, src, kv_dim)."""
+    return _attention((q, k, v, None, None, None, lengths), heads)
+
+
+def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
+    q, keys = cast("tuple[Tensor, Tensor]", inputs[:2])
+    # Keys of a width smaller than the queries' have fewer heads, each for a group of the queries'.
+    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads * keys.shape[-1] // q.shape[-1]}
+    context: Tensor = torch.onnx.ops.symbolic("Attention", inputs, attributes, dtype=q.dtype, shape=q.shape, version=24)
+    return context
+
+
+def write(buffer: Tensor, update: Tensor, places: Tensor) -> Tensor:
+    """Write ``update`` (slot, beam, kv_dim) into ``buffer`` (slot, entry, kv_dim) at its places (slot, beam, 2)."""
+    written: Tensor = torch.onnx.ops.symbolic(
+        "ScatterND", (buffer, places, update), dtype=buffer.dtype, shape=buffer.shape, version=18
+    )
+    return written

@@ -1,0 +1,84 @@
+"""The way from a bundle to translations: tokenizer, runner, engine, translator, put together here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serving.bundle.bundle import Bundle
+from serving.bundle.manifest import Manifest
+from serving.bundle.tokenizer import SubwordTokenizer
+from serving.engine.engine import Engine
+from serving.engine.observer import Observer
+from serving.engine.scheduler import EngineLimits
+from serving.engine.translator import Translator
+from serving.engine.validation import ServingLimits
+from serving.runtime.onnx_runner import OnnxRunner
+from serving.runtime.runner import Runner
+
+UNLIMITED = 1 << 30  # of a queue that nobody else waits in
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """A model in memory, not yet running."""
+
+    manifest: Manifest
+    tokenizer: SubwordTokenizer
+    runner: Runner
+
+    def start(
+        self,
+        *,
+        engine_limits: EngineLimits | None = None,
+        serving_limits: ServingLimits | None = None,
+        observer: Observer | None = None,
+    ) -> RunningModel:
+        """Put the model behind an engine of its own."""
+        name = f"{self.manifest.name}/{self.manifest.version}"
+        engine = Engine(self.runner, limits=engine_limits, observer=observer, name=name)
+        translator = Translator(self.manifest, self.tokenizer, engine, limits=serving_limits, observer=observer)
+        return RunningModel(engine, translator)
+
+
+@dataclass(frozen=True)
+class RunningModel:
+    """A model that translates until it is closed."""
+
+    engine: Engine
+    translator: Translator
+
+    def close(self, timeout: float | None = None) -> None:
+        """End the threads of the engine, waiting up to ``timeout`` seconds for each, and of the tokenizer."""
+        self.engine.stop(timeout)
+        self.translator.close()
+
+
+def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> OpenModel:
+    """Load a bundle; the options are those of :meth:`OnnxRunner.open`.
+
+    Raises:
+        StartupError: The bundle cannot be served with these options.
+    """
+    tokenizer = open_tokenizer(bundle)
+    runner = OnnxRunner.open(bundle, precision=precision, device=device, threads=threads)
+    return OpenModel(bundle.manifest, tokenizer, runner)
+
+
+def open_tokenizer(bundle: Bundle) -> SubwordTokenizer:
+    """Load a bundle's tokenizer.
+
+    Raises:
+        StartupError: A file is not of the kind that the manifest names.
+    """
+    manifest = bundle.manifest
+    return SubwordTokenizer.read(
+        manifest.tokenizer,
+        lambda file: bundle.path(file).read_bytes(),
+        special_ids=manifest.special_ids,
+        reverse_source=manifest.reverse_source,
+    )
+
+
+def offline_engine(runner: Runner, *, workers: int = 1) -> Engine:
+    """Start an engine for token ids, with a queue that takes everything."""
+    return Engine(runner, limits=EngineLimits(queue_sentences=UNLIMITED, queue_tokens=UNLIMITED, workers=workers))
