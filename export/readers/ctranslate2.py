@@ -356,7 +356,7 @@ def _tokenizer(
 
 
 def _tokens_file(tokens: list[str | None], unknown: str) -> bytes:
-    """Serialise plain tokens, as ``serving.bundle.tokens`` reads them."""
+    """Serialise plain tokens, as ``serving.bundle.plain_tokens`` reads them."""
     ordinary = [token for token in tokens if token and not (token.startswith("<") and token.endswith(">"))]
     separator = "" if all(len(token) == 1 for token in ordinary) else " "
     content = {"separator": separator, "unknown": tokens.index(unknown), "tokens": [token or "" for token in tokens]}

@@ -32,6 +32,8 @@ class PieceProcessor:
             self._unknown = int(content["unknown"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a table of pieces: {error}") from error
+        if not 0 <= self._unknown < len(self._pieces):
+            raise ValueError(f"not a table of pieces: the unknown one is {self._unknown}")
         self._ids = {piece: number for number, piece in enumerate(self._pieces) if piece is not None}
 
     def get_piece_size(self) -> int:

@@ -13,7 +13,7 @@ from sentencepiece import SentencePieceProcessor
 
 from serving.bundle.manifest import SpecialIds, Tokenizer, TokenizerKind
 from serving.bundle.pieces import PieceProcessor
-from serving.bundle.tokens import TokenProcessor
+from serving.bundle.plain_tokens import TokenProcessor
 from serving.bundle.words import WordProcessor
 from serving.errors import StartupError
 

@@ -29,6 +29,8 @@ class TokenProcessor:
             self._pattern, self._unknown = _PATTERNS[self._separator], int(content["unknown"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a vocabulary of tokens: {error}") from error
+        if not 0 <= self._unknown < len(self._tokens):
+            raise ValueError(f"not a vocabulary of tokens: the unknown one is {self._unknown}")
         self._ids = {token: number for number, token in enumerate(self._tokens)}
 
     def get_piece_size(self) -> int:
