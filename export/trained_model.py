@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from serving.bundle.manifest import DecodingDefaults, SpecialIds, Tokenizer
 from serving.bundle.tokenizer import SubwordTokenizer
+from serving.opening import read_tokenizer
 from training.checkpoint import LoadedCheckpoint
 from training.data.batches import make_source
 from training.data.tokenizer import load_tokenizer
@@ -82,7 +83,7 @@ class TrainedModel:
 
     @cached_property
     def _texts(self) -> SubwordTokenizer:
-        return SubwordTokenizer.read(self.tokenizer, self.files.__getitem__, special_ids=self.special_ids)
+        return read_tokenizer(self.tokenizer, self.files.__getitem__, special_ids=self.special_ids)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Cut source texts into token ids, without special ids and in the order of the text."""

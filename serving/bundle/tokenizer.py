@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
-from serving.bundle.manifest import SpecialIds, Tokenizer, TokenizerKind
+from serving.bundle.manifest import SpecialIds, TokenizerKind
 from serving.bundle.pieces import PieceProcessor
 from serving.bundle.plain_tokens import TokenProcessor
 from serving.bundle.words import WordProcessor
@@ -104,27 +104,6 @@ class SubwordTokenizer:
         self._before = [special_ids.bos] * source_bos
         self._after = [special_ids.eos] * source_eos
         self._reverse = reverse_source
-
-    @classmethod
-    def read(
-        cls, files: Tokenizer, read: Callable[[str], bytes], *, special_ids: SpecialIds, reverse_source: bool = False
-    ) -> Self:
-        """Load the files that a manifest names, each read by its name.
-
-        Raises:
-            StartupError: A file is not of the kind that the manifest names.
-        """
-        return cls(
-            read(files.source),
-            read(files.target),
-            special_ids=special_ids,
-            reverse_source=reverse_source,
-            kind=files.kind,
-            source_vocabulary=read(files.source_vocabulary) if files.source_vocabulary else None,
-            target_vocabulary=read(files.target_vocabulary) if files.target_vocabulary else None,
-            source_bos=files.source_bos,
-            source_eos=files.source_eos,
-        )
 
     @property
     def source_size(self) -> int:

@@ -11,6 +11,7 @@ from sentencepiece import SentencePieceProcessor
 from serving.bundle.manifest import Tokenizer
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.errors import StartupError
+from serving.opening import read_tokenizer
 from tests.unit.serving.engine.toy_engine import BOS, EOS, IDS, subword_model
 
 MODEL = subword_model(byte_fallback=False)
@@ -73,7 +74,7 @@ def test_plain_tokens(model: bytes, text: str, ids: list[int], back: str) -> Non
 @pytest.mark.parametrize("eos", [False, True])
 def test_sources_have_the_special_tokens_that_the_model_reads(bos: bool, eos: bool, reverse: bool) -> None:
     files = Tokenizer(kind="tokens", source="s", target="s", source_bos=bos, source_eos=eos)
-    tokenizer = SubwordTokenizer.read(files, {"s": WORDS}.__getitem__, special_ids=IDS, reverse_source=reverse)
+    tokenizer = read_tokenizer(files, {"s": WORDS}.__getitem__, special_ids=IDS, reverse_source=reverse)
     encoded = tokenizer.encode("a bc a bc", 3)
     own = [0, 1, 0][:: -1 if reverse else 1]
     assert encoded.ids.tolist() == [*[BOS] * bos, *own, *[EOS] * eos]
@@ -85,9 +86,16 @@ def test_sources_have_the_special_tokens_that_the_model_reads(bos: bool, eos: bo
     assert empty.ids.dtype == np.int64
 
 
-@pytest.mark.parametrize(
-    "broken", [b"", b"[]", b"{}", b'{"unknown": "x", "pieces": [], "tokens": [], "separator": ""}']
-)
+BROKEN = [
+    b"",
+    b"[]",
+    b"{}",
+    b'{"unknown": "x", "pieces": ["a"], "tokens": ["a"], "separator": ""}',
+    b'{"unknown": 1, "pieces": ["a"], "tokens": ["a"], "separator": ""}',
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_vocabulary_is_refused(broken: bytes) -> None:
     with pytest.raises(StartupError, match="the source tokenizer is not a SentencePiece model"):
         SubwordTokenizer(MODEL, MODEL, special_ids=IDS, source_vocabulary=broken, target_vocabulary=TABLE)
