@@ -4,6 +4,7 @@
 #   make demo    start the server on the shipped bundle, translate samples, stop it again
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
+#   make quality  scores by source and length, robustness and speed of a bundle (QUALITY_ARGS=...; needs the corpora)
 #   make test    all tests
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
 #   make gpu-check  tests and benchmark on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
@@ -34,6 +35,7 @@ LOAD_ARGS ?=
 GPU_SITE ?=
 GPU_ARGS ?=
 FAMILIES ?=
+QUALITY_ARGS ?=
 
 # pip is run without XDG_CACHE_HOME, so that it finds the user's download cache.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -97,6 +99,10 @@ load-spike: $(LOADING)
 
 load-peer: $(LOADING)
 	@$(RUN) python -m loadtests.peer.compare --models $(MODELS) $(LOAD_ARGS)
+
+.PHONY: quality
+quality: $(DEVELOPMENT)
+	@$(RUN) python -m loadtests.quality --models $(MODELS) $(QUALITY_ARGS)
 
 # Installs nothing: it is for machines that reach no package registry.
 .PHONY: gpu-check

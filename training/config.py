@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from training.data.augmentation import AugmentationSettings
 from training.data.cleaning import FilterSettings
 from training.data.corpora import Corpora, Mixture
 from training.data.corpus import CorpusSettings
@@ -19,6 +20,7 @@ from training.data.tokenizer import TokenizerSettings
 from training.embeddings import EmbeddingSettings
 from training.errors import ConfigError, TrainingError
 from training.models.build import ModelSettings
+from training.models.transformer import TransformerSettings
 
 
 class _Section(BaseModel):
@@ -33,6 +35,7 @@ class DataConfig(_Section):
     weights: dict[str, float] | None = None
     temperature: float = 1.0
     filters: FilterSettings = FilterSettings()
+    augmentation: AugmentationSettings | None = None
     max_tokens: int = Field(default=100, ge=1)
     reverse_source: bool = False
 
@@ -57,6 +60,15 @@ class OptimizerConfig(_Section):
     weight_decay: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     average_decay: float = Field(default=0.999, ge=0, lt=1)
+
+
+class AlignmentConfig(_Section):
+    """Guided alignment: the head of the decoder that learns to attend to what it translates."""
+
+    weight: float = Field(default=0.1, gt=0)
+    layer: int = -1
+    head: int = Field(default=0, ge=0)
+    pairs: int = Field(default=200_000, ge=1)
 
 
 class ValidationConfig(_Section):
@@ -105,6 +117,7 @@ class TrainingConfig(_Section):
     model: Annotated[ModelSettings, Field(discriminator="family")]
     batch: BatchSettings = BatchSettings()
     optimizer: OptimizerConfig = OptimizerConfig()
+    alignment: AlignmentConfig | None = None
     validation: ValidationConfig = ValidationConfig()
     trainer: TrainerConfig = TrainerConfig()
 
@@ -120,6 +133,21 @@ class TrainingConfig(_Section):
     def _strategy_suffices(self) -> Self:
         if self.trainer.strategy == "fsdp" and self.trainer.compile is not None:
             raise ValueError("trainer.compile is not possible with strategy fsdp; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def _alignment_is_possible(self) -> Self:
+        if self.alignment is None:
+            return self
+        if self.data.reverse_source or self.tokenizer.sampling is not None:
+            raise ValueError("alignment needs tokens as they are: leave out data.reverse_source and tokenizer.sampling")
+        model = self.model
+        layers, heads = (model.decoder_layers, model.heads) if isinstance(model, TransformerSettings) else (0, 0)
+        if not -layers <= self.alignment.layer < layers or self.alignment.head >= heads:
+            raise ValueError(
+                f"alignment names head {self.alignment.head} of layer {self.alignment.layer}, but the decoder has "
+                f"{layers} layers of {heads} heads; only an encoder-decoder Transformer has such"
+            )
         return self
 
     @field_validator("languages")
@@ -139,7 +167,15 @@ class TrainingConfig(_Section):
         """Return all that decides the content of the token store."""
         data = self.data
         return CorpusSettings(
-            data.train, self.languages, data.mixture(), data.filters, data.max_tokens, self.tokenizer, self.seed
+            data.train,
+            self.languages,
+            data.mixture(),
+            data.filters,
+            data.max_tokens,
+            self.tokenizer,
+            self.seed,
+            data.augmentation,
+            None if self.alignment is None else self.alignment.pairs,
         )
 
 

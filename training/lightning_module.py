@@ -120,7 +120,10 @@ class TrainingTask(lightning.LightningModule):
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Smoothed loss and plain negative log-likelihood, shape (), summed over real target tokens, in nats."""
-        hidden = self._hidden(batch.source, batch.lengths, batch.target_in)
+        return self._losses_of(self._hidden(batch.source, batch.lengths, batch.target_in), batch)
+
+    def _losses_of(self, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Compute the losses from decoder outputs of shape (row, tgt, dim)."""
         # Padding is dropped before the vocabulary projection, the most expensive product of the step. By indices rather
         # than a mask: a GPU would have to say how many tokens a mask leaves before the next operator can be called.
         logits = self.model.project_vocab(hidden.flatten(0, 1).index_select(0, batch.real))

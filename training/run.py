@@ -29,6 +29,7 @@ from training.data.subwords import Subwords
 from training.embeddings import initialise_embeddings
 from training.errors import CheckpointError, ConfigError, DataError, TrainingError
 from training.flops import FlopModel
+from training.guided_alignment import GuidedAlignmentTask
 from training.lightning_module import TrainingTask, TranslationTask, ValidationSet
 from training.models.build import build_model
 from training.models.contract import LanguageModel, TranslationModel, Vocabulary
@@ -224,6 +225,12 @@ def prepare(config: TrainingConfig) -> tuple[PreparedCorpus, LanguageModel]:
     return corpus, model
 
 
+def _task_kind(config: TrainingConfig, model: LanguageModel) -> type[TrainingTask]:
+    if not isinstance(model, TranslationModel):
+        return MaskedLanguageTask
+    return TranslationTask if config.alignment is None else GuidedAlignmentTask
+
+
 def run(config: TrainingConfig) -> RunResult:
     """Train, from scratch or from `last.ckpt` of the run directory; also writes what it returns to `result.json`.
 
@@ -235,8 +242,7 @@ def run(config: TrainingConfig) -> RunResult:
         torch.set_num_threads(config.trainer.threads)
     corpus, model = prepare(config)
     flops = FlopModel(model) if torch.cuda.is_available() and config.trainer.accelerator != "cpu" else None
-    kind = TranslationTask if isinstance(model, TranslationModel) else MaskedLanguageTask
-    task = kind(config, model, corpus, read_validation(config, corpus, model.vocabulary))
+    task = _task_kind(config, model)(config, model, corpus, read_validation(config, corpus, model.vocabulary))
     _LOG.info("%d training pairs, %d parameters", len(corpus.store), sum(p.numel() for p in model.parameters()))
     last = config.run_dir / "last.ckpt"
     if last.is_file():

@@ -21,7 +21,8 @@ data:
   train: {{tsv: {folder}/train.tsv}}
   valid: {{tsv: {folder}/valid.tsv}}
   weights: {{a: 1.0, b: 0.5}}
-tokenizer: {{vocab_size: 285}}
+  augmentation: {{variants: 2, joined: 0.1, numbers: 0.1, upper: 0.1, typos: 0.2}}
+tokenizer: {{vocab_size: 310}}
 model: {model}
 batch: {{tokens: 200, window: 100}}
 optimizer: {{learning_rate: 3.0e-3, warmup_steps: 10, cooldown: 0.5, average_decay: 0.9}}
@@ -37,7 +38,8 @@ trainer:
   tensorboard: false
 """
 MODELS = {
-    "transformer": "{family: transformer, dim: 16, heads: 2, feedforward_dim: 32, encoder_layers: 1}",
+    "transformer": "{family: transformer, dim: 16, heads: 2, feedforward_dim: 32, encoder_layers: 1}\n"
+    "alignment: {pairs: 200}",
     "rnn": "{family: rnn, embedding_dim: 16, hidden_dim: 16, attention_dim: 16, dropout: 0.3}",
 }
 DIGITS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}

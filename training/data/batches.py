@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training.data.sampler import Position, TokenBatchSampler
 from training.data.subwords import Subwords
-from training.data.token_store import Rows, TokenStore
+from training.data.token_store import UNALIGNED, Rows, TokenStore
 from training.models.contract import Vocabulary
 
 
@@ -29,6 +29,8 @@ class Batch(NamedTuple):
         normaliser: What the summed loss is divided by: the mean number of target tokens of the step's batches.
         place: Which batch this is; decides what is drawn at random for it.
         after: The position to resume from once this batch has been trained on.
+        links: Shape (row, tgt), int64: the source position that each token of `target_out` translates, `UNALIGNED`
+            for none and for padding; None if the corpus is not aligned.
     """
 
     source: Tensor
@@ -39,6 +41,7 @@ class Batch(NamedTuple):
     normaliser: float
     place: Position = Position()
     after: Position = Position()
+    links: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -48,8 +51,9 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Self:
         """Copy to a device; to a GPU from pinned memory, without waiting until it has done what it was told before."""
-        source, lengths, target_in, target_out, real = (_moved(tensor, torch.device(device)) for tensor in self[:5])
-        return self._replace(source=source, lengths=lengths, target_in=target_in, target_out=target_out, real=real)
+        fields: dict[str, Any] = self._asdict()
+        moved = {name: _moved(x, torch.device(device)) for name, x in fields.items() if isinstance(x, Tensor)}
+        return type(self)(**{**fields, **moved})
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -58,7 +62,7 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _padded(rows: Rows, pad: int, *, first: int | None = None, last: int | None = None) -> NDArray[np.int64]:
+def pad_rows(rows: Rows, pad: int, *, first: int | None = None, last: int | None = None) -> NDArray[np.int64]:
     """Stack rows of different lengths, each after `first` and before `last`; returns shape (row, longest)."""
     start = 0 if first is None else 1
     width = start + int(rows.lengths.max()) + (0 if last is None else 1)
@@ -76,7 +80,7 @@ def _source(rows: Rows, vocabulary: Vocabulary, *, reverse: bool) -> tuple[Tenso
     last = vocabulary.eos if vocabulary.source_eos else None
     # All tokens turned round are the rows turned round, the last one first.
     turned = Rows(rows.tokens[::-1], rows.lengths[::-1]) if reverse else rows
-    ids = _padded(turned, vocabulary.pad, first=first, last=last)
+    ids = pad_rows(turned, vocabulary.pad, first=first, last=last)
     lengths = rows.lengths + (first is not None) + (last is not None)
     return torch.from_numpy(ids[::-1].copy() if reverse else ids), torch.from_numpy(lengths)
 
@@ -108,8 +112,8 @@ def make_batch(
 
 def _batch(sources: Rows, targets: Rows, vocabulary: Vocabulary, *, reverse: bool) -> Batch:
     source, lengths = _source(sources, vocabulary, reverse=reverse)
-    target_in = _padded(targets, vocabulary.pad, first=vocabulary.decoder_start)
-    target_out = _padded(targets, vocabulary.pad, last=vocabulary.eos)
+    target_in = pad_rows(targets, vocabulary.pad, first=vocabulary.decoder_start)
+    target_out = pad_rows(targets, vocabulary.pad, last=vocabulary.eos)
     real = np.flatnonzero(np.arange(target_out.shape[1]) <= targets.lengths[:, None])
     before, after, places = (torch.from_numpy(each) for each in (target_in, target_out, real))
     return Batch(source, lengths, before, after, places, float(len(real)))
@@ -196,8 +200,14 @@ class BatchStream:
                 after = step[-1][1] if number + self.share.processes >= size else before
                 sources, targets = (self._rows(side, rows, place) for side in ("source", "target"))
                 batch = _batch(sources, targets, self.vocabulary, reverse=self.reverse)
-                yield batch._replace(normaliser=normaliser, place=place, after=after)
+                yield batch._replace(normaliser=normaliser, place=place, after=after, links=self._links(rows, batch))
             before, step = step[-1][1], []
+
+    def _links(self, rows: NDArray[Any], batch: Batch) -> Tensor | None:
+        if "links" not in self.store.tokens:
+            return None
+        ids = torch.from_numpy(pad_rows(self.store.rows("links", rows), UNALIGNED, last=UNALIGNED))
+        return torch.where(batch.target_out == self.vocabulary.eos, batch.lengths[:, None] - 1, ids)
 
     def _rows(self, side: str, rows: NDArray[Any], place: Position) -> Rows:
         stored = self.store.rows(side, rows)

@@ -12,11 +12,13 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from training.data.alignment import align_store, fit_aligner
+from training.data.augmentation import AugmentationSettings, augment
 from training.data.cleaning import FilterReport, FilterSettings, clean_pairs
 from training.data.corpora import Mixture, read_corpora
 from training.data.directories import alone, complete_directory
@@ -42,7 +44,9 @@ class CorpusSettings:
         filters: Limits on raw pairs.
         max_tokens: Longest side in tokens.
         tokenizer: How the tokenizers are made.
-        seed: Of that sample.
+        seed: Of that sample, and of augmentation.
+        augmentation: How pairs are changed before they are cut into tokens; None leaves them as they are.
+        aligned_pairs: Pairs that an aligner is fitted to, which then aligns the store; None leaves it unaligned.
     """
 
     corpora: tuple[CorpusFiles | HubDataset, ...]
@@ -52,6 +56,19 @@ class CorpusSettings:
     max_tokens: int
     tokenizer: TokenizerSettings
     seed: int = 0
+    augmentation: AugmentationSettings | None = None
+    aligned_pairs: int | None = None
+
+    @property
+    def variants(self) -> int:
+        """How many times the token store holds a pair, each time changed in other places."""
+        return 1 if self.augmentation is None else self.augmentation.variants
+
+    def variant(self, number: int, pairs: Iterable[Pair]) -> Iterator[Pair]:
+        """Stream one variant of the cleaned pairs."""
+        if self.augmentation is None:
+            return iter(pairs)
+        return augment(pairs, self.augmentation, self.filters.max_words, f"{self.seed} {number}")
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,8 @@ class PreparedCorpus:
         source: Tokenizer of the source language.
         target: Tokenizer of the target language.
         store: Token ids of every pair.
-        copies: By label, the expected number of copies of its pairs in a pass.
-        text: The pairs as text.
+        copies: By label, the expected number of copies of its rows of the store in a pass.
+        text: The pairs as text, before augmentation.
     """
 
     source: Tokenizer
@@ -107,8 +124,15 @@ def token_fingerprint(settings: CorpusSettings) -> str:
     trained = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
     # How text is cut in training is decided at every step anew, so `sampling` changes nothing here.
     tokenizer = {k: v for k, v in asdict(settings.tokenizer).items() if k not in {"path", "sampling"}}
+    augmentation = [] if settings.augmentation is None else [asdict(settings.augmentation)]
     return _fingerprint(
-        clean_fingerprint(settings), asdict(settings.mixture), tokenizer, trained, settings.max_tokens, settings.seed
+        clean_fingerprint(settings),
+        asdict(settings.mixture),
+        tokenizer,
+        trained,
+        settings.max_tokens,
+        settings.seed,
+        *augmentation,
     )
 
 
@@ -135,10 +159,10 @@ def clean_corpus(settings: CorpusSettings, cache: Path) -> CleanedText:
     return CleanedText(place / "pairs.tsv", report)
 
 
-def sample_pairs(text: CleanedText, copies: dict[str, float], count: int, seed: int) -> list[Pair]:
+def sample_pairs(pairs: Iterable[Pair], copies: dict[str, float], count: int, seed: int) -> list[Pair]:
     """Draw pairs, labels weighted as in training, by reservoir sampling in one pass."""
     draw, sample, seen = random.Random(seed), list[Pair](), 0
-    for pair in text.pairs():
+    for pair in pairs:
         if draw.random() >= copies[pair.label]:
             continue
         seen += 1
@@ -185,13 +209,30 @@ def prepare_corpus(settings: CorpusSettings, cache: Path) -> PreparedCorpus:
         if not place.is_dir():
             with complete_directory(place) as partial:
                 _tokenize(text, copies, settings, partial)
-    source = load_tokenizer((place / "source.tokenizer").read_bytes())
-    target = source if settings.tokenizer.shared else load_tokenizer((place / "target.tokenizer").read_bytes())
-    return PreparedCorpus(source, target, open_store(place / "store"), copies, text)
+        source = load_tokenizer((place / "source.tokenizer").read_bytes())
+        target = source if settings.tokenizer.shared else load_tokenizer((place / "target.tokenizer").read_bytes())
+        store = open_store(place / "store")
+        if settings.aligned_pairs is not None:
+            store = _aligned(store, source, target, settings.aligned_pairs, place)
+    per_row = {label: number / settings.variants for label, number in copies.items()}
+    return PreparedCorpus(source, target, store, per_row, text)
+
+
+def _aligned(store: TokenStore, source: Tokenizer, target: Tokenizer, pairs: int, place: Path) -> TokenStore:
+    links = place / f"links-{pairs}"
+    if not links.is_file():
+        aligner = fit_aligner(store, (source.size, target.size), pairs, shared=source is target)
+        partial = links.with_suffix(".partial")
+        align_store(store, aligner, partial)
+        partial.rename(links)
+    return store.with_links(links)
 
 
 def _tokenize(text: CleanedText, copies: dict[str, float], settings: CorpusSettings, directory: Path) -> None:
-    sample = sample_pairs(text, copies, settings.tokenizer.sample_lines, settings.seed)
+    # Characters that occur only in what augmentation makes up shall be bytes, not pieces.
+    augmentation = settings.augmentation and settings.augmentation.without_inventions()
+    read = replace(settings, augmentation=augmentation).variant(0, text.pairs())
+    sample = sample_pairs(read, copies, settings.tokenizer.sample_lines, settings.seed)
     _LOG.info("tokenizers are made of %d pairs", len(sample))
     models = train_tokenizers(sample, settings.tokenizer)
     for side, model in zip(("source", "target"), models, strict=True):
@@ -199,7 +240,8 @@ def _tokenize(text: CleanedText, copies: dict[str, float], settings: CorpusSetti
     source, target = map(load_tokenizer, models)
     removed, names = Counter[str](), tuple(sorted(text.report.labels))
     index = {name: i for i, name in enumerate(names)}
-    pairs = encode_pairs(text.pairs(), source, target, settings.max_tokens, index, removed)
+    variants = chain.from_iterable(settings.variant(number, text.pairs()) for number in range(settings.variants))
+    pairs = encode_pairs(variants, source, target, settings.max_tokens, index, removed)
     size = max(source.size, target.size)
     write_store(directory / "store", pairs, vocab_size=size, label_names=names, removed=removed)
     if removed:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import NamedTemporaryFile
 
 import sentencepiece
 
+from training.data.normalization import normalization_rules
 from training.errors import DataError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -18,6 +21,8 @@ def train_subwords(
     *,
     kind: str = "unigram",
     character_coverage: float = 1.0,
+    required_characters: str = "",
+    symbols: Sequence[str] = (),
     normalization: str = "nmt_nfkc",
     threads: int = 2,
 ) -> bytes:
@@ -28,7 +33,9 @@ def train_subwords(
         vocab_size: Number of pieces, special and byte pieces included.
         kind: `unigram` (Kudo 2018) or `bpe` (Sennrich et al. 2016).
         character_coverage: Share of characters with a piece of their own; the rest become byte pieces.
-        normalization: SentencePiece's rule, applied to text before it is cut.
+        required_characters: Characters that have a piece of their own however rare they are.
+        symbols: Strings that are always one piece.
+        normalization: SentencePiece's rule, applied to text before it is cut; `nfc` is `training.data.normalization`'s.
         threads: To use.
 
     Returns:
@@ -39,22 +46,25 @@ def train_subwords(
     """
     model = io.BytesIO()
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=model,
-            vocab_size=vocab_size,
-            model_type=kind,
-            character_coverage=character_coverage,
-            normalization_rule_name=normalization,
-            byte_fallback=True,
-            split_digits=True,
-            pad_id=PAD,
-            unk_id=UNK,
-            bos_id=BOS,
-            eos_id=EOS,
-            num_threads=threads,
-            minloglevel=2,
-        )
+        with _rule(normalization) as rule:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(sentences),
+                model_writer=model,
+                vocab_size=vocab_size,
+                model_type=kind,
+                character_coverage=character_coverage,
+                required_chars=required_characters,
+                user_defined_symbols=list(symbols),
+                byte_fallback=True,
+                split_digits=True,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                num_threads=threads,
+                minloglevel=2,
+                **rule,  # type: ignore[arg-type]
+            )
     except RuntimeError as error:
         too_small = "smaller than required_chars" in str(error)
         remedy = (
@@ -64,6 +74,18 @@ def train_subwords(
         )
         raise DataError(f"SentencePiece cannot train {vocab_size} pieces on this text ({error}); {remedy}.") from error
     return model.getvalue()
+
+
+@contextmanager
+def _rule(normalization: str) -> Iterator[dict[str, str]]:
+    """SentencePiece's option for a rule; rules that it does not know by name it reads from a file."""
+    if normalization != "nfc":
+        yield {"normalization_rule_name": normalization}
+        return
+    with NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as rules:
+        rules.write(normalization_rules())
+        rules.flush()
+        yield {"normalization_rule_tsv": rules.name}
 
 
 class Subwords:

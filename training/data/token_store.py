@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -23,6 +23,7 @@ from training.errors import DataError
 
 _SIDES = ("source", "target")
 _BLOCK = 1 << 22
+UNALIGNED = int(np.iinfo(np.uint16).max)  # in place of a source position
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class TokenStore:
     """Read access to a store.
 
     Attributes:
-        tokens: By side, shape (token,), uint16 or uint32, memory-mapped.
+        tokens: By side, shape (token,), uint16 or uint32, memory-mapped. An aligned store has a third side, `links`:
+            of each target token the position of the source token that it translates, or `UNALIGNED`.
         offsets: By side, shape (row + 1,), int64, memory-mapped.
         labels: Shape (row,), int16, memory-mapped.
         label_names: Label of each index.
@@ -87,10 +89,22 @@ class TokenStore:
 
     def rows(self, side: str, indices: NDArray[Any]) -> Rows:
         """Token ids of some rows; `indices` has shape (row,)."""
+        return Rows(np.asarray(self.tokens[side][self.places(side, indices)]), self.lengths(side, indices))
+
+    def places(self, side: str, indices: NDArray[Any]) -> NDArray[np.int64]:
+        """Where the tokens of some rows are, end to end, shape (token,)."""
         starts, lengths = np.asarray(self.offsets[side][indices]), self.lengths(side, indices)
         before = lengths.cumsum() - lengths
-        places = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
-        return Rows(np.asarray(self.tokens[side][places]), lengths)
+        return np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
+
+    def with_links(self, path: Path) -> Self:
+        """Return this store aligned, with links from a file of uint16."""
+        links = np.memmap(path, np.uint16, "r")
+        return replace(
+            self,
+            tokens={**self.tokens, "links": links},
+            offsets={**self.offsets, "links": self.offsets["target"]},
+        )
 
     def counts(self, side: str, vocab_size: int) -> NDArray[np.int64]:
         """Count how often each token occurs, shape (vocab,), int64; read the side once, a piece at a time."""

@@ -25,7 +25,9 @@ class TokenizerSettings:
         kind: SentencePiece unigram (Kudo 2018) or BPE (Sennrich et al. 2016), or whole words.
         shared: One tokenizer for both languages.
         character_coverage: SentencePiece: share of characters with a piece of their own; the rest become byte pieces.
-        normalization: SentencePiece's rule, applied to text before it is cut.
+        required_characters: SentencePiece: characters that have a piece of their own however rare they are.
+        symbols: SentencePiece: strings that are always one piece, such as placeholders.
+        normalization: SentencePiece's rule, applied to text before it is cut; `nfc` is `training.data.normalization`'s.
         sample_lines: At most this many pairs are used to train it.
         sampling: SentencePiece: alpha of subword regularisation in training (see `Subwords.sample`); None is off.
         path: A trained tokenizer to use, for both languages, instead of training one.
@@ -35,7 +37,9 @@ class TokenizerSettings:
     kind: Literal["unigram", "bpe", "word"] = "unigram"
     shared: bool = True
     character_coverage: float = 1.0
-    normalization: Literal["identity", "nfkc", "nmt_nfkc"] = "nmt_nfkc"
+    required_characters: str = ""
+    symbols: tuple[str, ...] = ()
+    normalization: Literal["identity", "nfc", "nfkc", "nmt_nfkc"] = "nmt_nfkc"
     sample_lines: int = 1_000_000
     sampling: float | None = None
     path: Path | None = None
@@ -76,6 +80,8 @@ def _train(texts: Sequence[str], settings: TokenizerSettings) -> bytes:
         settings.vocab_size,
         kind=settings.kind,
         character_coverage=settings.character_coverage,
+        required_characters=settings.required_characters,
+        symbols=settings.symbols,
         normalization=settings.normalization,
         threads=os.cpu_count() or 1,
     )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tests.unit.training.text import corpus_settings, number_pairs, write_corpus
+from training.data.augmentation import AugmentationSettings
 from training.data.corpora import Corpora, Mixture, read_corpora
 from training.data.corpus import clean_corpus, clean_fingerprint, prepare_corpus, sample_pairs, token_fingerprint
 from training.data.hub_dataset import HubDataset
@@ -187,6 +188,26 @@ def test_corpus_is_prepared_once_for_the_same_inputs(tmp_path: Path) -> None:
     }
 
 
+def test_variants_of_a_corpus_share_its_weights_and_are_made_the_same_again(tmp_path: Path) -> None:
+    pairs = number_pairs(200)
+    settings = AugmentationSettings(variants=3, upper=0.2, emoji=0.1)
+    plain = corpus_settings(write_corpus(tmp_path, pairs))
+    config = replace(plain, max_tokens=300, augmentation=settings, tokenizer=replace(plain.tokenizer, vocab_size=320))
+    assert token_fingerprint(config) != token_fingerprint(plain)
+    assert clean_fingerprint(config) == clean_fingerprint(plain)
+    corpora = [prepare_corpus(config, tmp_path / cache) for cache in ("one", "two")]
+    stores = [corpus.store for corpus in corpora]
+    assert len(stores[0]) == 600
+    assert corpora[0].copies == pytest.approx({"even": 1 / 3, "odd": 0.5 / 3})
+    assert all(np.array_equal(stores[0].tokens[side], stores[1].tokens[side]) for side in ("source", "target"))
+    texts = corpora[0].target.decode(stores[0].rows("target", np.arange(600)).apart())
+    assert any(c >= "\U0001f300" for text in texts for c in text)
+    assert not any(c >= "\U0001f300" for piece in corpora[0].target.pieces for c in piece)
+    variants = [texts[start : start + 200] for start in (0, 200, 400)]
+    assert variants[0] != variants[1] != variants[2]
+    assert all(20 < sum(text.isupper() for text in variant) < 60 for variant in variants)
+
+
 def test_each_stage_is_redone_for_what_decides_it_and_nothing_else(tmp_path: Path) -> None:
     config = corpus_settings(write_corpus(tmp_path, number_pairs(30)))
     cleaned, tokens = clean_fingerprint(config), token_fingerprint(config)
@@ -230,12 +251,12 @@ def test_tokenizer_sample_follows_the_weights(tmp_path: Path) -> None:
     config = corpus_settings(write_corpus(tmp_path, number_pairs(2000)))
     text = clean_corpus(config, tmp_path / "cache")
     copies = {"even": 1.0, "odd": 0.25}
-    counts = Counter(p.label for p in sample_pairs(text, copies, 5000, 0))
+    counts = Counter(p.label for p in sample_pairs(text.pairs(), copies, 5000, 0))
     assert counts["even"] == 1000
     assert 200 < counts["odd"] < 300
-    few = sample_pairs(text, copies, 50, 0)
+    few = sample_pairs(text.pairs(), copies, 50, 0)
     assert len(few) == 50
-    assert few == sample_pairs(text, copies, 50, 0) != sample_pairs(text, copies, 50, 1)
+    assert few == sample_pairs(text.pairs(), copies, 50, 0) != sample_pairs(text.pairs(), copies, 50, 1)
 
 
 def test_a_trained_tokenizer_is_used_again(tmp_path: Path) -> None:

@@ -89,3 +89,26 @@ def test_tokenizers_are_shared_or_not_and_load_by_their_bytes() -> None:
     assert load_tokenizer(target).pieces[6:] == ["▁eins", "▁zwei"]
     with pytest.raises(DataError, match="kind is 'word'"):
         TokenizerSettings(kind="word", sampling=0.1)
+
+
+def test_normalisation_in_the_model_drops_what_is_invisible_and_keeps_what_is_seen() -> None:
+    subwords = Subwords(train_subwords(TEXT, 300, normalization="nfc", symbols=["｟0｠", "\u200d", "\ufe0f"]))
+    texts = {
+        "o\u00adne\u200b t\u200ew\u2060o\x07": "one two",
+        "a\u00a0b\u202fc\td": "a b c d",
+        "cafe\u0301 S\u0323\u0307 ﬁn": "café Ṩ fin",
+        "½ m² ① …": "½ m² ① …",
+        "👨\u200d👩\u200d👧 ❤\ufe0f": "👨\u200d👩\u200d👧 ❤\ufe0f",
+        "one ｟0｠, ｟1｠": "one ｟0｠, ｟1｠",
+    }
+    assert subwords.decode(subwords.encode(list(texts))) == list(texts.values())
+    cut = [subwords.pieces[i] for i in subwords.encode(["one ｟0｠!"])[0]]
+    assert "｟0｠" in cut
+
+
+def test_required_characters_have_pieces_however_rare_they_are() -> None:
+    texts = [*TEXT, "@"]
+    usual = Subwords(train_subwords(texts, 295, character_coverage=0.99))
+    required = Subwords(train_subwords(texts, 295, character_coverage=0.99, required_characters="@^"))
+    assert "@" not in usual.pieces
+    assert {"@", "^"} <= set(required.pieces)
