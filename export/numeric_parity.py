@@ -55,8 +55,7 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
     vocabulary = model.vocabulary
     beam, slots = shape.beam, len(shape.sources)
     sources = [
-        np.append(rng.integers(vocabulary.eos + 1, vocabulary.source_size, size=length - 1), vocabulary.eos)
-        for length in shape.sources
+        np.append(rng.integers(0, vocabulary.source_size, size=length - 1), vocabulary.eos) for length in shape.sources
     ]
     states = [_state(model, source, beam) for source in sources]
     barred = [_barred(runner, source, vocabulary.target_size) for source in sources]
@@ -78,7 +77,7 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
             parents=parents,
             positions=positions,
             scores=rng.normal(size=(busy, beam)).astype(np.float32),
-            targets=rng.integers(vocabulary.eos, vocabulary.target_size, size=(busy, beam)),
+            targets=rng.integers(0, vocabulary.target_size, size=(busy, beam)),
             edits=Edits.none(busy, beam),
             candidates=vocabulary.target_size if beam == 1 else 2 * beam,
         )

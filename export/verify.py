@@ -14,9 +14,11 @@ from importlib.metadata import version
 import numpy as np
 import sacrebleu
 import torch
+from numpy.typing import NDArray
 
 from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
+from export.trained_model import TrainedModel
 from serving.bundle.manifest import VerificationRecord
 from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Sentence
@@ -24,8 +26,6 @@ from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.session import VERSION as ONNX_RUNTIME_VERSION
 from training import decode
-from training.checkpoint import LoadedCheckpoint
-from training.data.tokenizer import load_tokenizer
 from training.progress_bar import progress
 
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
@@ -67,16 +67,16 @@ class Translations:
     bleu: float | None
 
 
-def translate_evidence(checkpoint: LoadedCheckpoint, evidence: Evidence) -> Translations:
+def translate_evidence(trained: TrainedModel, evidence: Evidence) -> Translations:
     """Translate the evidence in PyTorch, greedily and by beam search."""
-    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
-    tokens = {beam: translate_in_torch(checkpoint, ids, beam, evidence.max_length) for beam in (1, BEAM)}
-    score = bleu(checkpoint, tokens[BEAM], evidence.references)[0] if evidence.references else None
+    ids = trained.encode(evidence.sources)
+    tokens = {beam: translate_in_torch(trained, ids, beam, evidence.max_length) for beam in (1, BEAM)}
+    score = bleu(trained, tokens[BEAM], evidence.references)[0] if evidence.references else None
     return Translations(tokens, score)
 
 
 def verify(
-    checkpoint: LoadedCheckpoint,
+    trained: TrainedModel,
     runner: OnnxRunner,
     evidence: Evidence,
     expected: Translations,
@@ -86,7 +86,7 @@ def verify(
     """Compare an export with the model it was made of.
 
     Args:
-        checkpoint: With the very weights the graphs hold.
+        trained: With the very weights the graphs hold.
         runner: The export, loaded.
         evidence: Real sentences.
         expected: What PyTorch makes of them.
@@ -99,13 +99,14 @@ def verify(
     Raises:
         VerificationError: A figure misses its limit; lists every one.
     """
-    ids = load_tokenizer(checkpoint.source_tokenizer_bytes).encode(evidence.sources)
-    found = {beam: translate_in_engine(runner, ids, beam, evidence.max_length) for beam in expected.tokens}
+    ids = trained.encode(evidence.sources)
+    sources = [trained.framed(row) for row in ids]
+    found = {beam: translate_in_engine(runner, sources, beam, evidence.max_length) for beam in expected.tokens}
     equal = {
         beam: float(np.mean([a == b for a, b in zip(expected.tokens[beam], found[beam], strict=True)]))
         for beam in expected.tokens
     }
-    score, signature = bleu(checkpoint, found[BEAM], evidence.references) if evidence.references else (None, None)
+    score, signature = bleu(trained, found[BEAM], evidence.references) if evidence.references else (None, None)
     record = VerificationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
@@ -114,7 +115,7 @@ def verify(
             "onnxruntime": ONNX_RUNTIME_VERSION,
         },
         shapes_checked=len(SHAPES),
-        max_abs_log_prob_difference=largest_difference(checkpoint.model, runner),
+        max_abs_log_prob_difference=largest_difference(trained.model, runner),
         sentences=len(ids),
         greedy_equal_ratio=equal[1],
         beam_equal_ratio=equal[BEAM],
@@ -126,16 +127,16 @@ def verify(
     if max_bleu_loss is None:
         require_equal(record)
     else:
-        words = load_tokenizer(checkpoint.target_tokenizer_bytes).decode(expected.tokens[BEAM])
-        record = record.model_copy(update={"agreement_bleu": bleu(checkpoint, found[BEAM], words)[0]})
+        words = trained.decode(expected.tokens[BEAM])
+        record = record.model_copy(update={"agreement_bleu": bleu(trained, found[BEAM], words)[0]})
         require_close(record, max_bleu_loss, runner.precision_name)
     return record
 
 
-def bleu(checkpoint: LoadedCheckpoint, rows: Sequence[Sequence[int]], references: Sequence[str]) -> tuple[float, str]:
+def bleu(trained: TrainedModel, rows: Sequence[Sequence[int]], references: Sequence[str]) -> tuple[float, str]:
     """BLEU (sacrebleu, 13a, cased) of translations as token ids, and its signature."""
     metric = sacrebleu.BLEU()
-    texts = load_tokenizer(checkpoint.target_tokenizer_bytes).decode(rows)
+    texts = trained.decode(rows)
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
 
 
@@ -188,16 +189,16 @@ def require_close(record: VerificationRecord, max_bleu_loss: float, precision: s
 
 
 def translate_in_torch(
-    checkpoint: LoadedCheckpoint, ids: Sequence[Sequence[int]], beam: int, max_length: int
+    trained: TrainedModel, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
     """Return the reference's best hypotheses as token ids, without special ids."""
     options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
-    reverse, found = checkpoint.config.data.reverse_source, list[list[int]]()
+    found = list[list[int]]()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
     try:
         for row in progress(ids, f"translating in PyTorch, beam {beam}", total=len(ids)):
-            ((best, *_),) = decode.translate(checkpoint.model, [list(row)], options, reverse_source=reverse)
+            ((best, *_),) = decode.translate(trained.model, [list(row)], options, reverse_source=trained.reverse_source)
             found.append(list(best.tokens))
             if len(found) == _FIRST:
                 _warn_of_endless(found, max_length)
@@ -220,15 +221,18 @@ def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:
 
 
 def translate_in_engine(
-    runner: OnnxRunner, ids: Sequence[Sequence[int]], beam: int, max_length: int
+    runner: OnnxRunner, sources: Sequence[NDArray[np.int64]], beam: int, max_length: int
 ) -> list[list[int]]:
-    """Return the export's best hypotheses as token ids, decoded in company by serving's engine."""
-    manifest = runner.manifest
+    """Return the export's best hypotheses as token ids, decoded in company by serving's engine.
+
+    Args:
+        runner: The export, loaded.
+        sources: What the encoder reads, special ids included. Shapes (src,).
+        beam: Size of the beam.
+        max_length: Target tokens at most.
+    """
     options = DecodingOptions(max_length=max_length, beam_size=beam)
-    sentences = [
-        Sentence(np.array([*(row[::-1] if manifest.reverse_source else row), manifest.special_ids.eos]), options)
-        for row in map(list, ids)
-    ]
+    sentences = [Sentence(source, options) for source in sources]
     with offline_engine(runner) as engine:
         futures = [engine.submit([sentence]).future for sentence in sentences]
         stage = f"translating with {runner.precision_name}, beam {beam}"

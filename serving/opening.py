@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serving.bundle.bundle import Bundle
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import Manifest, SpecialIds, Tokenizer
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.engine import Engine
 from serving.engine.observer import Observer
@@ -71,12 +72,32 @@ def open_tokenizer(bundle: Bundle) -> SubwordTokenizer:
         StartupError: A file is not of the kind that the manifest names.
     """
     manifest = bundle.manifest
-    return SubwordTokenizer(
-        bundle.path(manifest.tokenizer.source).read_bytes(),
-        bundle.path(manifest.tokenizer.target).read_bytes(),
+    return read_tokenizer(
+        manifest.tokenizer,
+        lambda file: bundle.path(file).read_bytes(),
         special_ids=manifest.special_ids,
         reverse_source=manifest.reverse_source,
-        kind=manifest.tokenizer.kind,
+    )
+
+
+def read_tokenizer(
+    files: Tokenizer, read: Callable[[str], bytes], *, special_ids: SpecialIds, reverse_source: bool = False
+) -> SubwordTokenizer:
+    """Load the files of a tokenizer, each read by its name.
+
+    Raises:
+        StartupError: A file is not of the kind that the manifest names.
+    """
+    return SubwordTokenizer(
+        read(files.source),
+        read(files.target),
+        special_ids=special_ids,
+        reverse_source=reverse_source,
+        kind=files.kind,
+        source_vocabulary=read(files.source_vocabulary) if files.source_vocabulary else None,
+        target_vocabulary=read(files.target_vocabulary) if files.target_vocabulary else None,
+        source_bos=files.source_bos,
+        source_eos=files.source_eos,
     )
 
 

@@ -14,10 +14,10 @@ import torch
 
 from export.bundle import BundleOptions, write_bundle
 from export.precisions import DEFAULT_PRECISIONS, PrecisionName
+from export.trained_model import TrainedModel
 from export.verify import Evidence
+from serving.bundle.manifest import Tokenizer
 from serving.bundle.shortlist import Shortlist
-from training.checkpoint import LoadedCheckpoint
-from training.config import DataConfig, TrainingConfig
 from training.data.words import PATTERN, SPECIAL
 from training.models.contract import Vocabulary
 from training.models.transformer import Transformer, TransformerSettings
@@ -66,7 +66,7 @@ def random_bundle(
     rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
     # Translations by random weights are not worth their length.
     evidence = Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
-    return write_bundle(_checkpoint(settings, vocabulary_size), root, options, evidence)
+    return write_bundle(_trained(settings, vocabulary_size), root, options, evidence)
 
 
 def _random_shortlist(vocabulary_size: int) -> Shortlist:
@@ -76,7 +76,7 @@ def _random_shortlist(vocabulary_size: int) -> Shortlist:
     return Shortlist(always, generator.integers(first, vocabulary_size, (vocabulary_size, _BEST), dtype=np.int32))
 
 
-def _checkpoint(settings: TransformerSettings, vocabulary_size: int) -> LoadedCheckpoint:
+def _trained(settings: TransformerSettings, vocabulary_size: int) -> TrainedModel:
     torch.manual_seed(0)
     model = Transformer(settings, Vocabulary(vocabulary_size, vocabulary_size)).eval()
     with torch.no_grad():
@@ -84,15 +84,10 @@ def _checkpoint(settings: TransformerSettings, vocabulary_size: int) -> LoadedCh
             if parameter.ndim == 1:  # graphs hold equal tensors once, and then under one name
                 parameter.add_(torch.randn_like(parameter), alpha=0.02)
     words = [f"\u2581{word}" for word in _words(vocabulary_size)]
-    tokenizer = json.dumps({"pattern": PATTERN, "tokens": [*SPECIAL, *words]}).encode()
-    nowhere = {"source": "none", "target": "none"}
-    config = TrainingConfig(
-        run_dir=Path("none"),
-        languages=("en", "fr"),
-        data=DataConfig.model_validate({"train": nowhere, "valid": nowhere}),
-        model=settings,
-    )
-    return LoadedCheckpoint(model, config, tokenizer, tokenizer, step=0, scores={})
+    content = json.dumps({"pattern": PATTERN, "tokens": [*SPECIAL, *words]}).encode()
+    file = "source.words.json"
+    tokenizer = Tokenizer(kind="words", source=file, target=file)
+    return TrainedModel(model, settings, ("en", "fr"), tokenizer, {file: content})
 
 
 def _words(vocabulary_size: int) -> list[str]:

@@ -28,7 +28,8 @@ TokenId = Annotated[int, Field(ge=0, lt=_MAX_VOCABULARY)]
 FixedSize = Annotated[int, Field(ge=1, le=_MAX_ELEMENTS)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "bool"]
-LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+LANGUAGE_TAG: Final = r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"
+LanguageTag = Annotated[str, StringConstraints(pattern=LANGUAGE_TAG)]
 
 
 class Axis(StrEnum):
@@ -151,18 +152,29 @@ class Limits(_Strict):
     max_target_tokens: int = Field(gt=0, le=_MAX_TOKENS)
 
 
-TokenizerKind = Literal["sentencepiece", "words"]
+TokenizerKind = Literal["sentencepiece", "words", "tokens"]
 
 
 class Tokenizer(_Strict):
-    """SentencePiece models or word vocabularies; one file may serve both sides.
+    """SentencePiece models, word vocabularies or plain tokens; one file may serve both sides.
 
-    With ``words``, a model generates placeholders for unknown words, which attended source words replace.
+    With ``words``, a model generates placeholders for unknown words, which attended source words replace. A vocabulary
+    beside a SentencePiece model says which token id each piece has; without one the ids are SentencePiece's own.
+    ``source_bos`` and ``source_eos`` say which special tokens a source has around it.
     """
 
     kind: TokenizerKind = "sentencepiece"
     source: FileName
     target: FileName
+    source_vocabulary: FileName | None = Field(default=None, exclude_if=lambda file: file is None)
+    target_vocabulary: FileName | None = Field(default=None, exclude_if=lambda file: file is None)
+    source_bos: bool = Field(default=False, exclude_if=lambda begins: not begins)
+    source_eos: bool = Field(default=True, exclude_if=lambda ends: ends)
+
+    @property
+    def files(self) -> set[str]:
+        """Names of all its files."""
+        return {self.source, self.target, self.source_vocabulary, self.target_vocabulary} - {None}  # type: ignore[return-value]
 
 
 class DecodingDefaults(_Strict):
@@ -215,7 +227,7 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:
-        named = {self.tokenizer.source, self.tokenizer.target, *self.graph_files}
+        named = {*self.tokenizer.files, *self.graph_files}
         for precision in self.precisions.values():
             if precision.shortlist is not None:
                 named.add(precision.shortlist)

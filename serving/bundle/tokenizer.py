@@ -14,10 +14,19 @@ from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
 from serving.bundle.manifest import SpecialIds, TokenizerKind
+from serving.bundle.pieces import PieceProcessor
+from serving.bundle.plain_tokens import TokenProcessor
 from serving.bundle.words import WordProcessor
 from serving.errors import StartupError
 
 Spans = NDArray[np.int64]
+Processor = SentencePieceProcessor | PieceProcessor | WordProcessor | TokenProcessor
+
+_NAMES: dict[TokenizerKind, str] = {
+    "sentencepiece": "a SentencePiece model",
+    "words": "a word vocabulary",
+    "tokens": "a vocabulary of tokens",
+}
 
 # Training cleans text the same way (``clean_text`` in training/data/cleaning.py; tests/parity compares them): any white
 # space separates words; controls, the zero-width space, the byte order mark and lone surrogates are not part of them.
@@ -38,14 +47,17 @@ class EncodedSource:
     """A source text as the model reads it.
 
     Attributes:
-        ids: Token ids, the end token last; the others reversed if the model expects it. Shape (src,), int64.
-        spans: Start and end of each token in the text as given, in code points; the end token's span is empty.
+        ids: Token ids between the special tokens that the model expects, an end token as a rule; reversed if it expects
+            that. Shape (src,), int64.
+        spans: Start and end of each token in the text as given, in code points; those of special tokens are empty.
             Of tokens that share a character, all but the last have empty spans. Shape (src, 2), int64.
+        size: Number of tokens of the text itself, special tokens not counted.
         dropped: Number of tokens cut off at the end of the text.
     """
 
     ids: NDArray[np.int64]
     spans: Spans
+    size: int
     dropped: int
 
 
@@ -65,7 +77,7 @@ class DecodedTarget:
 
 
 class SubwordTokenizer:
-    """SentencePiece models or word vocabularies of a bundle; immutable, so threads may share it.
+    """SentencePiece models or vocabularies of a bundle; immutable, so threads may share it.
 
     SentencePiece normalises text (NFKC, runs of white space); its spans refer to the text before normalisation.
     """
@@ -78,15 +90,21 @@ class SubwordTokenizer:
         special_ids: SpecialIds,
         reverse_source: bool = False,
         kind: TokenizerKind = "sentencepiece",
+        source_vocabulary: bytes | None = None,
+        target_vocabulary: bytes | None = None,
+        source_bos: bool = False,
+        source_eos: bool = True,
     ) -> None:
-        """Load serialised models of one kind; both sides may be the same.
+        """Load serialised models of one kind, and vocabularies if they have any; both sides may be the same.
 
         Raises:
-            StartupError: A model is not of that kind.
+            StartupError: A file is not of that kind.
         """
-        self._source = _load(source, "source", kind)
-        self._target = self._source if target == source else _load(target, "target", kind)
-        self._eos = special_ids.eos
+        self._source = _load(source, source_vocabulary, "source", kind)
+        alike = (target, target_vocabulary) == (source, source_vocabulary)
+        self._target = self._source if alike else _load(target, target_vocabulary, "target", kind)
+        self._before = [special_ids.bos] * source_bos
+        self._after = [special_ids.eos] * source_eos
         self._reverse = reverse_source
         self._spelt: set[str] = set(string.ascii_letters + string.digits)
 
@@ -101,14 +119,17 @@ class SubwordTokenizer:
         return int(self._target.get_piece_size())
 
     def encode(self, text: str, limit: int | None = None) -> EncodedSource:
-        """Encode a source text, or its first ``limit`` tokens, the end token not counted."""
+        """Encode a source text, or its first ``limit`` tokens, special tokens not counted."""
         mapping = self._mapped(text)
         ids, offsets = mapping["ids"][:limit], mapping["offsets"][:limit]
         if self._reverse:
             ids, offsets = ids[::-1], offsets[::-1]
         return EncodedSource(
-            ids=np.array([*ids, self._eos], dtype=np.int64),
-            spans=np.array([*offsets, (len(text), len(text))], dtype=np.int64),
+            ids=np.array([*self._before, *ids, *self._after], dtype=np.int64),
+            spans=np.array(
+                [*((0, 0) for _ in self._before), *offsets, *((len(text), len(text)) for _ in self._after)], np.int64
+            ).reshape(-1, 2),
+            size=len(ids),
             dropped=len(mapping["ids"]) - len(ids),
         )
 
@@ -116,15 +137,19 @@ class SubwordTokenizer:
         """Return the start and end of each source token in text order, without the end token."""
         return self._mapped(text)["offsets"]
 
+    def tokens(self, text: str) -> list[int]:
+        """Return the source token ids of a text in its order, without special tokens."""
+        return list(self._source.encode(_clean(text)))
+
     def count(self, text: str) -> int:
-        """Return the number of source tokens of a text, the end token not counted."""
-        return len(self._source.encode(_clean(text)))
+        """Return the number of source tokens of a text, special tokens not counted."""
+        return len(self.tokens(text))
 
     def unknown(self, text: str) -> frozenset[str]:
         """Return the characters of a text that the source vocabulary spells in bytes or not at all.
 
-        Letters and digits of ASCII, marks, controls and separators are never among them, and with a word vocabulary
-        there are none, as :meth:`decode` copies unknown words.
+        Letters and digits of ASCII, marks, controls and separators are never among them. There are none with a word
+        vocabulary, whose unknown words :meth:`decode` copies, nor where the text is tokens already.
         """
         new = set(text) - self._spelt
         if not new:
@@ -135,7 +160,7 @@ class SubwordTokenizer:
 
     def _spells(self, character: str) -> bool:
         source = self._source
-        if isinstance(source, WordProcessor) or unicodedata.category(character)[0] in "MCZ":
+        if isinstance(source, WordProcessor | TokenProcessor) or unicodedata.category(character)[0] in "MCZ":
             return True
         return not any(source.is_unknown(token) or source.is_byte(token) for token in source.encode(character))
 
@@ -179,9 +204,14 @@ def _clean(text: str) -> str:
     return _WHITE_SPACE.sub(" ", _INVISIBLE.sub("", text))
 
 
-def _load(model: bytes, side: str, kind: TokenizerKind) -> SentencePieceProcessor | WordProcessor:
+def _load(model: bytes, vocabulary: bytes | None, side: str, kind: TokenizerKind) -> Processor:
     try:
-        return WordProcessor(model) if kind == "words" else SentencePieceProcessor(model_proto=model)
+        if kind == "words":
+            return WordProcessor(model)
+        if kind == "tokens":
+            return TokenProcessor(model)
+        if vocabulary is not None:
+            return PieceProcessor(model, vocabulary)
+        return SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError, ValueError) as error:
-        named = "word vocabulary" if kind == "words" else "SentencePiece model"
-        raise StartupError(f"the {side} tokenizer is not a {named}; export the bundle again") from error
+        raise StartupError(f"the {side} tokenizer is not {_NAMES[kind]}; export the bundle again") from error

@@ -133,9 +133,7 @@ def _flags(
     found = set[QualityFlag]()
     for part, source, hypothesis, target in zip(text.parts, text.sources, rank, finished, strict=True):
         found.update(
-            quality_flags(
-                text.reading.given[part.start : part.end], target.text, source.ids.size - 1, hypothesis.tokens
-            )
+            quality_flags(text.reading.given[part.start : part.end], target.text, source.size, hypothesis.tokens)
         )
         if target.appended:
             found.add(QualityFlag.SPAN_APPENDED)

@@ -95,7 +95,7 @@ def prepare(
                 # so that those beyond n_best are needed to find n_best texts that differ.
                 n_best=2 * common.beam_size if len(prepared.parts) == 1 and options.n_best > 1 else 1,
                 max_length=options.max_length
-                or default_max_length(source.ids.size - 1, options, len(own_prefix), manifest.limits.max_target_tokens),
+                or default_max_length(source.size, options, len(own_prefix), manifest.limits.max_target_tokens),
                 prefix=own_prefix,
             )
             sentences.append(Sentence(source.ids, decoding, request.deadline, request.priority, request.request_id))
@@ -141,7 +141,7 @@ def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: Su
     kept = []
     for piece in pieces:
         part, source = encoded(piece, limit if policy is LongInput.TRUNCATE else None)
-        if policy is LongInput.SPLIT and source.ids.size > limit + 1:
+        if policy is LongInput.SPLIT and source.size > limit:
             # Which numbers stand in for spans makes a difference of some tokens.
             spare = max(1, limit // 2) if part.stand_ins else limit
             shorter = split(read[piece.start : piece.end], limit=spare, tokenizer=tokenizer, language=language)
@@ -149,7 +149,7 @@ def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: Su
             kept += [encoded(reading.whole(start, end), limit) for start, end in ends]
         else:
             kept.append((part, source))
-    kept = [(part, source) for part, source in kept if source.ids.size > 1]  # not the end token alone
+    kept = [(part, source) for part, source in kept if source.size]
     return PreparedText(reading, tuple(part for part, _ in kept), tuple(source for _, source in kept), end)
 
 
@@ -162,7 +162,7 @@ def _too_long(
     if _policy(options) is not LongInput.REJECT or not prepared.sources:
         return None
     whole = len(prepared.sources) == 1
-    tokens = prepared.sources[0].ids.size - 1 if whole else tokenizer.count(prepared.reading.text)
+    tokens = prepared.sources[0].size if whole else tokenizer.count(prepared.reading.text)
     if tokens <= limit:
         return None
     return f"has {tokens} tokens, the model takes {limit}; shorten it, or set long_input_policy to SPLIT or TRUNCATE"

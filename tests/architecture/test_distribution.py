@@ -51,7 +51,7 @@ def test_a_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     assert graphs
     assert graphs <= inside
     assert set(re.findall(r"^(\S+) =", scripts, re.MULTILINE)) == {
-        f"dragoman-{command}" for command in ("train", "export", "serve", "translate")
+        f"dragoman-{command}" for command in ("train", "export", "import", "serve", "translate")
     }
 
 

@@ -76,12 +76,13 @@ def pad_rows(rows: Rows, pad: int, *, first: int | None = None, last: int | None
 
 
 def _source(rows: Rows, vocabulary: Vocabulary, *, reverse: bool) -> tuple[Tensor, Tensor]:
-    if reverse:  # all tokens turned round are the rows turned round, the last one first
-        turned = pad_rows(Rows(rows.tokens[::-1], rows.lengths[::-1]), vocabulary.pad, last=vocabulary.eos)
-        ids = turned[::-1].copy()
-    else:
-        ids = pad_rows(rows, vocabulary.pad, last=vocabulary.eos)
-    return torch.from_numpy(ids), torch.from_numpy(rows.lengths + 1)
+    first = vocabulary.bos if vocabulary.source_bos else None
+    last = vocabulary.eos if vocabulary.source_eos else None
+    # All tokens turned round are the rows turned round, the last one first.
+    turned = Rows(rows.tokens[::-1], rows.lengths[::-1]) if reverse else rows
+    ids = pad_rows(turned, vocabulary.pad, first=first, last=last)
+    lengths = rows.lengths + (first is not None) + (last is not None)
+    return torch.from_numpy(ids[::-1].copy() if reverse else ids), torch.from_numpy(lengths)
 
 
 def make_source(rows: Sequence[Sequence[int]], vocabulary: Vocabulary, *, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -90,7 +91,7 @@ def make_source(rows: Sequence[Sequence[int]], vocabulary: Vocabulary, *, revers
     Args:
         rows: Piece ids of each sentence, without special tokens.
         vocabulary: Special ids.
-        reverse: Turn each sentence round before eos is appended (Sutskever et al. 2014).
+        reverse: Turn each sentence round before special tokens are added (Sutskever et al. 2014).
 
     Returns:
         Ids of shape (row, src), and lengths of shape (row,), both int64.

@@ -21,11 +21,14 @@ class Vocabulary:
         source_size: Number of source token ids.
         target_size: Number of target token ids.
         pad: Fills the end of short rows, both sides.
-        eos: Ends every source row and every finished target.
+        eos: Ends every finished target.
         decoder_start: First decoder input; `bos` for models trained here, `pad` for Marian ones.
         unk: Unknown token, or None where the inventory has none.
         bos: Beginning of sentence, or None where the inventory has none.
         shared: Whether ids mean the same piece on both sides.
+        source_bos: Whether every source row begins with `bos`.
+        source_eos: Whether every source row ends in `eos`.
+        banned: Target ids that decoding never emits; None for pad, unk, bos and the decoder's start.
     """
 
     source_size: int
@@ -36,10 +39,15 @@ class Vocabulary:
     unk: int | None = 1
     bos: int | None = 2
     shared: bool = True
+    source_bos: bool = False
+    source_eos: bool = True
+    banned: tuple[int, ...] | None = None
 
     @property
     def suppressed(self) -> tuple[int, ...]:
-        """Target ids that decoding never emits: pad, unk, bos and the decoder's start, but never eos."""
+        """Target ids that decoding never emits: the banned ones, or pad, unk, bos and the start; never eos."""
+        if self.banned is not None:
+            return self.banned
         ids = {self.pad, self.unk, self.bos, self.decoder_start} - {None, self.eos}
         return tuple(sorted(i for i in ids if i is not None))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from export.trained_model import TrainedModel
 from export.verify import translate_in_torch
 from tests.unit.training.tiny_run import tiny_config
 from training.checkpoint import load
@@ -19,9 +20,9 @@ def test_a_model_that_does_not_end_its_sentences_is_named_early(
 ) -> None:
     config = tiny_config(tmp_path)
     run(config)
-    checkpoint = load(config.run_dir / "last.ckpt")  # three steps teach it nothing
+    trained = TrainedModel.of(load(config.run_dir / "last.ckpt"))  # three steps teach it nothing
     ids = [[4 + number % 7, 5] for number in range(25)]
-    found = translate_in_torch(checkpoint, ids, 1, 6)
+    found = translate_in_torch(trained, ids, 1, 6)
     assert len(found) == 25
     endless = sum(len(tokens) == 6 for tokens in found[:20])
     assert endless > 10

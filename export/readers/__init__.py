@@ -1,0 +1,1 @@
+"""Models of other toolkits, read into the project's own Transformer."""
