@@ -52,7 +52,7 @@ class PieceProcessor:
 
     def is_byte(self, token: int) -> bool:
         """Return whether a token is a byte of a character that has no piece."""
-        return self._model.is_byte(self._model.piece_to_id(self._pieces[token] or ""))  # type: ignore[no-any-return]
+        return self._model.is_byte(self._model.piece_to_id(self._pieces[token] or ""))
 
     def decode(self, ids: Sequence[int], return_type: str = "offset_mapping") -> Any:
         """Return the text of token ids and the span of each token in it."""
