@@ -16,12 +16,13 @@ from serving.api.server import Server
 from serving.config import ServerConfig, load_config, split_address
 from serving.errors import StartupError
 from serving.observability.json_logs import set_up_logs
+from serving.token_cli import main as token_main
 
 _LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until a signal ends it.
+    """Run the server until a signal ends it, or ``dragoman-serve token``.
 
     The first SIGTERM or SIGINT lets accepted calls finish; a second one ends the process at once, and the exit status
     is 128 plus its number.
@@ -29,8 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 after an orderly end, 1 if the server cannot start, 2 for bad options.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["token"]:
+        return token_main(given[1:])
     try:
-        config = load_config(sys.argv[1:] if arguments is None else arguments, os.environ)
+        config = load_config(given, os.environ)
     except StartupError as error:
         print(f"dragoman-serve: {error}", file=sys.stderr)
         return 2

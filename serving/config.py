@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.engine.scheduler import EngineLimits
 from serving.errors import StartupError
+from serving.loopback import is_loopback_host
 
 VARIABLE_PREFIX = "DRAGOMAN_"
-# Set for this project's tests, which also start servers; no option of the server.
-_NOT_FOR_THE_SERVER = frozenset({"DRAGOMAN_DATA"})
+# Of this project's tests, which also start servers, and of the client; no options of the server.
+_NOT_FOR_THE_SERVER = frozenset({"DRAGOMAN_DATA", "DRAGOMAN_TOKEN"})
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -70,6 +71,18 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
+    tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for both ports")
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key")
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file with the authorities whose certificates callers must have"
+    )
+    tokens: Path | None = Field(
+        default=None, description="file of bearer tokens that callers must have; see `dragoman-serve token new --help`"
+    )
+    insecure: bool = Field(
+        default=False, description="let other machines reach the ports without TLS or without showing who they are"
+    )
+    reflection: bool = Field(default=True, description="tell callers the API (gRPC server reflection)")
     max_rows: Count = Field(default=EngineLimits.rows, description="maximum hypotheses per worker and beam size")
     max_running_tokens: Count = Field(
         default=EngineLimits.running_tokens, description="maximum source and target tokens in flight, over all beams"
@@ -87,6 +100,25 @@ class ServerConfig(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="minimum level of log messages"
     )
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServerConfig:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together; give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs TLS; give tls_cert and tls_key too")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_are_guarded(self) -> ServerConfig:
+        exposed = [port for port in (self.listen, self.http) if not is_loopback_host(split_address(port)[0])]
+        guarded = self.tls_cert is not None and (self.tokens is not None or self.tls_client_ca is not None)
+        if exposed and not (guarded or self.insecure):
+            raise ValueError(
+                f"other machines can reach {' and '.join(exposed)}: listen on 127.0.0.1, or give --tls-cert and "
+                "--tls-key with --tokens or --tls-client-ca, or --insecure where a proxy or the network guards it"
+            )
+        return self
 
 
 def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:
@@ -121,13 +153,16 @@ def _parser() -> argparse.ArgumentParser:
         description="Serve translation models over gRPC.",
         epilog="Each option is also a key of the YAML file (max_beam) and an environment variable (DRAGOMAN_MAX_BEAM). "
         "Flags override the file, and the file overrides variables. SIGTERM or SIGINT lets accepted calls finish; a "
-        "second one ends the server at once.",
+        "second one ends the server at once. `dragoman-serve token new` makes a token for --tokens.",
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with options")
     for key, field in ServerConfig.model_fields.items():
-        default = "" if field.is_required() or field.default == "" else f" (default: {field.default})"
-        parser.add_argument(_flag(key), metavar="VALUE", help=f"{field.description}{default}")
+        default = "" if field.is_required() or field.default in ("", None) else f" (default: {field.default})"
+        if field.annotation is bool:
+            parser.add_argument(_flag(key), action=argparse.BooleanOptionalAction, help=f"{field.description}{default}")
+        else:
+            parser.add_argument(_flag(key), metavar="VALUE", help=f"{field.description}{default}")
     return parser
 
 
@@ -174,8 +209,10 @@ def _refuse_unknown(given: Mapping[str, str], known: Mapping[str, str]) -> None:
 
 
 def _sentence(problem: Any, origins: Mapping[str, str]) -> str:
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not problem["loc"]:
+        return str(message)
     key = str(problem["loc"][0])
     if problem["type"] == "missing":
         return f"{key} is not set; give {_flag(key)} {ServerConfig.model_fields[key].description}"
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{origins.get(key, key)} = {problem['input']!r}: {message}"

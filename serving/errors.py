@@ -4,6 +4,8 @@
     ├── InvalidRequest       the caller must change the request
     │   └── ResponseTooLarge its answer does not fit into a message
     ├── NotFound             the model or version does not exist
+    ├── Unauthenticated      the caller did not show who it is
+    ├── PermissionDenied     the caller's role does not allow the call
     ├── Overloaded           try again later: a queue, token budget or rate limit is full
     ├── Unavailable          try again later: loading or draining
     ├── DeadlineExceeded     the answer would be, or is, too late
@@ -51,6 +53,20 @@ class ResponseTooLarge(InvalidRequest):
 
 class NotFound(DragomanError):
     """The model or version does not exist; the message lists those that do."""
+
+
+class Unauthenticated(DragomanError):
+    """The caller did not show who it is; the message never says what was wrong, which would help to guess."""
+
+    def __init__(self) -> None:
+        super().__init__("show who you are: this needs a valid bearer token, or the client certificate asked for")
+
+
+class PermissionDenied(DragomanError):
+    """The caller's role does not allow the call."""
+
+    def __init__(self) -> None:
+        super().__init__("the role of this token does not allow this; use a token of another role")
 
 
 class _RetryLater(DragomanError):

@@ -31,7 +31,7 @@ class ClosedLoopUser(TranslationUser):
     def call(self) -> None:
         """Make a call and wait for its end."""
         due = time.perf_counter() - self.began
-        self.send(self.callers.draw(self.random), start=self.began, due=due).code()
+        self.send(self.callers.draw(self.random), start=self.began, due=due).wait()
 
 
 @events.test_start.add_listener

@@ -29,6 +29,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--deadline", type=float, default=30.0, metavar="SECONDS", help="of a call, from its due time")
     parser.add_argument("--abandoned", type=float, default=0.0, metavar="SHARE", help="share of calls to cancel")
     parser.add_argument("--patience", type=float, default=1.0, metavar="SECONDS", help="cancel them within this time")
+    parser.add_argument("--retry", action="store_true", help="call again when the server asks for it")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="the same seed draws the same load")
     parser.add_argument("--calls", metavar="FILE", help="CSV file to write, a row for each call")
     parser.add_argument("--summary", metavar="FILE", help="JSON file to write, with exact percentiles")

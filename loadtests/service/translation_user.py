@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import gevent
 import grpc
 import grpc.experimental.gevent
+from gevent.event import Event
 from locust import User
 
 from loadtests.service.calls import ABANDONED, Call
 from loadtests.service.traffic import Ask
 from serving.client.channel import channel_options
+from serving.client.errors import from_failed_call
 from serving.pb import translation_service_pb2 as pb
 
 _METHOD = "/dragoman.v1.TranslationService/Translate"
@@ -44,9 +46,12 @@ class TranslationUser(User):
             self._channels[address] = grpc.insecure_channel(address, options=channel_options(address))
         self._translate = self._channels[address].unary_unary(_METHOD, None, None)  # bytes to bytes
         self._deadline: float = environment.parsed_options.deadline
+        self._retry: bool = environment.parsed_options.retry
 
-    def send(self, ask: Ask, *, start: float, due: float) -> Any:
+    def send(self, ask: Ask, *, start: float, due: float) -> Event:
         """Send a call now and return at once; Locust's ``request`` event follows when the call ends.
+
+        With ``--retry`` a call that the server refuses with a delay is sent again after it, as the same call.
 
         Args:
             ask: The call.
@@ -54,20 +59,29 @@ class TranslationUser(User):
             due: When the call was to begin, seconds from the start of the run.
 
         Returns:
-            The call, a ``grpc.Future`` that is also a ``grpc.Call``.
+            An event that is set when the call has ended.
         """
-        late = time.perf_counter() - start - due
-        # The deadline too counts from the due time: a late sender gives the server no longer than a punctual one.
-        future: Any = self._translate.future(ask.request, timeout=max(self._deadline - late, 1e-3))
-        future.add_done_callback(self._reporter(ask, start, due, late))
-        if ask.abandon_after is not None:
-            gevent.spawn_later(max(ask.abandon_after - late, 0.0), future.cancel)
-        return future
+        ended = Event()
+        self._send(ask, start, due, time.perf_counter() - start - due, ended)
+        return ended
 
-    def _reporter(self, ask: Ask, start: float, due: float, late: float) -> Callable[[Any], None]:
+    def _send(self, ask: Ask, start: float, due: float, late: float, ended: Event) -> None:
+        # The deadline too counts from the due time: a late sender gives the server no longer than a punctual one.
+        passed = time.perf_counter() - start - due
+        future: Any = self._translate.future(ask.request, timeout=max(self._deadline - passed, 1e-3))
+        future.add_done_callback(self._reporter(ask, start, due, late, ended))
+        if ask.abandon_after is not None:
+            gevent.spawn_later(max(ask.abandon_after - passed, 0.0), future.cancel)
+
+    def _reporter(self, ask: Ask, start: float, due: float, late: float, ended: Event) -> Callable[[Any], None]:
         def report(future: Any) -> None:
             latency = time.perf_counter() - start - due
             code: grpc.StatusCode = future.code()
+            if self._retry and code is not grpc.StatusCode.OK:
+                delay = from_failed_call(future, "", self.host or "").retry_delay
+                if delay is not None and latency + delay < self._deadline:
+                    gevent.spawn_later(delay, self._send, ask, start, due, late, ended)
+                    return
             call = Call(due, late, latency, code.name, ask.beam)
             length, failure = 0, None
             if code is grpc.StatusCode.OK:
@@ -89,5 +103,6 @@ class TranslationUser(User):
                 exception=failure,
                 context={"call": call},
             )
+            ended.set()
 
         return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -18,11 +19,17 @@ _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     errors.ResponseTooLarge: (grpc.StatusCode.INVALID_ARGUMENT, "RESPONSE_TOO_LARGE"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+    errors.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    errors.PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
     errors.Overloaded: (grpc.StatusCode.RESOURCE_EXHAUSTED, None),
     errors.Unavailable: (grpc.StatusCode.UNAVAILABLE, None),
     errors.DeadlineExceeded: (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
     errors.Cancelled: (grpc.StatusCode.CANCELLED, "CANCELLED"),
     BaseException: (grpc.StatusCode.INTERNAL, "INTERNAL"),
+}
+_HTTP = {  # of the errors that the HTTP port raises
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
 }
 
 DOMAIN = "dragoman"
@@ -34,6 +41,11 @@ _VIOLATIONS_BYTES = 3072
 def code_of(error: BaseException) -> grpc.StatusCode:
     """Return the status code of an error."""
     return _entry(error)[0]
+
+
+def http_status_of(error: BaseException) -> HTTPStatus:
+    """Return the HTTP status of an error."""
+    return _HTTP.get(code_of(error), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def status_of(error: BaseException, request_id: str) -> status_pb2.Status:

@@ -13,9 +13,18 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from serving.api.access import Access
 from serving.api.admission import Admission
 from serving.api.errors import code_of, status_of, trailing_metadata
-from serving.errors import FieldViolation, InvalidRequest, Overloaded, ResponseTooLarge, Unavailable
+from serving.errors import (
+    FieldViolation,
+    InvalidRequest,
+    Overloaded,
+    PermissionDenied,
+    ResponseTooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, current_call, request_id_of
 from serving.observability.call_metrics import CallMetrics
 
@@ -24,17 +33,20 @@ _LOG = logging.getLogger(__name__)
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
-Respond = Callable[[bytes, Context], Awaitable[bytes]]
+Respond = Callable[[Call, Any, Context], Awaitable[bytes]]  # the message is its bytes
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
-    """Interceptor of the unary methods of one service; other services pass through."""
+    """Interceptor of the unary methods of one service; calls of other methods pass through if they may."""
 
-    def __init__(self, service: str, admission: Admission, metrics: CallMetrics, max_response_bytes: int) -> None:
-        """Intercept the methods of ``service``."""
+    def __init__(
+        self, service: str, access: Access, admission: Admission, metrics: CallMetrics, max_response_bytes: int
+    ) -> None:
+        """Intercept the methods of ``service``, and ask ``access`` about every call to any."""
         self._service = service
+        self._access = access
         self._admission = admission
         self._metrics = metrics
         self._max_response_bytes = max_response_bytes
@@ -51,22 +63,31 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         """
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.removeprefix("/").partition("/")
-        if service != self._service or handler is None or handler.unary_unary is None:
+        if handler is None:
+            return handler
+        try:
+            self._access.to_method(handler_call_details.method, handler_call_details.invocation_metadata)
+        except (Unauthenticated, PermissionDenied) as error:
+            # Streaming in both directions fits every method, and reads nothing of what the caller sends.
+            ours = service == self._service
+            refuse = partial(self._observe, method, _raising(error)) if ours else partial(self._refuse, error)
+            return grpc.stream_stream_rpc_method_handler(cast("Any", refuse))
+        if service != self._service or handler.unary_unary is None:
             return handler
         parse, serialize = cast("Any", handler.request_deserializer), cast("Any", handler.response_serializer)
         answer = cast("Any", handler.unary_unary)
 
-        async def respond(raw: bytes, context: Context) -> bytes:
+        async def respond(call: Call, raw: bytes, context: Context) -> bytes:
             response: bytes = serialize(await answer(_parsed(parse, raw), context))
-            if (
-                len(response) > self._max_response_bytes
-            ):  # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK
+            # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
+            if len(response) > self._max_response_bytes:
                 raise ResponseTooLarge(len(response), self._max_response_bytes)
             return response
 
-        return grpc.unary_unary_rpc_method_handler(cast("Any", partial(self._observe, method, respond)))
+        admitted = partial(self._admitted, respond)
+        return grpc.unary_unary_rpc_method_handler(cast("Any", partial(self._observe, method, admitted)))
 
-    async def _observe(self, method: str, respond: Respond, raw: bytes, context: Context) -> bytes:
+    async def _observe(self, method: str, respond: Respond, raw: Any, context: Context) -> bytes:
         metadata = context.invocation_metadata()
         call = Call(request_id_of(metadata), method, attempt_of(metadata))
         current_call.set(call)
@@ -75,7 +96,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
         try:
-            response = await self._admitted(call, respond, raw, context)
+            response = await respond(call, raw, context)
             code = grpc.StatusCode.OK
         except asyncio.CancelledError:
             remaining = context.time_remaining()
@@ -89,14 +110,18 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             self._record(call, code, time.perf_counter() - started)
         return response
 
-    async def _admitted(self, call: Call, respond: Respond, raw: bytes, context: Context) -> bytes:
+    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes:
         try:
             with self._admission.call():
-                return await respond(raw, context)
+                return await respond(call, raw, context)
         except (Overloaded, Unavailable) as error:
             if not call.model:
                 self._metrics.refused(call.method, error.reason)
             raise
+
+    async def _refuse(self, error: Exception, requests: object, context: Context) -> None:
+        """Refuse a call to a service that is not observed."""
+        await self._abort(error, Call(request_id_of(context.invocation_metadata()), method=""), context)
 
     async def _abort(self, error: Exception, call: Call, context: Context) -> None:
         if code_of(error) is grpc.StatusCode.INTERNAL:
@@ -109,6 +134,13 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
         line |= {"attempt": call.attempt} if call.attempt > 1 else {}
         _LOG.info("call", extra=line | call.figures)
+
+
+def _raising(error: Exception) -> Respond:
+    async def respond(call: Call, requests: object, context: Context) -> bytes:
+        raise error
+
+    return respond
 
 
 def _parsed(parse: Callable[[bytes], Any], raw: bytes) -> Any:

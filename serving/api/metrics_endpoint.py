@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from serving.api.access import Access
+from serving.api.errors import http_status_of
+from serving.api.tls import Tls
 from serving.config import split_address
-from serving.errors import StartupError
+from serving.errors import PermissionDenied, StartupError, Unauthenticated
 
 _LOG = logging.getLogger(__name__)
 _METHODS = "GET, HEAD, OPTIONS"
@@ -42,8 +46,10 @@ class MetricsEndpoint:
         *,
         is_alive: Callable[[], bool],
         is_ready: Callable[[], bool],
+        access: Access,
+        tls: Tls | None,
     ) -> None:
-        """Listen on ``HOST:PORT``.
+        """Listen on ``HOST:PORT``; ``/metrics`` needs the token, and the certificate of a client, that calls need.
 
         Raises:
             StartupError: The address is in use, or is not an address of this machine.
@@ -53,9 +59,10 @@ class MetricsEndpoint:
             encode, content_type = choose_encoder(accept)
             return _Answer(HTTPStatus.OK, content_type, encode(registry))
 
-        pages = {"/metrics": metrics, "/healthz": _check(is_alive), "/readyz": _check(is_ready)}
+        for_everyone = {"/healthz": _check(is_alive), "/readyz": _check(is_ready)}
+        pages = for_everyone | {"/metrics": metrics}
         try:
-            self._server = _Server(address, pages)
+            self._server = _Server(address, pages, frozenset(for_everyone), access, tls)
         except OSError as error:
             raise StartupError(f"cannot listen on {address}: {error.strerror}; give another --http") from error
         self._thread = threading.Thread(
@@ -80,11 +87,38 @@ class MetricsEndpoint:
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, address: str, pages: Mapping[str, _Page]) -> None:
+    def __init__(
+        self, address: str, pages: Mapping[str, _Page], for_everyone: frozenset[str], access: Access, tls: Tls | None
+    ) -> None:
         host, port = split_address(address)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
+        self._for_everyone = for_everyone
+        self._access = access
+        self._tls = tls
         super().__init__((host, port), _Handler)
+
+    def admit(self, path: str, caller: BaseHTTPRequestHandler) -> None:
+        """Let a caller see a page, if it is for everyone or the caller shows who it is.
+
+        Raises:
+            Unauthenticated: The caller lacks a token, or a certificate.
+        """
+        if path in self._for_everyone:
+            return
+        if self._tls and self._tls.requires_clients:
+            connection = caller.connection
+            if not (isinstance(connection, ssl.SSLSocket) and connection.getpeercert()):
+                raise Unauthenticated
+        self._access.to_page(caller.headers.get_all("Authorization", []))
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Answer one connection; its handshake is part of that, as it may take long, and this thread is its own."""
+        if self._tls is None:
+            return super().finish_request(request, client_address)
+        request.settimeout(_Handler.timeout)
+        with self._tls.http_context().wrap_socket(request, server_side=True) as encrypted:
+            super().finish_request(encrypted, client_address)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log callers that hang up for debugging only; the default prints a traceback."""
@@ -103,6 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if status in {HTTPStatus.NO_CONTENT, HTTPStatus.METHOD_NOT_ALLOWED}:
             self.send_header("Allow", _METHODS)
+        if status is HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
         if status is not HTTPStatus.NO_CONTENT:
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -124,7 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None or self.command not in {"GET", "HEAD"}:
             return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, f"allowed: {_METHODS}\n".encode())
         try:
+            self.server.admit(self._path(), self)
             return page(self.headers.get("Accept", ""))
+        except (Unauthenticated, PermissionDenied) as error:
+            return _Answer(http_status_of(error), _TEXT, f"{error}\n".encode())
         except Exception:
             _LOG.exception("http_failed", extra={"path": self.path})
             return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error; the log has the rest\n")

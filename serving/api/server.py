@@ -9,11 +9,13 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from serving.api.access import Access
 from serving.api.admission import Admission, Phase
 from serving.api.interceptor import CallInterceptor
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
+from serving.api.tls import tls_of
 from serving.config import ServerConfig
 from serving.errors import StartupError
 from serving.observability.gauges import ServerCollector, ServerState
@@ -39,18 +41,28 @@ class Server:
         self.admission = Admission(config.max_calls, config.max_calls_per_second)
         self.port = 0
         self._config = config
+        self._tls = tls_of(config)
+        access = Access(SERVICE, config.tokens)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor(SERVICE, self.admission, self.metrics.calls, config.max_message_bytes)],
+            interceptors=[
+                CallInterceptor(SERVICE, access, self.admission, self.metrics.calls, config.max_message_bytes)
+            ],
             options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        if config.reflection:
+            reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.metrics.registry.register(ServerCollector(self._state))
         self.http = MetricsEndpoint(
-            config.http, self.metrics.registry, is_alive=self._is_alive, is_ready=self._is_ready
+            config.http,
+            self.metrics.registry,
+            is_alive=self._is_alive,
+            is_ready=self._is_ready,
+            access=access,
+            tls=self._tls,
         )
 
     async def start(self) -> None:
@@ -61,7 +73,7 @@ class Server:
         """
         await self._tell_health()
         try:
-            self.port = self._grpc.add_insecure_port(self._config.listen)
+            self.port = self._add_port(self._config.listen)
         except RuntimeError as error:
             raise StartupError(f"cannot listen on {self._config.listen}; give another --listen") from error
         await self._grpc.start()
@@ -96,6 +108,11 @@ class Server:
         await asyncio.to_thread(self.http.stop)
         for model in self.models.models():
             await asyncio.to_thread(model.close)
+
+    def _add_port(self, address: str) -> int:
+        if self._tls is None:
+            return self._grpc.add_insecure_port(address)
+        return self._grpc.add_secure_port(address, self._tls.grpc_credentials())
 
     def _state(self) -> ServerState:
         models = self.models.models()

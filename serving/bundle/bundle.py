@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,9 +12,11 @@ from typing import Literal
 from pydantic import ValidationError
 
 from serving.bundle.manifest import FORMAT_VERSION, Manifest
+from serving.bundle.onnx_model import model_problems
 from serving.errors import StartupError
 
 MANIFEST_FILE = "manifest.json"
+_MAX_MANIFEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def load_bundle(directory: Path) -> Bundle:
     """
     path = directory / MANIFEST_FILE
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(_read_manifest(path))
     except OSError as error:
         raise StartupError(
             f"cannot read {MANIFEST_FILE} in {directory} ({error.strerror}); give the directory of a bundle"
@@ -54,9 +58,23 @@ def load_bundle(directory: Path) -> Bundle:
         raise StartupError(
             f"{path} is not a manifest of format version {FORMAT_VERSION} ({found}); export the bundle again"
         ) from error
-    if problems := [problem for file, sha in manifest.files.items() if (problem := _problem(directory / file, sha))]:
+    problems = [problem for file, sha in manifest.files.items() if (problem := _problem(directory / file, sha))]
+    if not problems:
+        sizes = {file: (directory / file).stat().st_size for file in manifest.files}
+        problems = [problem for file in manifest.graph_files for problem in model_problems(directory / file, sizes)]
+    if problems:
         raise StartupError(f"bundle {directory}: {'; '.join(problems)}; export or copy it again")
     return Bundle(directory, manifest)
+
+
+def _read_manifest(path: Path) -> bytes:
+    if not _is_plain_file(path):
+        raise OSError(errno.ENOENT, "no such plain file")
+    with path.open("rb") as file:
+        content = file.read(_MAX_MANIFEST_BYTES + 1)
+    if len(content) > _MAX_MANIFEST_BYTES:
+        raise StartupError(f"{path} is larger than {_MAX_MANIFEST_BYTES >> 20} MiB; export the bundle again")
+    return content
 
 
 def sha256(path: Path) -> str:
@@ -66,8 +84,16 @@ def sha256(path: Path) -> str:
 
 
 def _problem(path: Path, expected: str) -> str | None:
-    if not path.is_file():
-        return f"{path.name} is missing"
+    if not _is_plain_file(path):
+        return f"{path.name} is a link or no file" if path.is_symlink() or path.exists() else f"{path.name} is missing"
     if (found := sha256(path)) != expected:
         return f"{path.name} has sha256 {found[:12]}…, but the manifest says {expected[:12]}…"
     return None
+
+
+def _is_plain_file(path: Path) -> bool:
+    """Return whether a file is where it seems to be: a link would lead out of the bundle, a pipe would never end."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False

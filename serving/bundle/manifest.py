@@ -9,12 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from math import prod
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 FORMAT_VERSION: Final = 2
 
+# Limits that no real model comes near: a manifest is data from outside, and sizes become memory.
+_MAX_ELEMENTS: Final = 1 << 24  # of one tensor for each entry, position or beam
+_MAX_VOCABULARY: Final = 1 << 24
+_MAX_TOKENS: Final = 1 << 16
+
+# A file beside the manifest: no folder, no parent, nothing hidden.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+GraphFile = Annotated[FileName, StringConstraints(pattern=r"\.onnx$")]  # ONNX Runtime takes .ort for another format
+TokenId = Annotated[int, Field(ge=0, lt=_MAX_VOCABULARY)]
+FixedSize = Annotated[int, Field(ge=1, le=_MAX_ELEMENTS)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "bool"]
 LanguageTag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
@@ -42,7 +53,15 @@ class TensorSpec(_Strict):
 
     name: str
     dtype: Dtype
-    axes: tuple[Axis | int, ...]
+    axes: tuple[Axis | FixedSize, ...] = Field(max_length=8)
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> TensorSpec:
+        if (size := prod(axis for axis in self.axes if not isinstance(axis, Axis))) > _MAX_ELEMENTS:
+            raise ValueError(
+                f"{self.name} has {size} elements, and {_MAX_ELEMENTS} are the limit; export a smaller model"
+            )
+        return self
 
     def shape(self, sizes: Mapping[Axis, int]) -> tuple[int, ...]:
         """Return the shape of the tensor for these sizes of its named axes."""
@@ -72,7 +91,7 @@ class StateSpec(TensorSpec):
 class Graph(_Strict):
     """ONNX file with its inputs and outputs, except for the decoder's state and memory."""
 
-    file: str
+    file: GraphFile
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -112,24 +131,24 @@ class Precision(_Strict):
     memory: tuple[TensorSpec, ...]
     state: tuple[StateSpec, ...]
     verification: VerificationRecord
-    shortlist: str | None = Field(default=None, exclude_if=lambda file: file is None)
+    shortlist: FileName | None = Field(default=None, exclude_if=lambda file: file is None)
 
 
 class SpecialIds(_Strict):
     """Token ids with a special meaning."""
 
-    pad: int
-    unk: int
-    bos: int
-    eos: int
-    decoder_start: int
+    pad: TokenId
+    unk: TokenId
+    bos: TokenId
+    eos: TokenId
+    decoder_start: TokenId
 
 
 class Limits(_Strict):
     """Limits of a request, in tokens of this bundle's vocabulary; the end token is not counted."""
 
-    max_source_tokens: int = Field(gt=0)
-    max_target_tokens: int = Field(gt=0)
+    max_source_tokens: int = Field(gt=0, le=_MAX_TOKENS)
+    max_target_tokens: int = Field(gt=0, le=_MAX_TOKENS)
 
 
 TokenizerKind = Literal["sentencepiece", "words"]
@@ -142,15 +161,15 @@ class Tokenizer(_Strict):
     """
 
     kind: TokenizerKind = "sentencepiece"
-    source: str
-    target: str
+    source: FileName
+    target: FileName
 
 
 class DecodingDefaults(_Strict):
     """Values of options that a request leaves unset."""
 
-    beam_size: int = Field(default=4, ge=1)
-    length_penalty: float = Field(default=1.0, ge=0)
+    beam_size: int = Field(default=4, ge=1, le=1024)
+    length_penalty: float = Field(default=1.0, ge=0, allow_inf_nan=False)
 
 
 class Architecture(_Strict):
@@ -169,14 +188,14 @@ class Manifest(_Strict):
     source_language: LanguageTag
     target_language: LanguageTag
     architecture: Architecture
-    vocabulary_size: int = Field(gt=0)
+    vocabulary_size: int = Field(gt=0, le=_MAX_VOCABULARY)
     special_ids: SpecialIds
     limits: Limits
     reverse_source: bool = False
     tokenizer: Tokenizer
     defaults: DecodingDefaults = DecodingDefaults()
     precisions: dict[str, Precision] = Field(min_length=1)
-    files: dict[str, Sha256]
+    files: dict[FileName, Sha256]
 
     @property
     def label(self) -> str:
@@ -188,11 +207,16 @@ class Manifest(_Strict):
         """The languages it translates between, for people."""
         return f"{self.source_language} to {self.target_language}"
 
+    @property
+    def graph_files(self) -> tuple[str, ...]:
+        """The ONNX files of all precisions."""
+        graphs = (graph for precision in self.precisions.values() for graph in (precision.encoder, precision.decoder))
+        return tuple(dict.fromkeys(graph.file for graph in graphs))
+
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:
-        named = {self.tokenizer.source, self.tokenizer.target}
+        named = {self.tokenizer.source, self.tokenizer.target, *self.graph_files}
         for precision in self.precisions.values():
-            named |= {precision.encoder.file, precision.decoder.file}
             if precision.shortlist is not None:
                 named.add(precision.shortlist)
         if missing := sorted(named - self.files.keys()):

@@ -11,6 +11,7 @@ It needs grpc and the generated messages, and nothing of the server: neither num
 
 from serving.client.client import AsyncTranslationClient, TranslationClient
 from serving.client.errors import (
+    AccessDenied,
     CallCancelled,
     CallError,
     DeadlinePassed,
@@ -38,6 +39,7 @@ from serving.messages import (
 )
 
 __all__ = [
+    "AccessDenied",
     "AlignmentLink",
     "AsyncTranslationClient",
     "CallCancelled",

@@ -17,7 +17,8 @@ import grpc
 from tqdm import tqdm
 
 from serving.client.client import DEFAULT_DEADLINE, TranslationClient
-from serving.client.errors import CallError, InvalidRequest, ModelNotFound, ServerUnavailable
+from serving.client.credentials import add_tls_flags, add_token_flags, chosen_credentials, chosen_token
+from serving.client.errors import AccessDenied, CallError, InvalidRequest, ModelNotFound, ServerUnavailable
 from serving.client.output import Style, caveats, sentence
 from serving.client.pace import Pace
 from serving.client.pipeline import in_order
@@ -32,7 +33,6 @@ OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
 _ADDRESS = re.compile(r"(unix:.+|.+:\d{1,5})")
 _RETRY_FOR = 300.0  # seconds
-_REFUSALS = {grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # whatever the locale
     try:
-        return _Run(arguments).run()
+        client = TranslationClient(
+            arguments.server,
+            balance=arguments.balance,
+            deadline=arguments.deadline,
+            credentials=chosen_credentials(arguments),
+            token=chosen_token(arguments, os.environ),
+            token_in_clear=arguments.token_in_clear,
+        )
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    try:
+        return _Run(arguments, client).run()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -70,8 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Run:
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, client: TranslationClient) -> None:
         self._arguments = arguments
+        self._client = client
         self._options = replace(
             chosen_options(arguments), alignments=arguments.alignments or arguments.plot is not None
         )
@@ -89,9 +101,7 @@ class _Run:
         hidden = not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
         status = OK
         with (
-            TranslationClient(
-                self._arguments.server, balance=self._arguments.balance, deadline=self._arguments.deadline
-            ) as client,
+            self._client as client,
             # The rows are given because tqdm shows nothing on a terminal that does not tell its size.
             tqdm(
                 total=len(texts) or None, unit=" texts", file=sys.stderr, disable=hidden, leave=False, nrows=24
@@ -169,7 +179,9 @@ def _is_hopeless(error: CallError) -> bool:
     """Return whether every other text would fail in the same way."""
     if isinstance(error, InvalidRequest):
         return any(not violation.field.startswith("contents") for violation in error.violations)
-    return isinstance(error, ServerUnavailable | ModelNotFound) or error.code in _REFUSALS
+    if error.code is grpc.StatusCode.UNIMPLEMENTED:
+        return True
+    return isinstance(error, ServerUnavailable | ModelNotFound | AccessDenied)
 
 
 def _write(lines: str) -> None:
@@ -206,6 +218,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--balance", action="store_true", help="the host's addresses are replicas: take turns over the healthy ones"
     )
+    add_tls_flags(parser)
+    add_token_flags(parser)
     parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
     parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
     add_option_flags(parser)

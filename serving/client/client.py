@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from serving.client.channel import channel_options
+from serving.client.credentials import authorization
 from serving.client.errors import FailedCall, from_failed_call
 from serving.conversion import to_model, to_request, to_result
 from serving.messages import Model, Options, Result
@@ -39,6 +40,8 @@ class _Client:
         balance: bool = False,
         deadline: float = DEFAULT_DEADLINE,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+        token_in_clear: bool = False,
     ) -> None:
         """Prepare the connection, which the first call makes.
 
@@ -47,7 +50,14 @@ class _Client:
             balance: The host's addresses are replicas, not a proxy: calls take turns over those that are healthy.
             deadline: Seconds a call may take, retries included, unless it says otherwise.
             credentials: For TLS; without them the connection is in the clear.
+            token: Bearer token that every call carries.
+            token_in_clear: Send the token to another machine even without TLS, where others may read it.
+
+        Raises:
+            ValueError: The token would cross a network in the clear, or cannot be one.
         """
+        encrypted = credentials is not None
+        self._authorization = authorization(token, server, encrypted=encrypted, in_clear=token_in_clear)
         self._deadline = deadline
         self._server = server
         options = channel_options(server, balance=balance)
@@ -56,6 +66,9 @@ class _Client:
         else:
             self._channel = self._grpc.secure_channel(server, credentials, options=options)
         self._stub = TranslationServiceStub(self._channel)
+
+    def _metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        return ((_REQUEST_ID, request_id), *self._authorization)
 
 
 class TranslationClient(_Client):
@@ -134,7 +147,7 @@ class TranslationClient(_Client):
     ) -> _Response:
         request_id = request_id or new_request_id()
         try:
-            return method(request, timeout=_timeout(deadline, self._deadline), metadata=((_REQUEST_ID, request_id),))
+            return method(request, timeout=_timeout(deadline, self._deadline), metadata=self._metadata(request_id))
         except grpc.RpcError as failure:
             raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 
@@ -208,7 +221,7 @@ class AsyncTranslationClient(_Client):
         request_id = request_id or new_request_id()
         timeout = _timeout(deadline, self._deadline)
         try:
-            return await method(request, timeout=timeout, metadata=((_REQUEST_ID, request_id),))
+            return await method(request, timeout=timeout, metadata=self._metadata(request_id))
         except grpc.aio.AioRpcError as failure:
             raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
 

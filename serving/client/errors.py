@@ -3,6 +3,7 @@
     CallError                code, message, request id
     ├── InvalidRequest       the request must change; ``violations`` lists every bad field
     ├── ModelNotFound        no such model or version
+    ├── AccessDenied         the server wants a token, or one of another role
     ├── ServerOverloaded     try again after ``retry_delay``
     ├── ServerUnavailable    not reachable, loading or draining, after all retries
     ├── DeadlinePassed       no answer in time
@@ -71,6 +72,10 @@ class ModelNotFound(CallError):
     """No such model or version; the message names those that are served."""
 
 
+class AccessDenied(CallError):
+    """The call carries no valid token, or one whose role does not allow the call."""
+
+
 class ServerOverloaded(CallError):
     """The server has more to do than it can; try again later."""
 
@@ -94,6 +99,8 @@ class ServerFault(CallError):
 _KINDS: dict[grpc.StatusCode, type[CallError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.NOT_FOUND: ModelNotFound,
+    grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ServerOverloaded,
     grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlinePassed,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from serving.client.credentials import add_tls_flags, chosen_credentials
 from serving.client.proxy import proxy_options, route
 
 SERVING, NOT_SERVING = 0, 1  # argparse itself exits with 2
@@ -34,8 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="where DRAGOMAN_LISTEN says, if not given",
     )
     parser.add_argument("--deadline", type=float, default=3.0, metavar="SECONDS", help="time for the answer")
+    add_tls_flags(parser)
+    parser.add_argument("--tls-name", metavar="HOST", help="name in the server's certificate, if it is not in --server")
     arguments = parser.parse_args(argv)
-    with grpc.insecure_channel(arguments.server, options=proxy_options(arguments.server)) as channel:
+    try:
+        credentials = chosen_credentials(arguments)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    options = proxy_options(arguments.server)
+    if arguments.tls_name:
+        options += (("grpc.ssl_target_name_override", arguments.tls_name),)
+    if credentials is None:
+        opened = grpc.insecure_channel(arguments.server, options=options)
+    else:
+        opened = grpc.secure_channel(arguments.server, credentials, options=options)
+    with opened as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=arguments.deadline

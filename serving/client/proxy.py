@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from serving.loopback import is_loopback_host
+
 _PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy")  # the first that is set counts, as in gRPC
 _EXCEPTION_VARIABLES = ("no_grpc_proxy", "no_proxy")
 # Reserved for networks that no proxy connects, or in common use there.
@@ -42,6 +44,11 @@ def route(target: str) -> str:
     """Return what an error message adds about the way to ``target``: the proxy without credentials, or nothing."""
     proxy = proxy_for(target)
     return f" (through the proxy {urlsplit(proxy).netloc.rpartition('@')[2] or proxy})" if proxy else ""
+
+
+def is_loopback(target: str) -> bool:
+    """Return whether a gRPC target is on this machine; a Unix socket is."""
+    return target.startswith(("unix:", "unix-abstract:")) or all(map(is_loopback_host, _hosts(target)))
 
 
 def _first(names: tuple[str, ...], environment: Mapping[str, str]) -> str:

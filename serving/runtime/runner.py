@@ -18,12 +18,10 @@ class Grid(Protocol):
     @property
     def beam(self) -> int:
         """Hypotheses of a slot."""
-        ...
 
     @property
     def nbytes(self) -> int:
         """Bytes held for memory and state."""
-        ...
 
     def admit(self, sources: Sequence[Ints], prefixes: Sequence[Sequence[int]] = ()) -> None:
         """Encode sources and place them in the next slots, in order. If it raises, the grid is as it was.
@@ -32,11 +30,9 @@ class Grid(Protocol):
             sources: Token ids with the end token, already reversed where the model wants that. Each shape (src,).
             prefixes: Target tokens each translation will be made to begin with, if any is.
         """
-        ...
 
     def step(self, plan: StepPlan) -> Candidates:
         """Run the decoder once for all busy slots; ``plan`` has exactly one row for each."""
-        ...
 
     def keep(self, order: Ints) -> None:
         """Keep some slots and free the rest: afterwards slot i holds what slot ``order[i]`` held.
@@ -45,7 +41,6 @@ class Grid(Protocol):
             order: Distinct slot numbers: slot i stays, or takes the place of one behind those kept, so that no move
                 overwrites what another one reads. Shape (kept slot,), int64.
         """
-        ...
 
 
 class Runner(Protocol):
@@ -54,23 +49,18 @@ class Runner(Protocol):
     @property
     def special_ids(self) -> SpecialIds:
         """The token ids with a meaning of their own."""
-        ...
 
     @property
     def vocabulary_size(self) -> int:
         """The number of target tokens."""
-        ...
 
     @property
     def precision_name(self) -> str:
         """Name of its precision in the manifest, such as ``int8``."""
-        ...
 
     @property
     def device(self) -> str:
         """Where it really runs: ``cpu`` or ``cuda``."""
-        ...
 
     def grid(self, beam: int, slots: int) -> Grid:
         """Make an empty grid for up to ``slots`` sentences with ``beam`` hypotheses each."""
-        ...

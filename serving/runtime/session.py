@@ -49,6 +49,7 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # whatever the first bytes look like
     ort.set_default_logger_severity(_ERRORS)
     # Threads that go on spinning for the next run take the cores from what runs in between: the other session, the
     # search. Bulk translation takes half the time without (docs/adr/0007).

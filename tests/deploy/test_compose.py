@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from serving.config import load_config
+from serving.errors import StartupError
 from tests.deploy.containers import ENGINE, ULIMITS, engine, image
 from tests.deploy.monitoring import ALERTS, COMPOSE, DASHBOARD, tool
 from tests.deploy.ports import free_ports
@@ -71,6 +73,16 @@ def test_grafana_finds_its_data_source_and_its_dashboard() -> None:
 def test_a_server_has_longer_to_end_than_to_drain() -> None:
     server = SERVICES["server"]
     assert int(server["stop_grace_period"].removesuffix("s")) > server["environment"]["DRAGOMAN_DRAIN_TIMEOUT"]
+
+
+def test_the_server_starts_with_what_the_image_and_the_file_say_and_not_with_the_image_alone() -> None:
+    containerfile = (COMPOSE.parent / "docker" / "Containerfile").read_text()
+    image = dict(re.findall(r"(DRAGOMAN_(?:MODELS|LISTEN|HTTP))=(\S+)", containerfile))
+    assert image.keys() == {"DRAGOMAN_MODELS", "DRAGOMAN_LISTEN", "DRAGOMAN_HTTP"}
+    with pytest.raises(StartupError, match=r"other machines can reach 0\.0\.0\.0:50051 and 0\.0\.0\.0:8080"):
+        load_config([], image)
+    given = {key: default_of(str(value)) for key, value in SERVICES["server"]["environment"].items()}
+    assert load_config([], image | given).insecure
 
 
 def test_the_gpu_file_changes_the_server_only() -> None:

@@ -26,7 +26,16 @@ trainer: {max_steps: 2, accelerator: cpu, threads: 1, progress_bar: false, tenso
 
 
 def test_the_gpu_image_ends_with_one_sentence_where_there_is_no_gpu() -> None:
-    done = engine("run", "--rm", "--network=host", *STRICT, MOUNT, image("serving-gpu"), check=False)
+    done = engine(
+        "run",
+        "--rm",
+        "--network=host",
+        *STRICT,
+        MOUNT,
+        "--env=DRAGOMAN_INSECURE=true",
+        image("serving-gpu"),
+        check=False,
+    )
     events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines() if line.startswith('{"ts"')]
     assert done.returncode == 1
     assert events[-1]["event"] == "startup_failed"

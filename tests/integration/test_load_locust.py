@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
 
 from loadtests.service.arrivals import poisson
 from serving.pb import translation_service_pb2 as pb
@@ -73,6 +75,36 @@ def test_every_arrival_has_the_outcome_that_the_server_gave_it(tmp_path: Path) -
     assert "Translate" in (tmp_path / "locust_stats.csv").read_text()
 
 
+@pytest.mark.parametrize(
+    ("locustfile", "options"),
+    [
+        ("open_loop", ["--arrivals", "constant", "--rate", 20, "--seconds", 2, "--deadline", 5]),
+        ("closed_loop", ["--users", 4, "--spawn-rate", 4, "--run-time", "3s"]),
+    ],
+)
+def test_refused_calls_wait_as_long_as_the_server_asks_for(
+    tmp_path: Path, locustfile: str, options: list[object]
+) -> None:
+    refusals = iter(range(10))
+
+    def limited(request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
+        if next(refusals, None) is not None:
+            wait = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=300_000_000))
+            return fail(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls", wait)
+        time.sleep(0.01)
+        return upper(request, context)
+
+    with running(ScriptedService(answer=limited)) as service:
+        result = locust(
+            tmp_path, locustfile, service.address, *options, "--retry", "--sentences", sentences(tmp_path, "a")
+        )
+        in_flight = len(service.requests) - len(result.calls) - 10
+    assert 0 <= in_flight <= (4 if locustfile == "closed_loop" else 0)  # users that were stopped while they waited
+    assert result.status == 0, result.output
+    assert set(result.figures["outcomes"]) == {"OK"}
+    assert sum(call.latency > 0.29 for call in result.calls) >= 4
+
+
 def test_callers_who_go_away_are_no_failures(tmp_path: Path) -> None:
     options = ["--rate", 40, "--seconds", 1, "--abandoned", 1, "--patience", 0.2]
     with running(ScriptedService(answer=scripted)) as service:
@@ -123,11 +155,12 @@ from loadtests.service.open_loop import OpenLoopUser
 from loadtests.service.traffic import Traffic
 from locust.env import Environment
 from random import Random
-environment = Environment(user_classes=[OpenLoopUser], host=sys.argv[1], parsed_options=Namespace(deadline=30.0))
+options = Namespace(deadline=30.0, retry=False)
+environment = Environment(user_classes=[OpenLoopUser], host=sys.argv[1], parsed_options=options)
 OpenLoopUser.host = sys.argv[1]
 environment.events.request.add_listener(lambda context, **_: print(json.dumps(context["call"])))
 ask = Traffic(["fine"], [1]).draw(Random(1))
-OpenLoopUser(environment).send(ask, start=time.perf_counter() - 5, due=1.0).code()
+OpenLoopUser(environment).send(ask, start=time.perf_counter() - 5, due=1.0).wait()
 time.sleep(0.2)
 """
     with running(ScriptedService()) as service:

@@ -184,6 +184,7 @@ def test_every_broken_bundle_is_named_at_once(tmp_path: Path) -> None:
         (["--models", "m"], {"DRAGOMAN_BEEM": "1"}, "unknown variable DRAGOMAN_BEEM"),
         (["--models", "m", "--max-beam", "none"], {}, "--max-beam = 'none'"),
         (["--models", "m", "--bogus"], {}, "--bogus"),
+        (["--models", "m", "--listen", "0.0.0.0:0"], {}, "other machines can reach 0.0.0.0:0"),
     ],
 )
 def test_bad_options_are_one_sentence(arguments: list[str], environment: dict[str, str], message: str) -> None:

@@ -38,7 +38,8 @@ trainer:
   tensorboard: false
 """
 MODELS = {
-    "transformer": "{family: transformer, dim: 16, heads: 2, feedforward_dim: 32, encoder_layers: 1}\nalignment: {pairs: 200}",
+    "transformer": "{family: transformer, dim: 16, heads: 2, feedforward_dim: 32, encoder_layers: 1}\n"
+    "alignment: {pairs: 200}",
     "rnn": "{family: rnn, embedding_dim: 16, hidden_dim: 16, attention_dim: 16, dropout: 0.3}",
 }
 DIGITS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs"}

@@ -30,18 +30,55 @@ def test_the_file_itself_can_be_named_by_a_variable(file: Path) -> None:
 
 
 def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
-    wanted = ServerConfig(models=Path("m"), default_model="en-fr", listen="[::1]:0", max_calls_per_second=2.5)
+    wanted = ServerConfig(
+        models=Path("m"),
+        default_model="en-fr",
+        listen="[::1]:0",
+        max_calls_per_second=2.5,
+        tls_cert=Path("c"),
+        tls_key=Path("k"),
+        tls_client_ca=Path("ca"),
+        tokens=Path("t"),
+        insecure=True,
+        reflection=False,
+    )
     values = {key: str(value) for key, value in wanted.model_dump().items()}
     path = tmp_path / "all.yaml"
     path.write_text("".join(f"{key}: '{value}'\n" for key, value in values.items()))
-    flags = [part for key, value in values.items() for part in (f"--{key.replace('_', '-')}", value)]
+    flags = []
+    for key, value in values.items():
+        name = key.replace("_", "-")
+        flags += {"True": [f"--{name}"], "False": [f"--no-{name}"]}.get(value, [f"--{name}", value])
     assert load_config(flags, {}) == wanted
     assert load_config(["--config", str(path)], {}) == wanted
     assert load_config([], {f"DRAGOMAN_{key.upper()}": value for key, value in values.items()}) == wanted
 
 
+CERTIFICATE = ["--tls-cert", "c", "--tls-key", "k"]
+
+
+@pytest.mark.parametrize("port", ["--listen", "--http"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "10.0.0.1", "[2001:db8::1]", "example.com"])
+def test_other_machines_need_more_than_an_address(port: str, host: str) -> None:
+    exposed = ["--models", "m", port, f"{host}:1"]
+    for less in ([], CERTIFICATE, ["--tokens", "t"]):
+        with pytest.raises(StartupError) as caught:
+            load_config([*exposed, *less], {})
+        assert str(caught.value).startswith(f"other machines can reach {host}:1: ")
+        for way in ("127.0.0.1", "--tls-cert", "--tokens", "--insecure"):
+            assert way in str(caught.value)
+    for enough in ([*CERTIFICATE, "--tokens", "t"], [*CERTIFICATE, "--tls-client-ca", "ca"], ["--insecure"]):
+        load_config([*exposed, *enough], {})
+    load_config(exposed, {"DRAGOMAN_INSECURE": "true"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
+def test_this_machine_needs_no_more_than_an_address(host: str) -> None:
+    load_config(["--models", "m", "--listen", f"{host}:1", "--http", f"{host}:2"], {})
+
+
 def test_variables_of_others_are_none_of_our_business() -> None:
-    environment = {"DRAGOMAN_DATA": "corpora", "PATH": "/bin", "MAX_BEAM": "x"}
+    environment = {"DRAGOMAN_DATA": "corpora", "DRAGOMAN_TOKEN": "of the client", "PATH": "/bin", "MAX_BEAM": "x"}
     assert load_config(["--models", "m"], environment).models == Path("m")
 
 
@@ -57,6 +94,9 @@ def test_variables_of_others_are_none_of_our_business() -> None:
         (["--models", "m", "--drain-timeout", "nan"], {}, "--drain-timeout = 'nan'"),
         (["--models", "m", "--listen", "localhost"], {}, "'localhost' is not HOST:PORT"),
         (["--models", "m", "--http", "localhost:70000"], {}, "'localhost:70000' is not HOST:PORT"),
+        (["--models", "m", "--tls-cert", "c"], {}, "tls_cert and tls_key belong together"),
+        (["--models", "m", "--tls-client-ca", "c"], {}, "tls_client_ca needs TLS"),
+        (["--models", "m"], {"DRAGOMAN_INSECURE": "maybe"}, "DRAGOMAN_INSECURE = 'maybe': should be a valid boolean"),
         (["--models", "m", "--config", "absent.yaml"], {}, "cannot read the configuration absent.yaml"),
     ],
 )

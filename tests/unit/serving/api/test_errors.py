@@ -26,6 +26,8 @@ CASES = [
     (errors.InvalidRequest([errors.FieldViolation("contents", "is empty")]), "INVALID_ARGUMENT", "INVALID_REQUEST"),
     (errors.ResponseTooLarge(5000, 4096), "INVALID_ARGUMENT", "RESPONSE_TOO_LARGE"),
     (errors.NotFound("no model x"), "NOT_FOUND", "MODEL_NOT_FOUND"),
+    (errors.Unauthenticated(), "UNAUTHENTICATED", "UNAUTHENTICATED"),
+    (errors.PermissionDenied(), "PERMISSION_DENIED", "PERMISSION_DENIED"),
     (errors.Overloaded("full", reason="queue_full", retry_after=2.5), "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
     (errors.Unavailable("draining", reason="draining", retry_after=1.0), "UNAVAILABLE", "DRAINING"),
     (errors.DeadlineExceeded("late"), "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from serving.api.loading import bundle_directories, load_models
@@ -19,12 +20,14 @@ from serving.runtime.onnx_runner import OnnxRunner
 from tests.integration.toy_server import toy_config, toy_manifest, toy_runner, toy_sentencepiece
 from tests.toy_runner import ToyRunner
 
+EMPTY_GRAPH = onnx.ModelProto(graph=onnx.GraphProto(name="empty")).SerializeToString()
+
 
 def write_bundle(models: Path, name: str = "toy", version: int = 1, directory: str = "") -> Path:
     bundle = models / (directory or f"{name}/{version}")
     bundle.mkdir(parents=True)
     manifest = toy_manifest(name, version).model_dump(mode="json")
-    for file, content in (("spm.model", toy_sentencepiece()), ("graph.onnx", b"graph")):
+    for file, content in (("spm.model", toy_sentencepiece()), ("graph.onnx", EMPTY_GRAPH)):
         (bundle / file).write_bytes(content)
         manifest["files"][file] = hashlib.sha256(content).hexdigest()
     (bundle / "manifest.json").write_text(json.dumps(manifest))

@@ -8,7 +8,7 @@ import pytorch_lightning as lightning
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from loadtests.training.batches import Workload, moment
+from scripts.training_speed.batches import Workload, moment
 from training.callbacks import BestAndLast
 from training.checkpoint import vocabulary_of
 from training.config import TrainingConfig

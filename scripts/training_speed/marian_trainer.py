@@ -10,7 +10,7 @@ import torch
 from transformers import MarianConfig, MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 
 from loadtests.offline.huggingface_engine import configuration
-from loadtests.training.batches import Workload, moment
+from scripts.training_speed.batches import Workload, moment
 from training.config import TrainingConfig
 from training.data.batches import Batch
 from training.models.transformer import TransformerSettings

@@ -1,6 +1,6 @@
 """Target tokens a second of Dragoman's trainer and of Hugging Face's, taking turns over the same batches.
 
-    python -m loadtests.training CONFIG [key=value ...] [--steps 40] [--rounds 3]
+    python -m scripts.training_speed CONFIG [key=value ...] [--steps 40] [--rounds 3]
 
 Needs the extras ``peer`` and ``train-peer``. The model is post-norm, as MarianMT is, whatever the configuration says.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 
 from loadtests.report import finite, machine, versions
-from loadtests.training import dragoman_trainer, marian_trainer
-from loadtests.training.batches import prepare
+from scripts.training_speed import dragoman_trainer, marian_trainer
+from scripts.training_speed.batches import prepare
 from training.config import load_config
 from training.models.transformer import TransformerSettings
 
@@ -30,7 +30,7 @@ TRAINERS = {"dragoman": dragoman_trainer.step_times, "marian": marian_trainer.st
 
 def main() -> None:
     """Run the comparison and print it as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m loadtests.training")
+    parser = argparse.ArgumentParser(prog="python -m scripts.training_speed")
     parser.add_argument("config", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--steps", type=int, default=40, help="steps of a turn (default: 40)")
