@@ -13,22 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.families import WORDS
 from serving.bundle.bundle import load_bundle
 from serving.client import Options, TranslationClient
 from tests.system.served import server
 
-WORDS = {
-    "one": "eins",
-    "two": "zwei",
-    "three": "drei",
-    "four": "vier",
-    "five": "fünf",
-    "six": "sechs",
-    "seven": "sieben",
-    "eight": "acht",
-    "nine": "neun",
-    "ten": "zehn",
-}
 MODELS = {
     "transformer": "{family: transformer, dim: 64, heads: 4, feedforward_dim: 128, encoder_layers: 2,"
     " decoder_layers: 1, dropout: 0.0}",
