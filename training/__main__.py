@@ -1,4 +1,4 @@
-"""`python -m training`, the same as `dragoman-train`."""
+"""``python -m training``, the same as ``dragoman-train``."""
 
 from training.cli import main
 

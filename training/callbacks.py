@@ -46,13 +46,13 @@ class StepTimer(Timer):
 
 
 class BestAndLast(Checkpoint):
-    """Keep `last.ckpt` (every so many steps and after each validation) and `best.ckpt` (best validation score).
+    """Keep ``last.ckpt`` (every so many steps and after each validation) and ``best.ckpt`` (best validation score).
 
     Args:
         directory: Where they go.
-        every_steps: Optimizer steps between two saves of `last.ckpt`.
-        metric: `bleu`, `chrf` or `loss`.
-        keep: Keep so many of the latest `last.ckpt` as `step-N.ckpt` too, to be averaged.
+        every_steps: Optimizer steps between two saves of ``last.ckpt``.
+        metric: ``bleu``, ``chrf`` or ``loss``.
+        keep: Keep so many of the latest ``last.ckpt`` as ``step-N.ckpt`` too, to be averaged.
         patience: Stop after so many validations in a row without a new best; None never does.
     """
 
@@ -88,14 +88,14 @@ class BestAndLast(Checkpoint):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, task: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Save `last.ckpt` when it is time, unless a validation follows at once and saves it."""
+        """Save ``last.ckpt`` when it is time, unless a validation follows at once and saves it."""
         if not ends_step(trainer, batch_idx) or (batch_idx + 1) % int(trainer.val_check_interval) == 0:
             return
         if trainer.global_step % self.every_steps == 0:
             self._save_last(trainer, task)
 
     def on_validation_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Save `last.ckpt`, and `best.ckpt` if the score is a new best; stop if there was none for too long."""
+        """Save ``last.ckpt``, and ``best.ckpt`` if the score is a new best; stop if there was none for too long."""
         if trainer.sanity_checking or not isinstance(task, TrainingTask):
             return
         score = task.scores[self.metric]
@@ -111,7 +111,7 @@ class BestAndLast(Checkpoint):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:
-        """Save `last.ckpt` wherever the run ends, be it at its last step or at its time limit."""
+        """Save ``last.ckpt`` wherever the run ends, be it at its last step or at its time limit."""
         self._save_last(trainer, task)
 
     def _save_last(self, trainer: lightning.Trainer, task: lightning.LightningModule) -> None:

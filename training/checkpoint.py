@@ -32,7 +32,7 @@ class Checkpoint:
         source_tokenizer_bytes: Serialised SentencePiece model or word vocabulary.
         target_tokenizer_bytes: The same bytes if the vocabulary is shared.
         step: Optimizer steps taken.
-        scores: The latest validation scores, such as `bleu` and `chrf`.
+        scores: The latest validation scores, such as ``bleu`` and ``chrf``.
     """
 
     model: LanguageModel
@@ -61,7 +61,7 @@ def pack_bytes(data: bytes) -> Tensor:
 
 
 def unpack_bytes(data: Tensor) -> bytes:
-    """Undo `pack_bytes`: shape (byte,), uint8, to bytes."""
+    """Undo ``pack_bytes``: shape (byte,), uint8, to bytes."""
     return data.numpy().tobytes()
 
 
@@ -140,7 +140,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, flushes it to disk, then renames it: a crash never leaves half a file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`; `storage_options` is part of Lightning's interface and unused.
+        """Write ``checkpoint`` to ``path``; ``storage_options`` is part of Lightning's interface and unused.
 
         Raises:
             CheckpointError: If it cannot be written; nothing is left of it, and an older one stays.

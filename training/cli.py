@@ -1,4 +1,4 @@
-"""The `dragoman-train` command."""
+"""The ``dragoman-train`` command."""
 
 from __future__ import annotations
 

@@ -201,10 +201,10 @@ def _expand(value: Any) -> Any:
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Set one value, in place, by a dotted path such as `optimizer.learning_rate=3e-4`; the value is YAML.
+    """Set one value, in place, by a dotted path such as ``optimizer.learning_rate=3e-4``; the value is YAML.
 
     Raises:
-        ConfigError: If the override has no `=`, or its path goes through a value that is not a section.
+        ConfigError: If the override has no ``=``, or its path goes through a value that is not a section.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -287,7 +287,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read a YAML file, apply overrides in order, expand ${VARIABLES}, and check the result.
 
-    A file that `extends` another one beside it has that one's sections where it has none of its own.
+    A file that ``extends`` another one beside it has that one's sections where it has none of its own.
 
     Raises:
         ConfigError: If a file is missing or is no YAML mapping, or any key or value is wrong.

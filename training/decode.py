@@ -10,7 +10,7 @@ The search, for one sentence and beam width B:
 3. Candidates are all (live hypothesis, token) pairs, scored by the sum of log-probs; the best 2B count, ties going to
    the lower (hypothesis, token). An eos candidate ranked among the first B finishes its hypothesis with score
    sum / length^alpha, length counting eos; one ranked lower is dropped. The first B others live on.
-4. The sentence ends when B hypotheses have finished, or after `max_length` tokens; then live ones, best first, fill
+4. The sentence ends when B hypotheses have finished, or after ``max_length`` tokens; then live ones, best first, fill
    up the pool, with score sum / length^alpha.
 
 Greedy search is the case B = 1. There are no further stopping heuristics.
@@ -73,7 +73,7 @@ class ReferenceHypothesis:
 
 @dataclass(frozen=True)
 class _Live:
-    """A hypothesis still growing; `total` is the float32 sum of `log_probs`."""
+    """A hypothesis still growing; ``total`` is the float32 sum of ``log_probs``."""
 
     tokens: tuple[int, ...] = ()
     total: float = 0.0
@@ -84,7 +84,7 @@ class _Live:
 
 
 def repeated_ngram_ends(tokens: Sequence[int], size: int) -> set[int]:
-    """Tokens that, appended to `tokens`, would complete an n-gram of this size that has occurred before."""
+    """Tokens that, appended to ``tokens``, would complete an n-gram of this size that has occurred before."""
     if size == 0 or len(tokens) < size:
         return set()
     last = tuple(tokens[len(tokens) - size + 1 :])
@@ -141,7 +141,7 @@ def _candidates(log_probs: Tensor, live: list[_Live], options: DecodeOptions, vo
 
 
 def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) -> list[ReferenceHypothesis]:
-    """Search for one sentence, from the state that `encode` gave for its single row."""
+    """Search for one sentence, from the state that ``encode`` gave for its single row."""
     vocabulary, beam, alpha = model.vocabulary, options.beam_size, options.length_penalty
     live, pool = [_Live()], list[ReferenceHypothesis]()
     inputs = torch.tensor([vocabulary.decoder_start])
@@ -186,7 +186,7 @@ def translate(
         reverse_source: Turn sources round before eos is appended, for a model trained so.
 
     Returns:
-        For each sentence up to `n_best` hypotheses, best first.
+        For each sentence up to ``n_best`` hypotheses, best first.
     """
     results = []
     for ids in source_ids:
@@ -209,7 +209,7 @@ def greedy_batch(
         model: In eval mode.
         source_ids: Piece ids of each sentence, without eos.
         max_length: Most tokens of a translation.
-        reverse_source: As for `translate`.
+        reverse_source: As for ``translate``.
 
     Returns:
         Piece ids of each translation, without eos.

@@ -51,7 +51,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what ``state_dict`` gave."""
         self.updates = int(state["updates"])
         for name, average in zip(self._names, self._average, strict=True):
             value = torch.as_tensor(state[name]).to(average.device)

@@ -145,7 +145,7 @@ def match_vectors(path: Path, tokenizer: Tokenizer, dim: int) -> dict[int, NDArr
         Subwords inside words have one only in a file of subwords, where some are spelt with U+2581.
 
     Raises:
-        DataError: If the file cannot be read, or its vectors have another dimension than `dim`.
+        DataError: If the file cannot be read, or its vectors have another dimension than ``dim``.
     """
     wanted, inside = dict[str, list[tuple[int, int]]](), set[int]()
     for number, names in enumerate(spellings(tokenizer)):
@@ -172,7 +172,7 @@ def initialise_embeddings(
     """Replace embeddings for which vectors are found, in place; vectors are scaled to the length of random ones.
 
     Args:
-        model: With `source_embedding` and `target_embedding`, whose weights may be one.
+        model: With ``source_embedding`` and ``target_embedding``, whose weights may be one.
         tokenizers: By side.
         counts: By side, how often each token occurs in the training text, shape (vocab,), int64.
         settings: Files, and whether their vectors stay as they are.

@@ -33,7 +33,7 @@ def alignment_loss(attention: Tensor, links: Tensor) -> Tensor:
 
     Args:
         attention: Shape (row, tgt, src), each row sums to 1.
-        links: Shape (row, tgt), int64, the source position of each target token, `UNALIGNED` where there is none.
+        links: Shape (row, tgt), int64, the source position of each target token, ``UNALIGNED`` where there is none.
 
     Returns:
         Shape (), float32, in nats.

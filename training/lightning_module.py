@@ -79,7 +79,7 @@ class TrainingTask(lightning.LightningModule):
         self.average.follow(self.model)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam, and the schedule of `training.schedule` at every step."""
+        """Adam, and the schedule of ``training.schedule`` at every step."""
         settings = self.config.optimizer
         optimizer = torch.optim.AdamW(
             self.model.parameters(),

@@ -14,13 +14,13 @@ _ENTRIES = ("hidden", "project_vocab", "encode", "decode_step")
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """Return the repeated layers of a model: the members of its module lists whose name ends in `layers`."""
+    """Return the repeated layers of a model: the members of its module lists whose name ends in ``layers``."""
     lists = [(name, child) for name, child in model.named_children() if isinstance(child, nn.ModuleList)]
     return [layer for name, child in lists if name.endswith("layers") for layer in child]
 
 
 def strategy_of(settings: TrainerConfig) -> str | Strategy:
-    """Return Lightning's strategy; `fsdp` is PyTorch's FSDP2, with one whole checkpoint file as for any other."""
+    """Return Lightning's strategy; ``fsdp`` is PyTorch's FSDP2, with one whole checkpoint file as for any other."""
     if settings.strategy != "fsdp":
         return settings.strategy
     return ModelParallelStrategy(

@@ -32,8 +32,8 @@ def draw_curves(steps: Sequence[dict[str, Any]], validations: Sequence[dict[str,
     """Draw loss, validation scores, learning rate and speed against steps.
 
     Args:
-        steps: Rows of `metrics.jsonl`.
-        validations: Rows of `validation.jsonl`.
+        steps: Rows of ``metrics.jsonl``.
+        validations: Rows of ``validation.jsonl``.
         path: PNG file to write.
     """
     figure = Figure(figsize=(10, 7), layout="constrained")

@@ -23,11 +23,11 @@ SECONDS_BETWEEN_PICTURES = 60.0
 
 
 class Progress(Callback):
-    """Writes steps to `metrics.jsonl` and validations to `validation.jsonl`, and draws both as `curves.png`.
+    """Writes steps to ``metrics.jsonl`` and validations to ``validation.jsonl``, and draws both as ``curves.png``.
 
     Args:
         directory: Where they go.
-        every_steps: Optimizer steps between two lines of `metrics.jsonl`.
+        every_steps: Optimizer steps between two lines of ``metrics.jsonl``.
         flops: Counts operations, for the share of a GPU's peak; None where there is no GPU.
     """
 

@@ -144,7 +144,7 @@ class RunResult:
     """Outcome of a run, as a tuner of hyperparameters wants it.
 
     Attributes:
-        metric: `validation.metric`.
+        metric: ``validation.metric``.
         best: Best validation score by it, in this run or before it was resumed; None if there was no validation.
         best_step: Optimizer step of that score.
         step: Optimizer steps taken in all.
@@ -232,7 +232,7 @@ def _task_kind(config: TrainingConfig, model: LanguageModel) -> type[TrainingTas
 
 
 def run(config: TrainingConfig) -> RunResult:
-    """Train, from scratch or from `last.ckpt` of the run directory; also writes what it returns to `result.json`.
+    """Train, from scratch or from ``last.ckpt`` of the run directory; also writes what it returns to ``result.json``.
 
     Raises:
         TrainingError: If the data or a checkpoint cannot be used, or training diverges.

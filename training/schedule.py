@@ -13,7 +13,7 @@ class ScheduleSettings:
     Attributes:
         peak: Learning rate at the end of the warm-up.
         warmup_steps: Steps of linear growth.
-        cooldown: Share of `total_steps` at the end over which the rate falls linearly to zero; 0 for none.
+        cooldown: Share of ``total_steps`` at the end over which the rate falls linearly to zero; 0 for none.
         total_steps: Steps of the whole run; only the cooldown looks at it.
     """
 

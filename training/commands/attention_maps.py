@@ -1,4 +1,4 @@
-"""`dragoman-train attention`: what a model looks at while it translates a sentence, as a picture."""
+"""``dragoman-train attention``: what a model looks at while it translates a sentence, as a picture."""
 
 from __future__ import annotations
 

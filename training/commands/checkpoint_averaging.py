@@ -1,4 +1,4 @@
-"""`dragoman-train average`: one checkpoint out of several of a run (Vaswani et al. 2017, section 6.1)."""
+"""``dragoman-train average``: one checkpoint out of several of a run (Vaswani et al. 2017, section 6.1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def mean_weights(states: list[dict[str, Tensor | int]]) -> dict[str, Tensor | int]:
-    """Average what several `WeightAverage.state_dict` gave (Vaswani et al. 2017, section 6.1), in float64."""
+    """Average what several ``WeightAverage.state_dict`` gave (Vaswani et al. 2017, section 6.1), in float64."""
     names = states[0].keys() - {"updates"}
     mean: dict[str, Tensor | int] = {"updates": max(int(state["updates"]) for state in states)}
     for name in names:

@@ -1,8 +1,8 @@
-"""`dragoman-train distil`: train a student on a teacher's translations (Kim and Rush 2016, sequence level).
+"""``dragoman-train distil``: train a student on a teacher's translations (Kim and Rush 2016, sequence level).
 
-The teacher translates through the serving engine, by the same two commands that anyone uses: a `dragoman-serve` process
-unless one runs already, and `dragoman-translate`, which keeps many sentences in flight. So the teacher is batched as in
-production, may be on another machine, and training imports nothing of serving.
+The teacher translates through the serving engine, by the same two commands that anyone uses: a ``dragoman-serve``
+process unless one runs already, and ``dragoman-translate``, which keeps many sentences in flight. So the teacher is
+batched as in production, may be on another machine, and training imports nothing of serving.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TeacherSettings:
     """Translation of the corpus by a teacher.
 
     Attributes:
-        models: Directory of bundles to serve; None if `server` runs already.
+        models: Directory of bundles to serve; None if ``server`` runs already.
         server: HOST:PORT of a running server.
         model: Name of the model; empty for the server's default.
         beam: Beam size.
@@ -62,7 +62,7 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def serve_teacher(models: Path) -> Iterator[str]:
-    """Run `dragoman-serve` over a directory of bundles; gives HOST:PORT once it is ready.
+    """Run ``dragoman-serve`` over a directory of bundles; gives HOST:PORT once it is ready.
 
     Raises:
         TeacherError: If it does not get ready.

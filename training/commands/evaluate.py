@@ -1,4 +1,4 @@
-"""`dragoman-train evaluate`: scores of a checkpoint, or of translations in a file, with what lies behind them."""
+"""``dragoman-train evaluate``: scores of a checkpoint, or of translations in a file, with what lies behind them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Report:
-    """All that `evaluate` finds out about a system.
+    """All that ``evaluate`` finds out about a system.
 
     Attributes:
         system: Its name.
@@ -156,7 +156,7 @@ def _signature(metric: type[Metric]) -> Any:
 
 
 def read_system(path: Path, pairs: Sequence[Pair], options: DecodeOptions) -> System:
-    """Translate the test set with a checkpoint (`*.ckpt`), or read translations, one per line, from any other file.
+    """Translate the test set with a checkpoint (``*.ckpt``), or read translations, one per line, from any other file.
 
     Raises:
         DataError: If there is not one translation for each sentence.

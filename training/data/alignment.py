@@ -93,13 +93,13 @@ class Aligner:
                 self.jumps = jumps[0] / jumps[1]
 
     def align(self, pairs: Pairs) -> Tensor:
-        """Find the source position of each target token, `UNALIGNED` if none is likely; shape (row, tgt), int64."""
+        """Find the source position of each target token, ``UNALIGNED`` if none is likely; shape (row, tgt), int64."""
         posterior = self._posterior(pairs)[0]
         best, place = posterior.max(1)
         return place.masked_fill(best < 1.0 - posterior.sum(1), UNALIGNED)
 
     def _posterior(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """How likely each source token emitted each target token, (row, src, tgt), and the jumps of `_chain`."""
+        """How likely each source token emitted each target token, (row, src, tgt), and the jumps of ``_chain``."""
         emitted = self.translation[pairs.source[:, :, None], pairs.target[:, None, :]] * (1.0 - _NONE)
         emitted = emitted * pairs.source_mask[:, :, None]
         other = (self.unlinked[pairs.target] * _NONE)[:, None, :]
@@ -150,7 +150,7 @@ class Aligner:
 
 
 def batches_by_length(store: TokenStore, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Cut rows into batches of like lengths; `rows` and each batch have shape (row,)."""
+    """Cut rows into batches of like lengths; ``rows`` and each batch have shape (row,)."""
     for start in range(0, len(rows), _WINDOW):
         part = rows[start : start + _WINDOW]
         source, target = (store.lengths(side, part) for side in ("source", "target"))

@@ -25,11 +25,11 @@ class Batch(NamedTuple):
         lengths: Shape (row,), int64: source tokens, eos included.
         target_in: Shape (row, tgt), int64: decoder_start, pieces, padding.
         target_out: Shape (row, tgt), int64: pieces, eos, padding.
-        real: Shape (token,), int64: where in `target_out`, its rows end to end, the real target tokens are.
+        real: Shape (token,), int64: where in ``target_out``, its rows end to end, the real target tokens are.
         normaliser: What the summed loss is divided by: the mean number of target tokens of the step's batches.
         place: Which batch this is; decides what is drawn at random for it.
         after: The position to resume from once this batch has been trained on.
-        links: Shape (row, tgt), int64: the source position that each token of `target_out` translates, `UNALIGNED`
+        links: Shape (row, tgt), int64: the source position that each token of ``target_out`` translates, ``UNALIGNED``
             for none and for padding; None if the corpus is not aligned.
     """
 
@@ -63,7 +63,7 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def pad_rows(rows: Rows, pad: int, *, first: int | None = None, last: int | None = None) -> NDArray[np.int64]:
-    """Stack rows of different lengths, each after `first` and before `last`; returns shape (row, longest)."""
+    """Stack rows of different lengths, each after ``first`` and before ``last``; returns shape (row, longest)."""
     start = 0 if first is None else 1
     width = start + int(rows.lengths.max()) + (0 if last is None else 1)
     out = np.full((len(rows.lengths), width), pad, dtype=np.int64)
@@ -126,7 +126,7 @@ class Resegmentation:
     Attributes:
         source: Tokenizer of the source.
         target: Tokenizer of the target.
-        alpha: See `Subwords.sample`.
+        alpha: See ``Subwords.sample``.
         max_tokens: A row that would grow longer keeps the tokens it has in the store.
         seed: Together with the place of a batch, decides every cut.
     """
@@ -149,8 +149,8 @@ class Resegmentation:
 class Share:
     """Share of one process in the batches of every optimizer step.
 
-    A step has `processes` x `accumulate` batches. Process r takes every `processes`-th, from the r-th on, so a step is
-    made of the same batches however many processes share it.
+    A step has ``processes`` x ``accumulate`` batches. Process r takes every ``processes``-th, from the r-th on, so a
+    step is made of the same batches however many processes share it.
     """
 
     rank: int = 0

@@ -28,7 +28,7 @@ class FilterSettings:
     Attributes:
         normalization: Unicode form that texts are brought to.
         max_words: Longest side kept.
-        max_ratio: Longer side over shorter one, each plus `ratio_slack`, may not exceed this.
+        max_ratio: Longer side over shorter one, each plus ``ratio_slack``, may not exceed this.
         ratio_slack: Words added to both sides, so that short sentences may differ more.
         drop_identical: Drop pairs whose sides are equal but for case (untranslated text).
         drop_duplicates: Keep a pair of texts once, the first time.

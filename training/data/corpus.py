@@ -1,7 +1,7 @@
 """Prepare a corpus once, in two stages that are found again by a fingerprint of all that decides them.
 
-`clean-FINGERPRINT/` holds the pairs that passed the filters (`pairs.tsv`) and the filters' counts (`report.json`);
-`tokens-FINGERPRINT/` the tokenizers and the token store made of them.
+``clean-FINGERPRINT/`` holds the pairs that passed the filters (``pairs.tsv``) and the filters' counts
+(``report.json``); ``tokens-FINGERPRINT/`` the tokenizers and the token store made of them.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class CleanedText:
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A corpus ready for training; `source` and `target` are the same object if the tokenizer is shared.
+    """A corpus ready for training; ``source`` and ``target`` are the same object if the tokenizer is shared.
 
     Attributes:
         source: Tokenizer of the source language.
@@ -181,7 +181,7 @@ def encode_pairs(
     label_index: dict[str, int],
     removed: Counter[str],
 ) -> Iterator[EncodedPair]:
-    """Stream token ids; pairs with a side that is empty or longer than `max_tokens` are dropped and counted."""
+    """Stream token ids; pairs with a side that is empty or longer than ``max_tokens`` are dropped and counted."""
     stream = iter(pairs)
     while chunk := list(islice(stream, _ENCODE_LINES)):
         sources, targets = source.encode([p.source for p in chunk]), target.encode([p.target for p in chunk])

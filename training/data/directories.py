@@ -14,7 +14,7 @@ from training.errors import DataError
 
 @contextmanager
 def complete_directory(place: Path) -> Iterator[Path]:
-    """Give an empty directory to fill; it becomes `place`, replacing what was there, unless an error is raised.
+    """Give an empty directory to fill; it becomes ``place``, replacing what was there, unless an error is raised.
 
     Raises:
         DataError: If a file in it cannot be written, most often because the disk is full.

@@ -1,4 +1,4 @@
-"""Parallel text by a Hugging Face `datasets` name: a data set of the hub, or a folder of parquet, JSON or CSV files."""
+"""Parallel text by a Hugging Face ``datasets`` name: from the hub, or from a folder of parquet, JSON or CSV files."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from training.errors import DataError
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A data set that `datasets.load_dataset` finds; read as a stream, so that it may exceed memory.
+    """A data set that ``datasets.load_dataset`` finds; read as a stream, so that it may exceed memory.
 
     Attributes:
-        dataset: Name on the hub, such as `Helsinki-NLP/opus_books`, or a folder of data files.
-        columns: Columns of source and target; a dot goes into a nested one, such as `translation.en`.
-        subset: The data set's configuration, such as `en-fr`.
+        dataset: Name on the hub, such as ``Helsinki-NLP/opus_books``, or a folder of data files.
+        columns: Columns of source and target; a dot goes into a nested one, such as ``translation.en``.
+        subset: The data set's configuration, such as ``en-fr``.
         split: Which part of it.
         revision: Commit or tag on the hub; name one for a run that can be repeated.
         name: Label of every pair.
@@ -41,7 +41,7 @@ class HubDataset:
         """Stream the data set.
 
         Raises:
-            DataError: If `datasets` is not installed, the data set cannot be loaded, or a column is missing.
+            DataError: If ``datasets`` is not installed, the data set cannot be loaded, or a column is missing.
         """
         try:
             import datasets

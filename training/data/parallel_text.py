@@ -16,7 +16,7 @@ from training.errors import DataError
 
 @dataclass(frozen=True)
 class Pair:
-    """One aligned sentence pair; `label` names the corpus it comes from, or is empty."""
+    """One aligned sentence pair; ``label`` names the corpus it comes from, or is empty."""
 
     source: str
     target: str
@@ -25,7 +25,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class CorpusFiles:
-    """A corpus in files: either `source` and `target` (and perhaps `labels`), or `tsv`.
+    """A corpus in files: either ``source`` and ``target`` (and perhaps ``labels``), or ``tsv``.
 
     Attributes:
         source: One sentence a line.

@@ -16,7 +16,7 @@ _BLOCK = 1 << 20
 
 
 class Position(NamedTuple):
-    """A place in the endless order of batches: the next batch is number `batch` of pass `epoch`."""
+    """A place in the endless order of batches: the next batch is number ``batch`` of pass ``epoch``."""
 
     epoch: int = 0
     batch: int = 0

@@ -31,18 +31,18 @@ def train_subwords(
     Args:
         sentences: Text to train on.
         vocab_size: Number of pieces, special and byte pieces included.
-        kind: `unigram` (Kudo 2018) or `bpe` (Sennrich et al. 2016).
+        kind: ``unigram`` (Kudo 2018) or ``bpe`` (Sennrich et al. 2016).
         character_coverage: Share of characters with a piece of their own; the rest become byte pieces.
         required_characters: Characters that have a piece of their own however rare they are.
         symbols: Strings that are always one piece.
-        normalization: SentencePiece's rule, applied to text before it is cut; `nfc` is `training.data.normalization`'s.
+        normalization: SentencePiece's rule, applied before text is cut; ``nfc`` is from ``training.data.normalization``.
         threads: To use.
 
     Returns:
         The serialised model.
 
     Raises:
-        DataError: If the text is too small for `vocab_size`.
+        DataError: If the text is too small for ``vocab_size``.
     """
     model = io.BytesIO()
     try:

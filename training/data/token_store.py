@@ -1,7 +1,7 @@
 """A corpus as token ids on disk: ragged arrays and offsets, memory-mapped, so that it may exceed memory.
 
-Layout of a store directory: `source.tokens` and `target.tokens` (uint16 or uint32, all rows end to end),
-`source.offsets` and `target.offsets` (int64, rows + 1), `labels` (int16) and `store.json`.
+Layout of a store directory: ``source.tokens`` and ``target.tokens`` (uint16 or uint32, all rows end to end),
+``source.offsets`` and ``target.offsets`` (int64, rows + 1), ``labels`` (int16) and ``store.json``.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class TokenStore:
     """Read access to a store.
 
     Attributes:
-        tokens: By side, shape (token,), uint16 or uint32, memory-mapped. An aligned store has a third side, `links`:
-            of each target token the position of the source token that it translates, or `UNALIGNED`.
+        tokens: By side, shape (token,), uint16 or uint32, memory-mapped. An aligned store has a third side, ``links``:
+            of each target token the position of the source token that it translates, or ``UNALIGNED``.
         offsets: By side, shape (row + 1,), int64, memory-mapped.
         labels: Shape (row,), int16, memory-mapped.
         label_names: Label of each index.
@@ -88,7 +88,7 @@ class TokenStore:
         return np.asarray(offsets[1:][rows] - offsets[:-1][rows])
 
     def rows(self, side: str, indices: NDArray[Any]) -> Rows:
-        """Token ids of some rows; `indices` has shape (row,)."""
+        """Token ids of some rows; ``indices`` has shape (row,)."""
         return Rows(np.asarray(self.tokens[side][self.places(side, indices)]), self.lengths(side, indices))
 
     def places(self, side: str, indices: NDArray[Any]) -> NDArray[np.int64]:
@@ -129,7 +129,7 @@ def write_store(
         pairs: Encoded pairs.
         vocab_size: Decides between two and four bytes a token.
         label_names: Label of each index.
-        removed: Pairs that were left out, by reason; may be filled while `pairs` is read.
+        removed: Pairs that were left out, by reason; may be filled while ``pairs`` is read.
     """
     dtype = np.uint16 if vocab_size <= 1 << 16 else np.uint32
     with complete_directory(directory) as partial:

@@ -55,7 +55,7 @@ def spell(text: str, pattern: re.Pattern[str]) -> list[str]:
 
 
 class Words:
-    """A word-level vocabulary, of the same use as `training.data.subwords.Subwords`."""
+    """A word-level vocabulary, of the same use as ``training.data.subwords.Subwords``."""
 
     def __init__(self, model: bytes) -> None:
         """Load a serialised vocabulary."""
@@ -92,6 +92,6 @@ class Words:
         return ["".join(self.pieces[i] for i in row).replace(SPACE, " ").strip() for row in ids]
 
     def fill(self, ids: Sequence[int], attended: Sequence[str]) -> str:
-        """Join token ids to a text where `attended`, a word or nothing for each id, replaces the unknown ones."""
+        """Join token ids to a text where ``attended``, a word or nothing for each id, replaces the unknown ones."""
         spelt = (self.pieces[i].replace(UNKNOWN, word or UNKNOWN) for i, word in zip(ids, attended, strict=True))
         return "".join(spelt).replace(SPACE, " ").strip()

@@ -43,14 +43,14 @@ class SourceReader(nn.Module):
 
     Attributes:
         context_dim: Width of the context.
-        memory: Name and shape behind the row axis of each tensor that `remember` returns; "src" is the source's axis.
+        memory: Name and shape behind the row axis of each tensor that ``remember`` returns; "src" is the source's axis.
     """
 
     context_dim: int
     memory: dict[str, tuple[str | int, ...]]
 
     def remember(self, encoded: Encoded) -> tuple[Tensor, ...]:
-        """Do once for each source what need not be done at each step; shapes (row, ...) as `memory` says."""
+        """Do once for each source what need not be done at each step; shapes (row, ...) as ``memory`` says."""
         raise NotImplementedError
 
     def forward(self, queries: Tensor, memory: tuple[Tensor, ...], lengths: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -58,7 +58,7 @@ class SourceReader(nn.Module):
 
         Args:
             queries: Shape (row, query, query_dim).
-            memory: What `remember` returned.
+            memory: What ``remember`` returned.
             lengths: Of the sources, shape (row,), int64.
 
         Returns:
@@ -184,7 +184,7 @@ class GlobalSpan(nn.Module):
 class PredictedSpan(nn.Module):
     """Attend around a predicted position (Luong, Pham and Manning 2015, section 3.2, "local-p").
 
-    The position is p = S sigmoid(v^T tanh(W q)) in a source of S tokens (equation 9). Within `window` positions of p
+    The position is p = S sigmoid(v^T tanh(W q)) in a source of S tokens (equation 9). Within ``window`` positions of p
     the weights are the softmax of the scores times exp(-(s - p)^2 / (2 sigma^2)), sigma = window / 2 (equation 10);
     so they sum to less than 1.
     """
@@ -238,7 +238,7 @@ def build_reader(
         query_dim: Width of decoder states, and of a fixed context.
         state_dim: Width of encoder states.
         attention_dim: Inner width of an additive score.
-        window: Positions on either side of the one that `local_p` predicts.
+        window: Positions on either side of the one that ``local_p`` predicts.
     """
     if kind == "none":
         return NoContext()

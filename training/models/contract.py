@@ -22,12 +22,12 @@ class Vocabulary:
         target_size: Number of target token ids.
         pad: Fills the end of short rows, both sides.
         eos: Ends every finished target.
-        decoder_start: First decoder input; `bos` for models trained here, `pad` for Marian ones.
+        decoder_start: First decoder input; ``bos`` for models trained here, ``pad`` for Marian ones.
         unk: Unknown token, or None where the inventory has none.
         bos: Beginning of sentence, or None where the inventory has none.
         shared: Whether ids mean the same piece on both sides.
-        source_bos: Whether every source row begins with `bos`.
-        source_eos: Whether every source row ends in `eos`.
+        source_bos: Whether every source row begins with ``bos``.
+        source_eos: Whether every source row ends in ``eos``.
         banned: Target ids that decoding never emits; None for pad, unk, bos and the decoder's start.
     """
 
@@ -56,7 +56,7 @@ class DecoderState(Protocol):
     """Everything a model must remember between two decoding steps, one entry per row."""
 
     def select(self, rows: Tensor) -> Self:
-        """Take rows by index, repeats allowed; `rows` has shape (new_row,), int64."""
+        """Take rows by index, repeats allowed; ``rows`` has shape (new_row,), int64."""
         ...
 
 
@@ -78,7 +78,7 @@ class LanguageModel(nn.Module, ABC):
             target: Shape (row, time), int64, decoder inputs: decoder_start, then the pieces.
 
         Returns:
-            Shape (row, time, dim): what `project_vocab` turns into logits.
+            Shape (row, time, dim): what ``project_vocab`` turns into logits.
         """
 
     @abstractmethod
@@ -86,12 +86,12 @@ class LanguageModel(nn.Module, ABC):
         """Map decoder outputs to unnormalised scores: shape (..., dim) to (..., vocab)."""
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Return teacher-forced logits of shape (row, time, vocab); arguments as for `hidden`."""
+        """Return teacher-forced logits of shape (row, time, vocab); arguments as for ``hidden``."""
         return self.project_vocab(self.hidden(source, lengths, target))
 
 
 class TranslationModel(LanguageModel, Generic[StateT]):
-    """Base of the families that translate: `encode` and `decode_step` for decoding, besides."""
+    """Base of the families that translate: ``encode`` and ``decode_step`` for decoding, besides."""
 
     @abstractmethod
     def encode(self, source: Tensor, lengths: Tensor) -> StateT:
@@ -108,7 +108,7 @@ class TranslationModel(LanguageModel, Generic[StateT]):
 
         Args:
             tokens: Shape (row,), int64, the last token of each hypothesis.
-            state: What `encode` or the last step returned.
+            state: What ``encode`` or the last step returned.
 
         Returns:
             Logits of shape (row, vocab), and the next state; the given one is left as it was.
@@ -116,7 +116,7 @@ class TranslationModel(LanguageModel, Generic[StateT]):
 
     @abstractmethod
     def attention(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Compute how much each step attends to each source token, with known targets; arguments as for `hidden`.
+        """Compute how much each step attends to each source token, with known targets; arguments as for ``hidden``.
 
         Returns:
             Shape (layer, row, head, time, src), in eval mode; no layers for a model without attention.

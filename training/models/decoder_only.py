@@ -38,14 +38,14 @@ from training.models.tying import build_embeddings
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderOnlySettings(TranslatorSettings):
-    """Sizes and variants of a decoder-only model; `max_positions` holds source and target together.
+    """Sizes and variants of a decoder-only model; ``max_positions`` holds source and target together.
 
     Attributes:
         family: Tells the model families apart in a config file.
         layers: Depth.
-        kv_heads: Heads of keys and values; divides `heads`, and 0 is as many.
-        prefix: Whether a source token attends to the whole source (`bidirectional`, a prefix language model: Raffel et
-            al. 2020, section 3.2.1) or to what precedes it (`causal`, as GPT: Radford et al. 2018).
+        kv_heads: Heads of keys and values; divides ``heads``, and 0 is as many.
+        prefix: Whether a source token attends to the whole source (``bidirectional``, a prefix language model: Raffel
+            et al. 2020, section 3.2.1) or to what precedes it (``causal``, as GPT: Radford et al. 2018).
     """
 
     family: Literal["decoder_only"] = "decoder_only"
@@ -94,7 +94,7 @@ class DecoderOnly(TransformerBase):
         return [layer.self_attention for layer in self.target_layers]
 
     def embed(self, embedded: Tensor, positions: Tensor) -> tuple[Tensor, Rotation]:
-        """Finish token embeddings, shape (row, time, dim); positions and result as for `embed_target`."""
+        """Finish token embeddings, shape (row, time, dim); positions and result as for ``embed_target``."""
         x = self.positions.add(embedded * self.embedding_scale, positions)
         return self.dropout(self.embedding_norm(x)), self.positions.rotation(positions)
 

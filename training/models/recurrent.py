@@ -1,6 +1,6 @@
 """Recurrent layers: an encoder over padded rows, a stack of cells for the decoder, and the bridge between the two.
 
-The kinds of cells differ only in what `CELLS` says of them, so nothing else asks which one it has.
+The kinds of cells differ only in what ``CELLS`` says of them, so nothing else asks which one it has.
 """
 
 from __future__ import annotations

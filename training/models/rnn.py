@@ -1,7 +1,7 @@
 """Recurrent encoder-decoders, from the fixed context vector to attention.
 
 What they share: an encoder of recurrent layers, a bridge that makes the decoder's first state, a stack of cells, and a
-reader of the source (`attention.py`). They differ in the order of a decoder step, of which there are two: Bahdanau's,
+reader of the source (``attention.py``). They differ in the order of a decoder step, of which there are two: Bahdanau's,
 where the context enters the cells, and Luong's, where the cells' output asks for it.
 """
 
@@ -29,20 +29,20 @@ class RnnSettings:
 
     Attributes:
         family: Tells the model families apart in a config file.
-        cell: Tanh units (`rnn`), GRU or LSTM.
+        cell: Tanh units (``rnn``), GRU or LSTM.
         embedding_dim: Width of token embeddings.
         hidden_dim: Width of the decoder's state, and of the encoder's in each direction.
         encoder_layers: Encoder depth.
         decoder_layers: Decoder depth.
         bidirectional: Read the source in both directions.
-        bridge: The decoder starts from a layer over the encoder's last state (`dense`), or from a copy of it (`copy`).
-        attention: A score; or `none` (Sutskever et al. 2014), or the fixed vector `context` (Cho et al. 2014).
-            `bahdanau` and `context` follow Bahdanau's order of a step, the others Luong's.
-        span: Attend to the whole source (`global`) or around a predicted position (`local_p`).
+        bridge: The decoder starts from a layer over the encoder's last state (``dense``), or a copy of it (``copy``).
+        attention: A score; or ``none`` (Sutskever et al. 2014), or the fixed vector ``context`` (Cho et al. 2014).
+            ``bahdanau`` and ``context`` follow Bahdanau's order of a step, the others Luong's.
+        span: Attend to the whole source (``global``) or around a predicted position (``local_p``).
         window: Positions on either side of the predicted one.
-        attention_dim: Inner width of the additive scores, `bahdanau` and `luong_concat`.
+        attention_dim: Inner width of the additive scores, ``bahdanau`` and ``luong_concat``.
         input_feeding: In Luong's order, feed the attentional vector to the next step.
-        tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
+        tie: One matrix for source, target and output (``all``), for target and output (``target``), or none.
         dropout: On embeddings, between layers and on the attentional vector.
     """
 
@@ -127,7 +127,7 @@ class RnnDecoder(nn.Module):
 
         Args:
             embedded: Shape (row, query, embedding_dim).
-            state: As `state` names it.
+            state: As ``state`` names it.
             memory: What the reader remembers of the sources, not repeated over queries.
             lengths: Of the sources, shape (row,), int64.
 
@@ -223,7 +223,7 @@ class RnnState:
     """Decoder state.
 
     Attributes:
-        cells: Shape (row, 1, hidden) each; `RnnDecoder.state` names them.
+        cells: Shape (row, 1, hidden) each; ``RnnDecoder.state`` names them.
         memory: What the reader remembers of the sources, shape (row, ...) each.
         lengths: Of the sources, shape (row,), int64.
     """

@@ -37,7 +37,7 @@ class TransformerSettings(TranslatorSettings):
         family: Tells the model families apart in a config file.
         encoder_layers: Encoder depth.
         decoder_layers: Decoder depth.
-        decoder_kv_heads: Heads of keys and values in the decoder; divides `heads`, and 0 is as many. Fewer make the
+        decoder_kv_heads: Heads of keys and values in the decoder; divides ``heads``, and 0 is as many. Fewer make the
             decoder's caches smaller.
     """
 

@@ -2,7 +2,7 @@
 
 The same layer attends to whole sentences in training, to a growing cache in decoding and to static buffers in an
 exported graph. Each of these is an object that answers two questions: what do queries find among the tokens being read
-(`within`), and what do they find in the source (`across`)?
+(``within``), and what do they find in the source (``across``)?
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class MultiHeadAttention(nn.Module):
     """
 
     def __init__(self, dim: int, heads: int, kv_heads: int = 0, *, bias: bool = True) -> None:
-        """Build the projections; `kv_heads` of 0 stands for as many as there are heads of queries."""
+        """Build the projections; ``kv_heads`` of 0 stands for as many as there are heads of queries."""
         super().__init__()
         self.kv_dim = dim // heads * (kv_heads or heads)
         self.query = nn.Linear(dim, dim, bias=bias)
@@ -56,7 +56,7 @@ class MultiHeadAttention(nn.Module):
         return keys, values
 
     def within(self, x: Tensor, rotate: Rotation, attention: SelfAttention) -> Tensor:
-        """Attend to the tokens themselves, shape (row, time, dim); `rotate` turns queries and keys by position."""
+        """Attend to the tokens themselves, shape (row, time, dim); ``rotate`` turns queries and keys by position."""
         keys, values = self.project_keys_values(x)
         return self.output(attention.within(rotate(self.query(x)), rotate(keys), values))  # type: ignore[no-any-return]
 
@@ -70,7 +70,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, **options: Any) -> Tenso
 
     Args:
         q: Shape (row, query, dim), the heads side by side.
-        k: Shape (row, time, kv_dim); narrower than `q` if there are fewer heads of keys.
+        k: Shape (row, time, kv_dim); narrower than ``q`` if there are fewer heads of keys.
         v: Shape (row, time, kv_dim).
         heads: Number of heads of queries.
         options: Of torch's ``scaled_dot_product_attention``.
@@ -124,7 +124,7 @@ class MaskedAttention:
     weights: list[Tensor] | None = None
 
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend to the row itself; shapes as for `SelfAttention`."""
+        """Attend to the row itself; shapes as for ``SelfAttention``."""
         if self.weights is not None:
             self.weights.append(attention_weights(q, k, self.heads, self.mask))
         return attend(q, k, v, self.heads, attn_mask=self.mask, dropout_p=self.dropout)
@@ -141,11 +141,11 @@ class TeacherForced(MaskedAttention):
     source: KeysValues
 
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend to the tokens so far; shapes as for `SelfAttention`."""
+        """Attend to the tokens so far; shapes as for ``SelfAttention``."""
         return attend(q, k, v, self.heads, is_causal=True, dropout_p=self.dropout)
 
     def across(self, q: Tensor) -> Tensor:
-        """Attend to the source; shapes as for `LayerAttention`."""
+        """Attend to the source; shapes as for ``LayerAttention``."""
         return super().within(q, *self.source)
 
 
@@ -162,7 +162,7 @@ class Remembered:
     own: KeysValues = field(init=False)
 
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend as the other does; shapes as for `SelfAttention`."""
+        """Attend as the other does; shapes as for ``SelfAttention``."""
         self.own = k, v
         return self.attention.within(q, k, v)
 
@@ -184,12 +184,12 @@ class Cached:
     mask: Tensor
 
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Add the token to the cache and attend to it; shapes as for `SelfAttention`."""
+        """Add the token to the cache and attend to it; shapes as for ``SelfAttention``."""
         self.own = torch.cat([self.own[0], k], dim=1), torch.cat([self.own[1], v], dim=1)
         return attend(q, *self.own, self.heads)
 
     def across(self, q: Tensor) -> Tensor:
-        """Attend to the source; shapes as for `LayerAttention`."""
+        """Attend to the source; shapes as for ``LayerAttention``."""
         return attend(q, *self.source, self.heads, attn_mask=self.mask)
 
 
@@ -197,7 +197,7 @@ class CachedPrefix(Cached):
     """Attention of one more token to its source and the target so far, in one softmax."""
 
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Add the token to the cache and attend to all; shapes as for `SelfAttention`."""
+        """Add the token to the cache and attend to all; shapes as for ``SelfAttention``."""
         self.own = torch.cat([self.own[0], k], dim=1), torch.cat([self.own[1], v], dim=1)
         keys, values = (torch.cat(parts, dim=1) for parts in zip(self.source, self.own, strict=True))
         mask = functional.pad(self.mask, (0, self.own[0].shape[1]), value=True)

@@ -53,7 +53,7 @@ class TranslatorSettings(StackSettings):
     """Variants of the Transformers that translate.
 
     Attributes:
-        tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
+        tie: One matrix for source, target and output (``all``), for target and output (``target``), or none.
         output_bias: Add a bias to the logits (Marian's and BART's final logits bias).
     """
 
@@ -91,7 +91,7 @@ class TransformerBase(TranslationModel[TransformerState]):
 
         Args:
             tokens: Shape (row, time), int64.
-            positions: Broadcastable to (row, time), int64; those of `next_position`, and on.
+            positions: Broadcastable to (row, time), int64; those of ``next_position``, and on.
 
         Returns:
             Shape (row, time, dim), and the rotation of queries and keys at these positions.
@@ -109,7 +109,7 @@ class TransformerBase(TranslationModel[TransformerState]):
     def teacher_forced(
         self, source: Tensor, lengths: Tensor, target: Tensor, weights: list[Tensor] | None = None
     ) -> Tensor:
-        """Run as `hidden` does, to shape (row, time, dim); append attention weights to `weights`, if given."""
+        """Run as ``hidden`` does, to shape (row, time, dim); append attention weights to ``weights``, if given."""
 
     def run_layers(self, x: Tensor, rotate: Rotation, attention: Iterable[SelfAttention]) -> Tensor:
         """Run the target's layers over embeddings, shape (row, time, dim), each with its own attention."""
@@ -118,7 +118,7 @@ class TransformerBase(TranslationModel[TransformerState]):
         return x
 
     def decode(self, tokens: Tensor, positions: Tensor, attention: Iterable[LayerAttention]) -> Tensor:
-        """Run the decoder over target tokens; arguments as for `embed_target`, to shape (row, time, dim)."""
+        """Run the decoder over target tokens; arguments as for ``embed_target``, to shape (row, time, dim)."""
         x, rotate = self.embed_target(tokens, positions)
         return self.finish(self.run_layers(x, rotate, attention))
 

@@ -35,11 +35,11 @@ class StackSettings:
 
     Attributes:
         dim: Width of the residual stream.
-        heads: Attention heads; divides `dim`.
+        heads: Attention heads; divides ``dim``.
         feedforward_dim: Width of the hidden feed-forward layer.
-        norm: Normalise before each sublayer (`pre`, with a final norm) or after its residual sum (`post`).
-        normalization: LayerNorm (`layer`), or RMSNorm (`rms`, Zhang and Sennrich 2019).
-        activation: Of the feed-forward layer; `swiglu` is gated, and has half as many weights again.
+        norm: Normalise before each sublayer (``pre``, with a final norm) or after its residual sum (``post``).
+        normalization: LayerNorm (``layer``), or RMSNorm (``rms``, Zhang and Sennrich 2019).
+        activation: Of the feed-forward layer; ``swiglu`` is gated, and has half as many weights again.
         bias: Whether linear layers and LayerNorms have biases.
         positions: Fixed sinusoids, a learned table, or rotated queries and keys.
         position_offset: Table rows before position 0 (BART: 2).
@@ -76,7 +76,7 @@ class StackSettings:
         """Check that the sizes fit together.
 
         Raises:
-            ModelError: If `heads` does not divide `dim`, or rotation has an odd width to turn.
+            ModelError: If ``heads`` does not divide ``dim``, or rotation has an odd width to turn.
         """
         if self.dim % self.heads:
             raise ModelError(f"model.dim is {self.dim}, which {self.heads} heads do not divide; change one of them")
@@ -127,7 +127,7 @@ def build_positions(settings: StackSettings) -> Positions:
 
 
 def build_attention(settings: StackSettings, kv_heads: int = 0) -> MultiHeadAttention:
-    """Build one attention; `kv_heads` of 0 stands for as many as there are heads of queries."""
+    """Build one attention; ``kv_heads`` of 0 stands for as many as there are heads of queries."""
     return MultiHeadAttention(settings.dim, settings.heads, kv_heads, bias=settings.bias)
 
 
@@ -165,7 +165,7 @@ class Residual(nn.Module):
         self.before = settings.norm == "pre"
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
-        """Apply `sublayer`, a map of shape (row, time, dim) to itself."""
+        """Apply ``sublayer``, a map of shape (row, time, dim) to itself."""
         if self.before:
             return x + self.dropout(sublayer(self.norm(x)))  # type: ignore[no-any-return]
         return self.norm(x + self.dropout(sublayer(x)))  # type: ignore[no-any-return]
@@ -182,7 +182,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward_residual = Residual(settings)
 
     def forward(self, x: Tensor, rotate: Rotation, attention: SelfAttention) -> Tensor:
-        """Map shape (row, time, dim) to the same; `rotate` turns queries and keys by the tokens' positions."""
+        """Map shape (row, time, dim) to the same; ``rotate`` turns queries and keys by the tokens' positions."""
         x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attention))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]
 
@@ -200,7 +200,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward_residual = Residual(settings)
 
     def forward(self, x: Tensor, rotate: Rotation, attention: LayerAttention) -> Tensor:
-        """Map shape (row, time, dim) to the same; `rotate` turns queries and keys by the tokens' positions."""
+        """Map shape (row, time, dim) to the same; ``rotate`` turns queries and keys by the tokens' positions."""
         x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attention))
         x = self.cross_residual(x, lambda y: self.cross_attention.across(y, attention))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]

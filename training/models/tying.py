@@ -18,7 +18,7 @@ def build_embeddings(
     """Build both embeddings and the output projection, of variance 1/dim, so that a tied output starts near unit scale.
 
     Args:
-        tie: One matrix for source, target and output (`all`), for target and output (`target`), or none.
+        tie: One matrix for source, target and output (``all``), for target and output (``target``), or none.
         vocabulary: Sizes of the inventories.
         dim: Width of an embedding.
         output_bias: Add a bias to the logits.
