@@ -24,7 +24,7 @@ class SeenHashes:
         self._runs: list[NDArray[np.uint64]] = []
 
     def add(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Add hashes, shape (row,); return shape (row,), True where one is new to the set and to ``hashes`` before it."""
+        """Add hashes, shape (row,); return shape (row,), True where one is new to the set and to earlier ``hashes``."""
         run, first = np.unique(hashes, return_index=True)
         fresh = np.zeros(len(hashes), dtype=np.bool_)
         fresh[first] = True

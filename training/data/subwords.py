@@ -35,7 +35,7 @@ def train_subwords(
         character_coverage: Share of characters with a piece of their own; the rest become byte pieces.
         required_characters: Characters that have a piece of their own however rare they are.
         symbols: Strings that are always one piece.
-        normalization: SentencePiece's rule, applied before text is cut; ``nfc`` is from ``training.data.normalization``.
+        normalization: SentencePiece's rule, applied before cutting; ``nfc`` is from ``training.data.normalization``.
         threads: To use.
 
     Returns:

@@ -27,7 +27,7 @@ class TokenizerSettings:
         character_coverage: SentencePiece: share of characters with a piece of their own; the rest become byte pieces.
         required_characters: SentencePiece: characters that have a piece of their own however rare they are.
         symbols: SentencePiece: strings that are always one piece, such as placeholders.
-        normalization: SentencePiece's rule, applied before text is cut; ``nfc`` is from ``training.data.normalization``.
+        normalization: SentencePiece's rule, applied before cutting; ``nfc`` is from ``training.data.normalization``.
         sample_lines: At most this many pairs are used to train it.
         sampling: SentencePiece: alpha of subword regularisation in training (see ``Subwords.sample``); None is off.
         path: A trained tokenizer to use, for both languages, instead of training one.
