@@ -23,8 +23,8 @@ MODELS = {
     " decoder_layers: 1, dropout: 0.0}",
     "rnn": "{family: rnn, cell: gru, embedding_dim: 32, hidden_dim: 64, attention_dim: 32, dropout: 0.0}",
 }
-# So many pieces that every number is one: beam search ends once four hypotheses have, and shorter ones that lack a piece
-# of a number that is spelt in several would end first.
+# Pieces enough that every number is one. Beam search ends once four hypotheses have ended; where a number is spelt in
+# several pieces, those that lack one of them end first.
 CONFIG = """
 languages: [en, de]
 run_dir: {folder}/run
