@@ -77,6 +77,7 @@ def test_json_is_one_line_with_everything() -> None:
         ],
         "parts": 1,
         "source_truncated": False,
+        "flags": [],
     }
 
 
