@@ -136,7 +136,7 @@ FAMILIES = {
     "luong-local": Family("multi30k-en-de-luong-local", RNN, steps=900, learning_rate=2e-3),
     "transformer-pre-norm": Family("multi30k-en-de", TRANSFORMER),
     "transformer-post-norm": Family("transformer-base", TRANSFORMER, steps=1000),
-    "transformer-deep-encoder": Family("en-fr", {**TRANSFORMER, "encoder_layers": 4, "decoder_layers": 1}, steps=900),
+    "transformer-deep-encoder": Family("en-fr-4", {**TRANSFORMER, "encoder_layers": 4, "decoder_layers": 1}, steps=900),
     "transformer-modern": Family("multi30k-en-de-modern", TRANSFORMER),
     "transformer-from-mlm": Family("multi30k-en-de", TRANSFORMER, start=Family("mlm-en-fr", MASKED_LM, steps=200)),
     "decoder-only-prefix": Family("multi30k-en-de-decoder-only", DECODER_ONLY),
@@ -198,6 +198,7 @@ def overrides(family: Family, texts: Path, run_dir: Path) -> dict[str, Any]:
         "data.valid": corpora("valid"),
         "data.weights": None,
         "data.max_tokens": LIMIT,
+        "data.augmentation": None,
         "tokenizer": {"kind": "word", "vocab_size": 46},  # the numbers, and six special tokens
         "init_from": str(run_dir / "start" / "best.ckpt") if family.start else None,
         **{f"model.{name}": value for name, value in family.sizes.items()},

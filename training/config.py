@@ -69,6 +69,7 @@ class AlignmentConfig(_Section):
     layer: int = -1
     head: int = Field(default=0, ge=0)
     pairs: int = Field(default=200_000, ge=1)
+    share: float = Field(default=1.0, gt=0, le=1)
 
 
 class ValidationConfig(_Section):
@@ -176,6 +177,7 @@ class TrainingConfig(_Section):
             self.seed,
             data.augmentation,
             None if self.alignment is None else self.alignment.pairs,
+            1.0 if self.alignment is None else self.alignment.share,
         )
 
 

@@ -174,10 +174,19 @@ def fit_aligner(store: TokenStore, sizes: tuple[int, int], pairs: int, *, shared
     return aligner
 
 
-def align_store(store: TokenStore, aligner: Aligner, path: Path) -> None:
-    """Write the source position of every target token of a store, in its order, as uint16."""
+def align_store(store: TokenStore, aligner: Aligner, path: Path, share: float = 1.0) -> None:
+    """Write the source position of every target token of a store, in its order, as uint16.
+
+    Args:
+        store: The pairs.
+        aligner: What finds the links.
+        path: The file that is written.
+        share: How many of the pairs get links, evenly spread; in the others no target token is aligned.
+    """
     links = np.memmap(path, np.uint16, "w+", shape=store.tokens["target"].shape)
-    for rows in batches_by_length(store, np.arange(len(store))):
+    links[:] = UNALIGNED
+    aligned_rows = np.linspace(0, len(store) - 1, round(share * len(store))).astype(np.int64)
+    for rows in batches_by_length(store, aligned_rows):
         pairs = Pairs(store, rows)
         links[store.places("target", rows)] = aligner.align(pairs)[pairs.target_mask].numpy()
     links.flush()

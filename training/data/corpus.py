@@ -47,6 +47,7 @@ class CorpusSettings:
         seed: Of that sample, and of augmentation.
         augmentation: How pairs are changed before they are cut into tokens; None leaves them as they are.
         aligned_pairs: Pairs that an aligner is fitted to, which then aligns the store; None leaves it unaligned.
+        aligned_share: How many of the pairs of the store then get links.
     """
 
     corpora: tuple[CorpusFiles | HubDataset, ...]
@@ -58,6 +59,7 @@ class CorpusSettings:
     seed: int = 0
     augmentation: AugmentationSettings | None = None
     aligned_pairs: int | None = None
+    aligned_share: float = 1.0
 
     @property
     def variants(self) -> int:
@@ -213,17 +215,20 @@ def prepare_corpus(settings: CorpusSettings, cache: Path) -> PreparedCorpus:
         target = source if settings.tokenizer.shared else load_tokenizer((place / "target.tokenizer").read_bytes())
         store = open_store(place / "store")
         if settings.aligned_pairs is not None:
-            store = _aligned(store, source, target, settings.aligned_pairs, place)
+            store = _aligned(store, source, target, settings, place)
     per_row = {label: number / settings.variants for label, number in copies.items()}
     return PreparedCorpus(source, target, store, per_row, text)
 
 
-def _aligned(store: TokenStore, source: Tokenizer, target: Tokenizer, pairs: int, place: Path) -> TokenStore:
-    links = place / f"links-{pairs}"
+def _aligned(
+    store: TokenStore, source: Tokenizer, target: Tokenizer, settings: CorpusSettings, place: Path
+) -> TokenStore:
+    pairs, share = settings.aligned_pairs or len(store), settings.aligned_share
+    links = place / f"links-{pairs}-{share:g}"
     if not links.is_file():
         aligner = fit_aligner(store, (source.size, target.size), pairs, shared=source is target)
         partial = links.with_suffix(".partial")
-        align_store(store, aligner, partial)
+        align_store(store, aligner, partial, share)
         partial.rename(links)
     return store.with_links(links)
 

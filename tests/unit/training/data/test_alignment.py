@@ -85,3 +85,11 @@ def test_expectation_maximisation_makes_the_pairs_more_likely(tmp_path: Path) ->
     assert fitted.translation.sum(1).allclose(torch.ones(100), atol=1e-4)
     assert fitted.translation.max() > 0.9 > fresh.translation.max()
     assert (fitted.align(pairs) != UNALIGNED).float().mean() > 0.5
+
+
+def test_only_the_share_that_is_asked_for_gets_links(tmp_path: Path) -> None:
+    store, _ = language(tmp_path / "store", 400, 5)
+    align_store(store, fit_aligner(store, (100, 100), 300, shared=True), tmp_path / "links", 0.25)
+    links = store.with_links(tmp_path / "links").rows("links", np.arange(400))
+    starts = np.cumsum(links.lengths) - links.lengths
+    assert np.count_nonzero(np.minimum.reduceat(links.tokens, starts) != UNALIGNED) == 100
