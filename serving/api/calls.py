@@ -32,10 +32,10 @@ class Calls:
         """Count, time and log a call; whatever it raises is its outcome and passes on.
 
         Args:
-            call: The call, which is the current one from now on.
+            call: The call, which is the current one within the block.
             is_late: Tells, when the call is cancelled, whether that is because its deadline passed.
         """
-        current_call.set(call)
+        before = current_call.set(call)
         self._metrics.started(call)
         started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
@@ -52,6 +52,7 @@ class Calls:
             raise
         finally:
             self._record(call, code, time.perf_counter() - started)
+            current_call.reset(before)
 
     @contextmanager
     def admitted(self, call: Call) -> Iterator[None]:
