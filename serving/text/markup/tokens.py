@@ -1,0 +1,63 @@
+"""What HTML and XML are read as: a balanced sequence of tags and text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class MalformedMarkup(ValueError):
+    """The markup is not well-formed; the message says why, and where."""
+
+
+class Kind(Enum):
+    """The kind of a token."""
+
+    TEXT = "text"
+    START = "start"
+    END = "end"
+    VOID = "void"  # a tag without content, a comment, a declaration
+    BREAK = "break"  # the same, and text before it does not go on after it
+
+
+@dataclass(eq=False)
+class Element:
+    """An element.
+
+    Attributes:
+        parent: The element around it.
+        block: Whether its text is read by itself; otherwise it is part of the text around it.
+        translated: Whether its text is translated.
+        hidden: Whether it stands for no word, such as a script.
+        preserved: Whether its white space means what it says.
+    """
+
+    parent: Element | None = None
+    block: bool = True
+    translated: bool = True
+    hidden: bool = False
+    preserved: bool = False
+
+    @property
+    def inline(self) -> bool:
+        """Whether it is one piece of the text around it."""
+        return not self.block and self.parent is not None and self.parent.translated
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token, as it is written.
+
+    Attributes:
+        kind: Its kind.
+        raw: As it is written; what has to be repaired is.
+        element: Of a tag the element that begins or ends, else the one it is in.
+        text: What text says, its character references resolved.
+        start: Where it begins in the markup as given.
+    """
+
+    kind: Kind
+    raw: str
+    element: Element
+    start: int
+    text: str = ""
