@@ -90,7 +90,7 @@ def _translation(
             for part, source, hypothesis in zip(text.parts, text.sources, rank, strict=True)
         ]
         if not different:
-            flags = _flags(text, rank, finished)
+            flags = _flags(text, rank, finished, retried=any(part.retried for part in parts))
         hypothesis = _hypothesis(text, rank, finished, options)
         different.setdefault(hypothesis.text, hypothesis)
     return Translation(tuple(different.values()), text.truncated, len(parts), flags)
@@ -131,9 +131,9 @@ def _after(spans: Spans, edited: EditedText) -> Spans:
 
 
 def _flags(
-    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[_Finished]
+    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[_Finished], *, retried: bool
 ) -> tuple[QualityFlag, ...]:
-    found = set[QualityFlag]()
+    found = {QualityFlag.RETRIED} if retried else set()
     for part, source, hypothesis, target in zip(text.parts, text.sources, rank, finished, strict=True):
         found.update(
             quality_flags(text.reading.given[part.start : part.end], target.text, source.size, hypothesis.tokens)

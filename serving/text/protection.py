@@ -110,9 +110,9 @@ def protected_spans(
 
 def term_pattern(terms: Sequence[str]) -> re.Pattern[str] | None:
     """Return the pattern of terms that stand by themselves, the longest first; None if there are none."""
-    if not terms:
+    longest_first = sorted(filter(None, terms), key=len, reverse=True)
+    if not longest_first:
         return None
-    longest_first = sorted(terms, key=len, reverse=True)
     return re.compile(
         "|".join(_border(term[0], "<") + re.escape(term) + _border(term[-1], "") for term in longest_first)
     )

@@ -213,6 +213,8 @@ class _Found:
                 new = "" if self._space and run.start() == 0 else " "
                 if new != run.group():
                     self.edits.append(Edit(begin + run.start(), begin + run.end(), new))
+                    if not new and self.tags and self.tags[-1].kind is Kind.VOID and self.tags[-1].end == begin:
+                        self.tags[-1].end += run.end()  # its own space, beside that before it
                     self._length += len(new) - len(run.group())
         self._space = text[-1].isspace() if text else self._space
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import accumulate
 
 from turbohtml import Token as Lexeme
 from turbohtml import TokenType, tokenize
 
-from serving.text.markup.tokens import Element, Kind, Token
+from serving.text.markup.tokens import Element, Kind, Token, text_tokens
 
 
 def _names(names: str) -> frozenset[str]:
@@ -52,7 +51,6 @@ _ENDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 _DEEPEST = 512  # elements within each other; as in browsers, those beyond follow each other
 _DEEPEST_INLINE = 50  # elements within each other that are part of the text around them; beyond, each is read by itself
 _NEW_LINE = re.compile(r"\r\n?")
-_PIECE = re.compile(r"\r\n?|[<&]|[^\r<&]+")
 
 
 def html_tokens(markup: str) -> list[Token]:
@@ -89,7 +87,7 @@ class _Balance:
 
     def tokens(self, lexemes: Iterator[tuple[Lexeme, str, int]]) -> Iterator[Token]:
         """Yield balanced tokens."""
-        end = 0
+        end, raw = 0, ""
         for lexeme, raw, start in lexemes:
             end = start + len(raw)
             if lexeme.type is TokenType.START_TAG:
@@ -97,21 +95,16 @@ class _Balance:
             elif lexeme.type is TokenType.END_TAG:
                 yield from self._close(self._match(lexeme.tag or ""), raw, start)
             elif lexeme.type is TokenType.TEXT:
-                yield from self._text(raw, start)
+                literal = self._open and self._open[-1][0] in _RAW
+                yield from text_tokens(raw, self._element, start, special="" if literal else "<&")
             elif lexeme.type is TokenType.CHARACTER_REFERENCE:
                 yield Token(Kind.TEXT, raw, self._element, start, lexeme.data or "")
             else:
                 kind = Kind.BREAK if lexeme.type is TokenType.DOCTYPE else Kind.VOID
                 yield Token(kind, _closed(lexeme, raw), self._element, start)
+        if self._open and self._open[-1][0] == "script" and "<!--" in raw:
+            yield Token(Kind.TEXT, "-->", self._element, end, "-->")  # within which no end tag ends a script
         yield from self._close(0, "", end)
-
-    def _text(self, raw: str, start: int) -> Iterator[Token]:
-        """Yield what stands for itself, and each character by itself that does not."""
-        literal = self._open and self._open[-1][0] in _RAW
-        for piece in _PIECE.finditer(raw):
-            read = "\n" if piece[0][0] == "\r" else piece[0]
-            written = escape(piece[0], quote=False) if piece[0] in {"<", "&"} and not literal else piece[0]
-            yield Token(Kind.TEXT, written, self._element, start + piece.start(), read)
 
     @property
     def _element(self) -> Element:

@@ -58,6 +58,7 @@ class _Room:
 
 class _Placement:
     def __init__(self, aligned: Aligned) -> None:
+        self._source = aligned.source
         self._words = word_spans(aligned.target)
         self._votes = _votes(aligned, self._words)
         self._all = _Room(0, len(self._words), 0, len(aligned.target))
@@ -104,6 +105,15 @@ class _Placement:
             found = _best_beginning(weights[::-1])
             return (room.last - found, room.last) if found else None
         run = _best_run(weights)
+        if run is None:
+            # Some token of this word is for the element, if more are for others.
+            some = [
+                (weight, word)
+                for word, weight in enumerate(weights)
+                if weight is not None and any(_overlaps(vote, span) for vote, _ in self._votes[room.first + word])
+            ]
+            word = max(some)[1] if some else -1
+            run = (word, word + 1) if some else None
         return (room.first + run[0], room.first + run[1]) if run else None
 
     def _point(self, span: TagSpan, room: _Room) -> int:
@@ -115,7 +125,11 @@ class _Placement:
         votes = [(vote, word) for word in range(room.first, room.last) for (vote, _) in self._votes[word]]
         before = [(vote[1], word) for vote, word in votes if vote[1] <= span.start]
         if before:
-            return self._words[max(before)[1]][1]
+            word = max(before)[1]
+            # What is before a word, after a space, stays before one.
+            if self._source[: span.start][-1:].isspace() and word + 1 < room.last:
+                return self._words[word + 1][0]
+            return self._words[word][1]
         after = [(vote[0], word) for vote, word in votes if vote[0] >= span.start]
         return self._words[min(after)[1]][0] if after else room.start
 
@@ -157,7 +171,11 @@ def _is_word(text: str) -> bool:
 
 
 def _weight(votes: Sequence[Vote], span: TagSpan) -> int:
-    return sum(weight if start < span.end and end > span.start else -weight for (start, end), weight in votes)
+    return sum(weight if _overlaps(vote, span) else -weight for vote, weight in votes)
+
+
+def _overlaps(vote: Span, span: TagSpan) -> bool:
+    return vote[0] < span.end and vote[1] > span.start
 
 
 def _best_beginning(weights: Sequence[int | None]) -> int:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from html import escape
+
+_PIECE = re.compile(r"\r\n?|[<>&]|[^\r<>&]+")
 
 
 class MalformedMarkup(ValueError):
@@ -61,3 +66,18 @@ class Token:
     element: Element
     start: int
     text: str = ""
+
+
+def text_tokens(text: str, element: Element, start: int, *, special: str) -> Iterator[Token]:
+    """Yield what of a text stands for itself, and each character by itself that does not.
+
+    Args:
+        text: As it is written.
+        element: It is in this one.
+        start: Where it begins in the markup as given.
+        special: Characters to write as references.
+    """
+    for piece in _PIECE.finditer(text):
+        written = escape(piece[0], quote=False) if piece[0] in special else piece[0]
+        read = "\n" if piece[0][0] == "\r" else piece[0]
+        yield Token(Kind.TEXT, written, element, start + piece.start(), read)

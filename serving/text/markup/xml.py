@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
-from serving.text.markup.tokens import Element, Kind, MalformedMarkup, Token
+from serving.text.markup.tokens import Element, Kind, MalformedMarkup, Token, text_tokens
 
 _ROOT, _END = b"<_>", b"</_>"  # around a fragment, which need not have one element around all
 _DEEPEST = 50  # elements within each other that are part of the text around them; beyond, each is read by itself
@@ -19,6 +19,7 @@ class _Event:
     begin: int  # byte
     text: str = ""
     attributes: tuple[str, ...] = ()  # name, value, name, value
+    cdata: bool = False
 
 
 def xml_tokens(markup: str) -> list[Token]:
@@ -47,6 +48,7 @@ def _events(data: bytes, shift: int) -> list[_Event]:
     parser = expat.ParserCreate("utf-8")
     parser.ordered_attributes = True
     events: list[_Event] = []
+    inside = False  # a CDATA section
 
     def note(kind: Kind) -> Callable[..., None]:
         return lambda *_: events.append(_Event(kind, parser.CurrentByteIndex))
@@ -54,8 +56,13 @@ def _events(data: bytes, shift: int) -> list[_Event]:
     def start(_: str, attributes: list[str]) -> None:
         events.append(_Event(Kind.START, parser.CurrentByteIndex, attributes=tuple(attributes)))
 
-    def text(data: str = "") -> None:
-        events.append(_Event(Kind.TEXT, parser.CurrentByteIndex, data))
+    def text(data: str) -> None:
+        events.append(_Event(Kind.TEXT, parser.CurrentByteIndex, data, cdata=inside))
+
+    def cdata() -> None:
+        nonlocal inside
+        events.append(_Event(Kind.TEXT, parser.CurrentByteIndex, cdata=True))
+        inside = not inside
 
     def refuse(*_: Any) -> None:
         raise MalformedMarkup("declares an entity, which is not allowed; write out what it stands for")
@@ -63,7 +70,7 @@ def _events(data: bytes, shift: int) -> list[_Event]:
     parser.StartElementHandler = start
     parser.EndElementHandler = note(Kind.END)
     parser.CharacterDataHandler = text
-    parser.StartCdataSectionHandler = parser.EndCdataSectionHandler = note(Kind.CDATA)
+    parser.StartCdataSectionHandler = parser.EndCdataSectionHandler = cdata
     parser.CommentHandler = parser.ProcessingInstructionHandler = parser.SkippedEntityHandler = note(Kind.VOID)
     parser.DefaultHandler = note(Kind.BREAK)  # around the outermost element
     parser.EntityDeclHandler = refuse
@@ -77,7 +84,7 @@ def _events(data: bytes, shift: int) -> list[_Event]:
 
 
 def _tokens(data: bytes, events: list[_Event], ends: list[int], shift: int) -> Iterator[Token]:
-    element, start, literal = Element(), -shift, False
+    element, start = Element(), -shift
     for event, end in zip(events, ends, strict=True):
         raw = data[event.begin : end].decode(errors="surrogatepass")
         if event.kind is Kind.START:
@@ -89,19 +96,14 @@ def _tokens(data: bytes, events: list[_Event], ends: list[int], shift: int) -> I
                 translated=element.translated if translate is None else translate != "no",
                 preserved=element.preserved if space is None else space == "preserve",
             )
-        if event.kind is Kind.CDATA:
-            literal = not literal
-        if element.translated and (literal or event.kind is Kind.CDATA):
-            yield from _without_cdata(raw, element, start, event.kind)
+        if event.cdata and element.translated:
+            # A translation may have tags in it, so it is no CDATA section.
+            yield from text_tokens(event.text, element, start, special="<>&")
         else:
-            yield Token(Kind.TEXT if event.kind is Kind.CDATA else event.kind, raw, element, start, event.text)
+            yield Token(event.kind, raw, element, start, event.text)
         if event.kind is Kind.END and element.parent:
             element = element.parent
         start += len(raw)
-
-
-def _without_cdata(raw: str, element: Element, start: int, kind: Kind) -> Iterator[Token]:
-    """Yield text of a CDATA section with references instead, character by character."""
 
 
 def _find_inline(tokens: list[Token]) -> None:
