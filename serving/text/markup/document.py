@@ -10,7 +10,7 @@ from enum import Enum
 from itertools import accumulate
 
 from serving.text.edits import Edit, EditedText
-from serving.text.markup.tokens import Kind, Token
+from serving.text.markup.tokens import MarkupToken, TokenKind
 from serving.text.words import Span
 
 _PRIVATE = range(0x100000, 0x10FFFE)  # private use: characters that stand for what is kept
@@ -55,7 +55,7 @@ class Markup:
         kept: What each such character stands for.
     """
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[MarkupToken]) -> None:
         """Find the text in balanced tokens."""
         _find_blocks(tokens)
         self._tokens = tokens
@@ -99,7 +99,7 @@ class Markup:
         """Return the markup with all tags, but without the text from character ``end`` of :attr:`raw` on."""
         rest = zip(self._tokens, self._starts, strict=False)
         return self.raw[:end] + "".join(
-            token.raw for token, start in rest if start >= end and token.kind is not Kind.TEXT
+            token.raw for token, start in rest if start >= end and token.kind is not TokenKind.TEXT
         )
 
     def _given(self, position: int) -> int:
@@ -107,15 +107,15 @@ class Markup:
         return self._tokens[index].start + position - self._starts[index] if index >= 0 else position
 
     def _begins_within(self, index: int, start: int, end: int) -> bool:
-        return self._tags[index].kind is Kind.START and start < self._tags[self._tags[index].partner].place < end
+        return self._tags[index].kind is TokenKind.START and start < self._tags[self._tags[index].partner].place < end
 
     def _ends_within(self, index: int, start: int, end: int) -> bool:
-        return self._tags[index].kind is Kind.END and start < self._tags[self._tags[index].partner].place < end
+        return self._tags[index].kind is TokenKind.END and start < self._tags[self._tags[index].partner].place < end
 
 
 @dataclass(eq=False)
 class _Tag:
-    kind: Kind
+    kind: TokenKind
     place: int  # in the text that is read
     begin: int  # in the markup
     end: int
@@ -130,13 +130,13 @@ class _Role(Enum):
     HIDDEN = "hidden"  # the same, and it stands for no word
 
 
-def _find_blocks(tokens: Sequence[Token]) -> None:
+def _find_blocks(tokens: Sequence[MarkupToken]) -> None:
     """Make blocks of what has a block in it, and of what is not translated but has something in it that is."""
     for token in tokens:
         element, parent = token.element, token.element.parent
-        if token.kind is Kind.BREAK:
+        if token.kind is TokenKind.BREAK:
             breaks, around = element.translated, element
-        elif token.kind is Kind.START and parent:
+        elif token.kind is TokenKind.START and parent:
             breaks, around = (element.block if parent.translated else element.translated), parent
         else:
             continue
@@ -147,17 +147,17 @@ def _find_blocks(tokens: Sequence[Token]) -> None:
             around = around.parent
 
 
-def _role(token: Token) -> _Role:
+def _role(token: MarkupToken) -> _Role:
     element = token.element
-    if token.kind in {Kind.START, Kind.END}:
+    if token.kind in {TokenKind.START, TokenKind.END}:
         if element.block or not (element.parent and element.parent.translated):
             return _Role.BREAK
         if element.translated:
             return _Role.TAG
         return _Role.HIDDEN if element.hidden else _Role.KEPT
-    if token.kind is Kind.BREAK or not element.translated:
+    if token.kind is TokenKind.BREAK or not element.translated:
         return _Role.BREAK
-    return _Role.TEXT if token.kind is Kind.TEXT else _Role.TAG
+    return _Role.TEXT if token.kind is TokenKind.TEXT else _Role.TAG
 
 
 class _Found:
@@ -173,7 +173,7 @@ class _Found:
         self._open: list[int] = []
         self._signs: Iterator[str] = iter(())
 
-    def read(self, tokens: Sequence[Token]) -> None:
+    def read(self, tokens: Sequence[MarkupToken]) -> None:
         """Read all tokens."""
         rest = iter(tokens)
         for token in rest:
@@ -189,15 +189,15 @@ class _Found:
             else:
                 for inner in rest:
                     end += len(inner.raw)
-                    if inner.kind is Kind.END and inner.element is token.element:
+                    if inner.kind is TokenKind.END and inner.element is token.element:
                         break
                 if role is _Role.HIDDEN:
-                    self._read_tag(Kind.VOID, end)
+                    self._read_tag(TokenKind.VOID, end)
                 else:
                     self._keep(end)
             self._begin = end
 
-    def _read_text(self, token: Token) -> None:
+    def _read_text(self, token: MarkupToken) -> None:
         begin, text = self._begin, token.text
         if token.raw != text or token.element.preserved:
             if self._space and not token.element.preserved and not text.strip(" \t\n\f\r"):
@@ -213,16 +213,16 @@ class _Found:
                 new = "" if self._space and run.start() == 0 else " "
                 if new != run.group():
                     self.edits.append(Edit(begin + run.start(), begin + run.end(), new))
-                    if not new and self.tags and self.tags[-1].kind is Kind.VOID and self.tags[-1].end == begin:
+                    if not new and self.tags and self.tags[-1].kind is TokenKind.VOID and self.tags[-1].end == begin:
                         self.tags[-1].end += run.end()  # its own space, beside that before it
                     self._length += len(new) - len(run.group())
         self._space = text[-1].isspace() if text else self._space
 
-    def _read_tag(self, kind: Kind, end: int) -> None:
+    def _read_tag(self, kind: TokenKind, end: int) -> None:
         tag = _Tag(kind, self._length, self._begin, end)
-        if kind is Kind.START:
+        if kind is TokenKind.START:
             self._open.append(len(self.tags))
-        elif kind is Kind.END:
+        elif kind is TokenKind.END:
             tag.partner = self._open.pop()
             self.tags[tag.partner].partner = len(self.tags)
         self.tags.append(tag)
@@ -253,16 +253,16 @@ def _tree(tags: Sequence[_Tag], raw: str, start: int, end: int) -> list[TagSpan]
     open_spans: list[TagSpan] = []
     for tag in tags:
         inside = open_spans[-1].children if open_spans else top
-        if tag.kind is Kind.END:
+        if tag.kind is TokenKind.END:
             if open_spans:
                 span = open_spans.pop()
                 span.closing, span.end = raw[tag.begin : tag.end], tag.place - start
             else:
                 top = [TagSpan("", raw[tag.begin : tag.end], 0, tag.place - start, top)]
         else:
-            stop = end if tag.kind is Kind.START else tag.place
+            stop = end if tag.kind is TokenKind.START else tag.place
             span = TagSpan(raw[tag.begin : tag.end], "", tag.place - start, stop - start)
             inside.append(span)
-            if tag.kind is Kind.START:
+            if tag.kind is TokenKind.START:
                 open_spans.append(span)
     return top

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from serving.messages import MimeType
 from serving.text.markup.document import Markup
-from serving.text.markup.html import html_tokens
-from serving.text.markup.xml import xml_tokens
+from serving.text.markup.html_tokens import html_tokens
+from serving.text.markup.xml_tokens import xml_tokens
 
 _READERS = {MimeType.HTML: html_tokens, MimeType.XML: xml_tokens}
 

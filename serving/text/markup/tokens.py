@@ -15,7 +15,7 @@ class MalformedMarkup(ValueError):
     """The markup is not well-formed; the message says why, and where."""
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """The kind of a token."""
 
     TEXT = "text"
@@ -50,7 +50,7 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Token:
+class MarkupToken:
     """A token, as it is written.
 
     Attributes:
@@ -61,14 +61,14 @@ class Token:
         start: Where it begins in the markup as given.
     """
 
-    kind: Kind
+    kind: TokenKind
     raw: str
     element: Element
     start: int
     text: str = ""
 
 
-def text_tokens(text: str, element: Element, start: int, *, special: str) -> Iterator[Token]:
+def text_tokens(text: str, element: Element, start: int, *, special: str) -> Iterator[MarkupToken]:
     """Yield what of a text stands for itself, and each character by itself that does not.
 
     Args:
@@ -80,4 +80,4 @@ def text_tokens(text: str, element: Element, start: int, *, special: str) -> Ite
     for piece in _PIECE.finditer(text):
         written = escape(piece[0], quote=False) if piece[0] in special else piece[0]
         read = "\n" if piece[0][0] == "\r" else piece[0]
-        yield Token(Kind.TEXT, written, element, start + piece.start(), read)
+        yield MarkupToken(TokenKind.TEXT, written, element, start + piece.start(), read)

@@ -7,10 +7,10 @@ from collections import Counter
 from serving.messages import MimeType
 from serving.text.edits import EditedText
 from serving.text.markup.document import Markup
-from serving.text.markup.html import html_tokens
+from serving.text.markup.html_tokens import html_tokens
 from serving.text.markup.mime_types import read_markup
 from serving.text.markup.placement import markup_edits
-from serving.text.markup.tokens import Kind
+from serving.text.markup.tokens import TokenKind
 from serving.text.reading import Reading
 from serving.text.restoration import restoring_edits
 from serving.text.segmentation import join, sentences
@@ -59,4 +59,4 @@ def copy_of(text: str, source: str, *, backwards: bool = False) -> Aligned:
 
 def tags(text: str) -> Counter[str]:
     """How often each tag, comment and declaration is written, as it is written; end tags left out."""
-    return Counter(token.raw for token in html_tokens(text) if token.kind not in {Kind.TEXT, Kind.END})
+    return Counter(token.raw for token in html_tokens(text) if token.kind not in {TokenKind.TEXT, TokenKind.END})

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 
 from serving.messages import MimeType
-from serving.text.markup.html import html_tokens
-from serving.text.markup.tokens import Kind
+from serving.text.markup.html_tokens import html_tokens
+from serving.text.markup.tokens import TokenKind
 from tests.unit.serving.text.markup.copying import copied, html, tags
-from tests.unit.serving.text.markup.test_html import HTML, balanced
+from tests.unit.serving.text.markup.test_html_tokens import HTML, balanced
 from tests.unit.serving.text.test_reading import EXAMPLES
 
 
@@ -63,7 +63,7 @@ def test_tags_go_with_their_words() -> None:
 @settings(deadline=None, max_examples=EXAMPLES)
 def test_a_model_that_copies_loses_nothing(text: str) -> None:
     def read(markup: str) -> str:
-        return "".join("".join(token.text.split()) for token in html_tokens(markup) if token.kind is Kind.TEXT)
+        return "".join("".join(token.text.split()) for token in html_tokens(markup) if token.kind is TokenKind.TEXT)
 
     answer = copied(text)
     assert balanced(answer) == answer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serving.text.markup.tokens import Kind, MalformedMarkup
-from serving.text.markup.xml import xml_tokens
+from serving.text.markup.tokens import MalformedMarkup, TokenKind
+from serving.text.markup.xml_tokens import xml_tokens
 
 DOCUMENT = """<?xml version="1.0" encoding="latin-1"?>
 <!-- a -->
@@ -33,7 +33,7 @@ def test_a_cdata_section_becomes_text() -> None:
 
 def test_what_is_beside_text_is_part_of_it() -> None:
     tokens = xml_tokens("<r><p>a <b><i>c</i></b></p> <q><s>d</s></q></r>")
-    inline = [token.raw for token in tokens if token.kind is Kind.START and not token.element.block]
+    inline = [token.raw for token in tokens if token.kind is TokenKind.START and not token.element.block]
     assert inline == ["<b>", "<i>"]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.parsers import expat
 
-from serving.text.markup.tokens import Element, Kind, MalformedMarkup, Token, text_tokens
+from serving.text.markup.tokens import Element, MalformedMarkup, MarkupToken, TokenKind, text_tokens
 
 _ROOT, _END = b"<_>", b"</_>"  # around a fragment, which need not have one element around all
 _DEEPEST = 50  # elements within each other that are part of the text around them; beyond, each is read by itself
@@ -15,14 +15,14 @@ _DEEPEST = 50  # elements within each other that are part of the text around the
 
 @dataclass(frozen=True)
 class _Event:
-    kind: Kind
+    kind: TokenKind
     begin: int  # byte
     text: str = ""
     attributes: tuple[str, ...] = ()  # name, value, name, value
     cdata: bool = False
 
 
-def xml_tokens(markup: str) -> list[Token]:
+def xml_tokens(markup: str) -> list[MarkupToken]:
     """Read an XML document, or a fragment of one.
 
     An element is part of the text around it if there is any, directly in its parent or further out. ``translate="no"``
@@ -50,29 +50,29 @@ def _events(data: bytes, shift: int) -> list[_Event]:
     events: list[_Event] = []
     inside = False  # a CDATA section
 
-    def note(kind: Kind) -> Callable[..., None]:
+    def note(kind: TokenKind) -> Callable[..., None]:
         return lambda *_: events.append(_Event(kind, parser.CurrentByteIndex))
 
     def start(_: str, attributes: list[str]) -> None:
-        events.append(_Event(Kind.START, parser.CurrentByteIndex, attributes=tuple(attributes)))
+        events.append(_Event(TokenKind.START, parser.CurrentByteIndex, attributes=tuple(attributes)))
 
     def text(data: str) -> None:
-        events.append(_Event(Kind.TEXT, parser.CurrentByteIndex, data, cdata=inside))
+        events.append(_Event(TokenKind.TEXT, parser.CurrentByteIndex, data, cdata=inside))
 
     def cdata() -> None:
         nonlocal inside
-        events.append(_Event(Kind.TEXT, parser.CurrentByteIndex, cdata=True))
+        events.append(_Event(TokenKind.TEXT, parser.CurrentByteIndex, cdata=True))
         inside = not inside
 
     def refuse(*_: Any) -> None:
         raise MalformedMarkup("declares an entity, which is not allowed; write out what it stands for")
 
     parser.StartElementHandler = start
-    parser.EndElementHandler = note(Kind.END)
+    parser.EndElementHandler = note(TokenKind.END)
     parser.CharacterDataHandler = text
     parser.StartCdataSectionHandler = parser.EndCdataSectionHandler = cdata
-    parser.CommentHandler = parser.ProcessingInstructionHandler = parser.SkippedEntityHandler = note(Kind.VOID)
-    parser.DefaultHandler = note(Kind.BREAK)  # around the outermost element
+    parser.CommentHandler = parser.ProcessingInstructionHandler = parser.SkippedEntityHandler = note(TokenKind.VOID)
+    parser.DefaultHandler = note(TokenKind.BREAK)  # around the outermost element
     parser.EntityDeclHandler = refuse
     try:
         parser.Parse(data, True)
@@ -83,11 +83,11 @@ def _events(data: bytes, shift: int) -> list[_Event]:
     return events
 
 
-def _tokens(data: bytes, events: list[_Event], ends: list[int], shift: int) -> Iterator[Token]:
+def _tokens(data: bytes, events: list[_Event], ends: list[int], shift: int) -> Iterator[MarkupToken]:
     element, start = Element(), -shift
     for event, end in zip(events, ends, strict=True):
         raw = data[event.begin : end].decode(errors="surrogatepass")
-        if event.kind is Kind.START:
+        if event.kind is TokenKind.START:
             given = dict(zip(event.attributes[::2], event.attributes[1::2], strict=True))
             translate = given.get("translate", given.get("its:translate"))
             space = given.get("xml:space")
@@ -100,17 +100,17 @@ def _tokens(data: bytes, events: list[_Event], ends: list[int], shift: int) -> I
             # A translation may have tags in it, so it is no CDATA section.
             yield from text_tokens(event.text, element, start, special="<>&")
         else:
-            yield Token(event.kind, raw, element, start, event.text)
-        if event.kind is Kind.END and element.parent:
+            yield MarkupToken(event.kind, raw, element, start, event.text)
+        if event.kind is TokenKind.END and element.parent:
             element = element.parent
         start += len(raw)
 
 
-def _find_inline(tokens: list[Token]) -> None:
-    mixed = {token.element for token in tokens if token.kind is Kind.TEXT and token.text.strip()}
+def _find_inline(tokens: list[MarkupToken]) -> None:
+    mixed = {token.element for token in tokens if token.kind is TokenKind.TEXT and token.text.strip()}
     depth: dict[Element | None, int] = {}
     for token in tokens:
         element, parent = token.element, token.element.parent
-        if token.kind is Kind.START and (parent in mixed or (parent and not parent.block)):
+        if token.kind is TokenKind.START and (parent in mixed or (parent and not parent.block)):
             depth[element] = depth.get(parent, 0) + 1
             element.block = depth[element] > _DEEPEST

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from serving.text.markup.html import html_tokens
-from serving.text.markup.tokens import Kind
+from serving.text.markup.html_tokens import html_tokens
+from serving.text.markup.tokens import TokenKind
 from tests.unit.serving.text.test_reading import EXAMPLES
 
 PIECES = st.sampled_from(
@@ -157,9 +157,9 @@ def test_anything_becomes_balanced(text: str) -> None:
     open_elements = []
     for token in html_tokens(text):
         assert 0 <= token.start <= len(text)
-        if token.kind is Kind.START:
+        if token.kind is TokenKind.START:
             open_elements.append(token.element)
-        elif token.kind is Kind.END:
+        elif token.kind is TokenKind.END:
             assert open_elements.pop() is token.element
     assert not open_elements
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 from turbohtml import Token as Lexeme
 from turbohtml import TokenType, tokenize
 
-from serving.text.markup.tokens import Element, Kind, Token, text_tokens
+from serving.text.markup.tokens import Element, MarkupToken, TokenKind, text_tokens
 
 
 def _names(names: str) -> frozenset[str]:
@@ -53,7 +53,7 @@ _DEEPEST_INLINE = 50  # elements within each other that are part of the text aro
 _NEW_LINE = re.compile(r"\r\n?")
 
 
-def html_tokens(markup: str) -> list[Token]:
+def html_tokens(markup: str) -> list[MarkupToken]:
     """Read an HTML document, or a fragment of one, whatever it is.
 
     An end tag that ends nothing is left out; one that is missing is put where the standard has the element end, but for
@@ -85,7 +85,7 @@ class _Balance:
         self._open: list[tuple[str, Element]] = []
         self._root = Element()
 
-    def tokens(self, lexemes: Iterator[tuple[Lexeme, str, int]]) -> Iterator[Token]:
+    def tokens(self, lexemes: Iterator[tuple[Lexeme, str, int]]) -> Iterator[MarkupToken]:
         """Yield balanced tokens."""
         end, raw = 0, ""
         for lexeme, raw, start in lexemes:
@@ -98,25 +98,25 @@ class _Balance:
                 literal = self._open and self._open[-1][0] in _RAW
                 yield from text_tokens(raw, self._element, start, special="" if literal else "<&")
             elif lexeme.type is TokenType.CHARACTER_REFERENCE:
-                yield Token(Kind.TEXT, raw, self._element, start, lexeme.data or "")
+                yield MarkupToken(TokenKind.TEXT, raw, self._element, start, lexeme.data or "")
             else:
-                kind = Kind.BREAK if lexeme.type is TokenType.DOCTYPE else Kind.VOID
-                yield Token(kind, _closed(lexeme, raw), self._element, start)
+                kind = TokenKind.BREAK if lexeme.type is TokenType.DOCTYPE else TokenKind.VOID
+                yield MarkupToken(kind, _closed(lexeme, raw), self._element, start)
         if self._open and self._open[-1][0] == "script" and "<!--" in raw:
-            yield Token(Kind.TEXT, "-->", self._element, end, "-->")  # within which no end tag ends a script
+            yield MarkupToken(TokenKind.TEXT, "-->", self._element, end, "-->")  # within which no end tag ends a script
         yield from self._close(0, "", end)
 
     @property
     def _element(self) -> Element:
         return self._open[-1][1] if self._open else self._root
 
-    def _start(self, tag: Lexeme, raw: str, start: int) -> Iterator[Token]:
+    def _start(self, tag: Lexeme, raw: str, start: int) -> Iterator[MarkupToken]:
         name = tag.tag or ""
         ended, borders = _ENDS.get(name, (frozenset(), frozenset()))
         if ended and (first := self._first(ended, borders)) is not None:
             yield from self._close(first, "", start)
         if name in _VOID:
-            yield Token(Kind.BREAK if name in _BLOCK else Kind.VOID, raw, self._element, start)
+            yield MarkupToken(TokenKind.BREAK if name in _BLOCK else TokenKind.VOID, raw, self._element, start)
             return
         if len(self._open) == _DEEPEST:
             yield from self._close(_DEEPEST - 1, "", start)
@@ -130,9 +130,9 @@ class _Balance:
             hidden=name in _HIDDEN,
             preserved=self._element.preserved or name in _PRESERVED,
         )
-        yield Token(Kind.START, raw, element, start)
+        yield MarkupToken(TokenKind.START, raw, element, start)
         if tag.self_closing:
-            yield Token(Kind.END, "", element, start + len(raw))
+            yield MarkupToken(TokenKind.END, "", element, start + len(raw))
         else:
             self._open.append((name, element))
 
@@ -158,11 +158,11 @@ class _Balance:
                 break
         return len(self._open)
 
-    def _close(self, index: int, raw: str, start: int) -> Iterator[Token]:
+    def _close(self, index: int, raw: str, start: int) -> Iterator[MarkupToken]:
         """End the open elements from one on, that one with ``raw``, where that is given."""
         for place in range(len(self._open) - 1, index - 1, -1):
             name, element = self._open.pop()
-            yield Token(Kind.END, raw if raw and place == index else f"</{name}>", element, start)
+            yield MarkupToken(TokenKind.END, raw if raw and place == index else f"</{name}>", element, start)
 
 
 def _closed(lexeme: Lexeme, raw: str) -> str:
