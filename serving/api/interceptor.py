@@ -89,7 +89,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
 
     async def _observe(self, method: str, respond: Respond, raw: Any, context: Context) -> bytes:
         metadata = context.invocation_metadata()
-        call = Call(request_id_of(metadata), method, attempt_of(metadata))
+        call = Call(request_id_of(metadata), self._service, method, attempt_of(metadata))
         current_call.set(call)
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         self._metrics.started(call)
@@ -121,7 +121,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
 
     async def _refuse(self, error: Exception, requests: object, context: Context) -> None:
         """Refuse a call to a service that is not observed."""
-        await self._abort(error, Call(request_id_of(context.invocation_metadata()), method=""), context)
+        await self._abort(error, Call(request_id_of(context.invocation_metadata()), service="", method=""), context)
 
     async def _abort(self, error: Exception, call: Call, context: Context) -> None:
         if code_of(error) is grpc.StatusCode.INTERNAL:

@@ -19,6 +19,7 @@ class Call:
 
     Attributes:
         request_id: Id sent by the caller, or a generated one.
+        service: Full name of the gRPC service.
         method: Name of the RPC.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
         model: Metric label of the model that answers; empty until it is known.
@@ -26,6 +27,7 @@ class Call:
     """
 
     request_id: str
+    service: str
     method: str
     attempt: int = 1
     model: str = ""
