@@ -54,7 +54,7 @@ TRAINED = 20_000  # pairs
 VALID = 500  # pairs, the fewest that an export is verified on
 ASKED = 128  # pairs, as many as one call may hold
 ENOUGH = 0.98  # of them must come back exactly right
-LIMIT = 20  # tokens a side
+LIMIT = 20  # tokens per side
 
 RNN = {"embedding_dim": 32, "hidden_dim": 64, "attention_dim": 32}
 WIDE = {**RNN, "hidden_dim": 96}

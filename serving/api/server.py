@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from serving.api.access import Access
 from serving.api.admin_servicer import AdminServicer
 from serving.api.admission import Admission, Phase
+from serving.api.calls import Calls
 from serving.api.interceptor import CallInterceptor
 from serving.api.lifecycle import ModelLifecycle
 from serving.api.metrics_endpoint import MetricsEndpoint
@@ -52,13 +53,12 @@ class Server:
         self._tls = tls_of(config)
         access = Access(SERVICE, ADMIN_SERVICE, config.tokens)
         self._told = set[str]()  # models whose health was ever told
+        calls = Calls(self.admission, self.metrics.calls)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._tasks = list[asyncio.Task[None]]()
         self._watch: BundleWatch | None = None
         self._grpc = aio.server(
-            interceptors=[
-                CallInterceptor(SERVICE, access, self.admission, self.metrics.calls, config.max_message_bytes)
-            ],
+            interceptors=[CallInterceptor({SERVICE}, access, calls, config.max_message_bytes)],
             options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
@@ -130,7 +130,7 @@ class Server:
         admission.phase = Phase.SERVING
         limit = self._config.max_message_bytes
         server = aio.server(
-            interceptors=[CallInterceptor(ADMIN_SERVICE, access, admission, self.metrics.calls, limit)],
+            interceptors=[CallInterceptor({ADMIN_SERVICE}, access, Calls(admission, self.metrics.calls), limit)],
             options=_options(self._config),
         )
         servicer = AdminServicer(self.lifecycle, self.admission)

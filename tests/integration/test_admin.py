@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -26,6 +27,9 @@ from serving.pb import translation_service_pb2 as pb
 from serving.pb.admin_service_pb2_grpc import AdminServiceStub
 from tests.integration.toy_server import Toy, detail, eventually, failure, request, started, toy_config
 
+if TYPE_CHECKING:
+    from serving.pb.admin_service_pb2_grpc import AdminServiceAsyncStub
+
 SHIPPED = Path(__file__).parents[2] / "models" / "en-fr" / "3"
 OK, INVALID, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
@@ -35,7 +39,7 @@ class Operated:
     """A server of real bundles, and a client of its admin port."""
 
     toy: Toy
-    admin: AdminServiceStub
+    admin: AdminServiceAsyncStub
     models: Path
 
     @property
@@ -256,7 +260,7 @@ BAD: dict[str, Callable[[Path], None]] = {
     "another graph": lambda b: rehash(b, "decoder.int8.onnx", (b / "encoder.int8.onnx").read_bytes()),
     "no tokenizer": lambda b: rehash(b, "source.spm", b"not a tokenizer"),
     "weights that lie": lambda b: rehash(b, "weights.bin", (b / "weights.bin").read_bytes()[:4096]),
-    "a link": lambda b: ((b / "source.spm").rename(b / "elsewhere"), (b / "source.spm").symlink_to(b / "elsewhere")),  # type: ignore[dict-item, return-value]
+    "a link": lambda b: (b / "source.spm").symlink_to((b / "source.spm").rename(b / "elsewhere")),
 }
 
 

@@ -39,7 +39,7 @@ def test_a_line_is_an_object_with_the_event_and_its_details(stream: io.StringIO)
 
 
 def test_the_request_id_of_the_call_is_on_every_line(stream: io.StringIO) -> None:
-    token = current_call.set(Call("id-1", "a.Service", "Translate"))
+    token = current_call.set(Call("id-1", "Translate"))
     logging.getLogger("anywhere").warning("of %s", "somebody\nelse")
     current_call.reset(token)
     (line,) = lines(stream)
