@@ -1,5 +1,7 @@
 """Models that come and go while the server serves: the admin service, bundles that are refused, the watch."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import json
