@@ -63,6 +63,7 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
         mime_type=options.mime_type,
         protected_terms=options.protected_terms,
         retry_repetition=options.retry_repetition,
+        priority=options.priority,
         include_tokens=options.tokens,
         include_alignments=options.alignments,
     )
@@ -82,6 +83,7 @@ def to_options(request: pb.TranslateRequest) -> Options:
         mime_type=_TO_MIME_TYPE.get(request.mime_type, MimeType.PLAIN),
         protected_terms=tuple(request.protected_terms),
         retry_repetition=request.retry_repetition if request.HasField("retry_repetition") else True,
+        priority=request.priority,
         tokens=request.include_tokens,
         alignments=request.include_alignments,
     )

@@ -47,8 +47,11 @@ class Flag:
     metavar: str | None = None
 
 
-def _option(default: _Value, bounds: Bounds | None = None, flag: Flag | None = None) -> _Value:
-    return field(default=default, metadata={"bounds": bounds, "flag": flag})
+def _option(
+    default: _Value, bounds: Bounds | None = None, flag: Flag | None = None, *, of_request: bool = False
+) -> _Value:
+    """Declare an option; one ``of_request`` is a field of the request in the proto, not of its options."""
+    return field(default=default, metadata={"bounds": bounds, "flag": flag, "of_request": of_request})
 
 
 class LongInput(StrEnum):
@@ -134,6 +137,7 @@ class Options:
         protected_terms: Words that come back as they are wherever a text has them.
         retry_repetition: A sentence whose translation repeats itself is translated once more, under a repetition
             penalty.
+        priority: How urgent it is; more goes earlier.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
     """
@@ -169,6 +173,9 @@ class Options:
     )
     protected_terms: tuple[str, ...] = ()
     retry_repetition: bool = True
+    priority: int = _option(
+        0, Bounds(-2, 2), Flag("--priority", int, "how urgent, from -2 (bulk) to 2", "N"), of_request=True
+    )
     tokens: bool = False
     alignments: bool = False
 

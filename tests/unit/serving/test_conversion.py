@@ -46,12 +46,13 @@ EVERY_OPTION = Options(
     mime_type=MimeType.XML,
     protected_terms=("Blue Bottle",),
     retry_repetition=False,
+    priority=-1,
     tokens=True,
     alignments=True,
 )
 
 OUTSIDE = {  # of DecodingOptions
-    *("segmentation", "long_input", "protect_spans", "adapt_case", "tokens", "alignments"),
+    *("segmentation", "long_input", "protect_spans", "adapt_case", "priority", "tokens", "alignments"),
     *("mime_type", "protected_terms", "retry_repetition"),
 }
 
