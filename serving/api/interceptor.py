@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,13 +34,13 @@ _LOG = logging.getLogger(__name__)
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
-Respond = Callable[[Call, Any, Context], Awaitable[bytes]]  # the message is its bytes
+Respond = Callable[[Call, Any, Context], Awaitable[bytes | None]]  # messages are bytes; a stream writes its own
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
-    """Interceptor of the unary methods of one service; calls of other methods pass through if they may."""
+    """Interceptor of the methods of one service; calls of other services pass through if they may."""
 
     def __init__(
         self, service: str, access: Access, admission: Admission, metrics: CallMetrics, max_response_bytes: int
@@ -70,26 +71,51 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         except (Unauthenticated, PermissionDenied) as error:
             # Streaming in both directions fits every method, and reads nothing of what the caller sends.
             ours = service == self._service
-            refuse = partial(self._observe, method, _raising(error)) if ours else partial(self._refuse, error)
+            refuse = self._observed(method, handler, _raising(error)) if ours else partial(self._refuse, error)
             return grpc.stream_stream_rpc_method_handler(cast("Any", refuse))
-        if service != self._service or handler.unary_unary is None:
+        if service != self._service:
             return handler
-        parse, serialize = cast("Any", handler.request_deserializer), cast("Any", handler.response_serializer)
-        answer = cast("Any", handler.unary_unary)
+        if handler.response_streaming:
+            streaming = partial(self._admitted, self._streaming(handler))
+            return grpc.unary_stream_rpc_method_handler(self._observed(method, handler, streaming))
+        unary = partial(self._admitted, self._unary(handler))
+        return grpc.unary_unary_rpc_method_handler(self._observed(method, handler, unary))
+
+    def _observed(self, method: str, handler: Handler, respond: Respond) -> Any:
+        return partial(self._observe, method, "server_stream" if handler.response_streaming else "unary", respond)
+
+    def _unary(self, handler: Handler) -> Respond:
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_unary)
 
         async def respond(call: Call, raw: bytes, context: Context) -> bytes:
-            response: bytes = serialize(await answer(_parsed(parse, raw), context))
-            # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
-            if len(response) > self._max_response_bytes:
-                raise ResponseTooLarge(len(response), self._max_response_bytes)
-            return response
+            return self._serialized(handler, await answer(_parsed(parse, raw), context))
 
-        admitted = partial(self._admitted, respond)
-        return grpc.unary_unary_rpc_method_handler(cast("Any", partial(self._observe, method, admitted)))
+        return respond
 
-    async def _observe(self, method: str, respond: Respond, raw: Any, context: Context) -> bytes:
+    def _streaming(self, handler: Handler) -> Respond:
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_stream)
+
+        async def respond(call: Call, raw: bytes, context: Context) -> None:
+            started: float | None = time.perf_counter()
+            async with aclosing(answer(_parsed(parse, raw), context)) as messages:
+                async for message in messages:
+                    await context.write(self._serialized(handler, message))
+                    if started is not None:
+                        self._metrics.first_message(call, time.perf_counter() - started)
+                        started = None
+
+        return respond
+
+    def _serialized(self, handler: Handler, message: object) -> bytes:
+        response: bytes = cast("Any", handler.response_serializer)(message)
+        # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
+        if len(response) > self._max_response_bytes:
+            raise ResponseTooLarge(len(response), self._max_response_bytes)
+        return response
+
+    async def _observe(self, method: str, kind: str, respond: Respond, raw: Any, context: Context) -> bytes | None:
         metadata = context.invocation_metadata()
-        call = Call(request_id_of(metadata), method, attempt_of(metadata))
+        call = Call(request_id_of(metadata), method, kind, attempt_of(metadata))
         current_call.set(call)
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         self._metrics.started(call)
@@ -110,7 +136,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             self._record(call, code, time.perf_counter() - started)
         return response
 
-    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes:
+    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes | None:
         try:
             with self._admission.call():
                 return await respond(call, raw, context)
@@ -137,7 +163,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
 
 
 def _raising(error: Exception) -> Respond:
-    async def respond(call: Call, requests: object, context: Context) -> bytes:
+    async def respond(call: Call, requests: object, context: Context) -> None:
         raise error
 
     return respond

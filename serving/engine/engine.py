@@ -10,7 +10,7 @@ from serving.engine.job_queue import JobQueue
 from serving.engine.lane import Clock, Lane
 from serving.engine.observer import EngineObserver, EngineSnapshot
 from serving.engine.scheduler import EngineLimits
-from serving.engine.submission import Sentence, Submission
+from serving.engine.submission import Listener, Sentence, Submission
 from serving.engine.worker import Worker
 from serving.runtime.runner import Runner
 
@@ -70,15 +70,15 @@ class Engine:
             healthy=self.healthy,
         )
 
-    def submit(self, sentences: Sequence[Sentence]) -> Submission:
-        """Accept all of ``sentences``, or none, and return at once.
+    def submit(self, sentences: Sequence[Sentence], listener: Listener | None = None) -> Submission:
+        """Accept all of ``sentences``, or none, and return at once; ``listener`` hears of them while they are decoded.
 
         Raises:
             Overloaded: The queue or its token budget is full.
             Unavailable: The engine is draining or has stopped.
             DeadlineExceeded: A deadline has passed, or cannot be met.
         """
-        submission = Submission.of(sentences, self._clock(), self._queue.cancel)
+        submission = Submission.of(sentences, self._clock(), self._queue.cancel, listener)
         self._queue.submit(submission)
         return submission
 
