@@ -11,8 +11,6 @@ from serving.api.reloading import Reloaded
 from serving.errors import PermissionDenied, StartupError, Unauthenticated
 from serving.tokens import Role, find_token, read_tokens
 
-_EVERY_ROLE = frozenset(Role)
-_TRANSLATE = frozenset({Role.TRANSLATE})
 # Methods of the translation service that others than translators may call; a new one is for translators alone.
 _LOOKING = frozenset({"ListModels", "GetModel"})
 
@@ -44,7 +42,7 @@ class Access:
             return
         given = [value for key, value in metadata or () if key == "authorization" and isinstance(value, str)]
         only_translators = service == self._service and method not in _LOOKING
-        self._check(given, _TRANSLATE if only_translators else _EVERY_ROLE)
+        self.check(_presented(given), translates=only_translators)
 
     def to_page(self, authorization: Iterable[str]) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
@@ -52,14 +50,25 @@ class Access:
         Raises:
             Unauthenticated: It carries no valid token.
         """
-        self._check(list(authorization), _EVERY_ROLE)
+        self.check(_presented(list(authorization)), translates=False)
 
-    def _check(self, given: list[str], allowed: frozenset[Role]) -> None:
+    def check(self, presented: str, *, translates: bool) -> None:
+        """Let the holder of a token translate, or only look at what is served.
+
+        Raises:
+            Unauthenticated: It is no valid token.
+            PermissionDenied: Its role does not allow to translate.
+        """
         if self._tokens is None:
             return
-        scheme, _, presented = (given[0] if len(given) == 1 else "").partition(" ")
         token = find_token(presented, self._tokens.get())
-        if token is None or scheme.lower() != "bearer":
+        if token is None:
             raise Unauthenticated
-        if token.role not in allowed:
+        if translates and token.role is not Role.TRANSLATE:
             raise PermissionDenied
+
+
+def _presented(authorization: list[str]) -> str:
+    """Return the bearer token of ``Authorization`` headers, or nothing unless there is exactly one."""
+    scheme, _, token = (authorization[0] if len(authorization) == 1 else "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""

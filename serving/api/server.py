@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection
 
 from serving.api.access import Access
 from serving.api.admission import Admission, Phase
+from serving.api.calls import Calls
 from serving.api.interceptor import CallInterceptor
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
@@ -36,19 +37,18 @@ class Server:
 
     def __init__(self, config: ServerConfig) -> None:
         """Prepare everything without listening yet."""
-        self.metrics = Metrics(SERVICE)
+        self.metrics = Metrics()
         self.models = ModelRegistry(config.default_model)
         self.admission = Admission(config.max_calls, config.max_calls_per_second)
         self.port = 0
         self._config = config
         self._tls = tls_of(config)
         access = Access(SERVICE, config.tokens)
+        calls = Calls(self.admission, self.metrics.calls)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[
-                CallInterceptor(SERVICE, access, self.admission, self.metrics.calls, config.max_message_bytes)
-            ],
+            interceptors=[CallInterceptor({SERVICE}, access, calls, config.max_message_bytes)],
             options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)

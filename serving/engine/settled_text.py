@@ -26,8 +26,9 @@ def settled_text(
 ) -> str:
     """Return what the first tokens of a part's translation say for sure.
 
-    Held back are the last word, which may go on, with the white space before it; and, while a protected span waits for
-    its number, all from the first word that attends to it: if the number never comes, the span goes there.
+    Held back are the last letter, which a mark may follow, and white space before it. Where words are put in capitals,
+    or numbers become protected spans, the last word is held back instead, since it may go on; and, while a span waits
+    for its number, all from the first word that attends to it: if the number never comes, the span goes there.
 
     Args:
         part: What the model read.
@@ -38,7 +39,8 @@ def settled_text(
     """
     alignment = [position for _, position in tokens]
     target = decoded_text(part, source, [token for token, _ in tokens], alignment, tokenizer)
-    whole = _whole_words(target.text.rstrip(_NO_CHARACTER), spaced=part.case is Case.TITLE)
+    read, titled = target.text.rstrip(_NO_CHARACTER), part.case is Case.TITLE
+    whole = _whole_words(read, spaced=titled) if titled or part.stand_ins else _whole_letters(read)
     composed = EditedText(whole, composing_edits(whole))
     text = raised(composed.text, part.case, language)
     if not part.stand_ins:
@@ -49,6 +51,17 @@ def settled_text(
     end = min([len(text), *(start for start, _ in places)])
     end = min([end, *(edit.start for edit in edits if edit.end > end)])
     return EditedText(text[:end], [edit for edit in edits if edit.end <= end]).text
+
+
+def _whole_letters(text: str) -> str:
+    """Return a text without its last letter, unless white space follows it, and without white space at its end."""
+    stripped = text.rstrip()
+    if len(stripped) < len(text):
+        return stripped
+    end = len(text) - 1
+    while end > 0 and joins(text[end]):
+        end -= 1
+    return text[: max(end, 0)].rstrip()
 
 
 def _whole_words(text: str, *, spaced: bool) -> str:

@@ -23,10 +23,10 @@ _RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 class Metrics:
     """Registry of every metric counted as events happen; :mod:`serving.observability.gauges` reads the others."""
 
-    def __init__(self, service: str) -> None:
-        """Create all families; ``service`` is the full name of the gRPC service."""
+    def __init__(self) -> None:
+        """Create all families."""
         self.registry = registry = CollectorRegistry()
-        self.calls = CallMetrics(registry, service)
+        self.calls = CallMetrics(registry)
         ProcessCollector(registry=registry)
         registry.register(GpuCollector())
 
