@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from grpc import aio
@@ -62,8 +62,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.TranslateResponse:
         """Translate texts."""
-        translator, asked = self._asked(request, context)
-        result = await translator.translate(asked)
+        with self._asked(request, context) as (translator, asked):
+            result = await translator.translate(asked)
         _note(result)
         return to_response(result)
 
@@ -71,12 +71,12 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.TranslateStreamRequest, context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[pb.TranslateStreamResponse]:
         """Translate texts and tell what becomes certain of them."""
-        translator, asked = self._asked(request.translate, context)
-        async with aclosing(translator.stream(asked)) as events:
-            async for event in events:
-                if isinstance(event, Result):
-                    _note(event)
-                yield to_stream_response(event)
+        with self._asked(request.translate, context) as (translator, asked):
+            async with aclosing(translator.stream(asked)) as events:
+                async for event in events:
+                    if isinstance(event, Result):
+                        _note(event)
+                    yield to_stream_response(event)
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
@@ -90,19 +90,22 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Describe one model."""
         return pb.GetModelResponse(model=self._described(self._resolve(request.name, request.version)))
 
+    @contextmanager
     def _asked(
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
-    ) -> tuple[Translator, TranslationRequest]:
-        """Find who is to translate what."""
+    ) -> Iterator[tuple[Translator, TranslationRequest]]:
+        """Borrow the model that is to translate, and convert the request."""
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
-        model = self._resolve(request.model, request.version)
         call.figures["contents"] = len(request.contents)
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        served = self._models.served_pairs()
-        return model.translator, to_domain(request, deadline=deadline, request_id=call.request_id, served=served)
+        asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
+        wanted = request.model, request.version, request.source_language, request.target_language
+        with self._models.borrow(*wanted) as model:
+            call.model = model.label
+            yield model.translator, asked
 
     def _resolve(self, name: str, version: int) -> ServedModel:
         model = self._models.resolve(name, version)
