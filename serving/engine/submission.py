@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
@@ -59,6 +60,19 @@ class Decoded:
     retried: bool = False
 
 
+class Listener(Protocol):
+    """Hears of a submission's sentences while they are decoded, on threads of the engine; must neither block nor raise.
+
+    Sentences are named by their number in the submission.
+    """
+
+    def grew(self, index: int, tokens: Sequence[tuple[int, int]]) -> None:
+        """Note tokens that follow those told before and are certain, each with the source position it attends to."""
+
+    def ended(self, index: int, decoded: Decoded) -> None:
+        """Note that a sentence is decoded."""
+
+
 @dataclass(eq=False)
 class Job:
     """A sentence inside the engine: number ``index`` of its submission."""
@@ -75,6 +89,7 @@ class Submission:
     """Sentences submitted together: all are accepted or none, and the first failure ends the rest.
 
     Attributes:
+        listener: Hears of its sentences before all are done, if there is one.
         future: The decoded sentences in order, or the first error. It cannot be cancelled; use :meth:`cancel`.
         jobs: Its sentences inside the engine.
         cancelled_at: ``time.monotonic()`` value since which nobody waits for what has not ended; infinity until then.
@@ -82,6 +97,7 @@ class Submission:
     """
 
     on_cancel: Callable[[Submission], None]
+    listener: Listener | None = None
     future: Future[tuple[Decoded, ...]] = field(default_factory=Future)
     jobs: tuple[Job, ...] = ()
     cancelled_at: float = math.inf
@@ -89,9 +105,15 @@ class Submission:
     _settling: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, sentences: Sequence[Sentence], now: float, on_cancel: Callable[[Submission], None]) -> Submission:
+    def of(
+        cls,
+        sentences: Sequence[Sentence],
+        now: float,
+        on_cancel: Callable[[Submission], None],
+        listener: Listener | None = None,
+    ) -> Submission:
         """Wrap sentences accepted at ``now``."""
-        submission = cls(on_cancel)
+        submission = cls(on_cancel, listener)
         submission.future.set_running_or_notify_cancel()  # now only settle() ends it
         submission.jobs = tuple(Job(sentence, submission, i, now) for i, sentence in enumerate(sentences))
         if not sentences:
@@ -115,6 +137,8 @@ class Submission:
                 return
             if not isinstance(outcome, DragomanError):
                 self._decoded[index] = outcome
+                if self.listener:
+                    self.listener.ended(index, outcome)
                 if len(self._decoded) == len(self.jobs):
                     self.future.set_result(tuple(self._decoded[i] for i in range(len(self.jobs))))
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
@@ -17,10 +17,11 @@ from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
 from serving.engine.request import TranslationRequest
 from serving.engine.retry import better, second_tries
+from serving.engine.streaming import TranslationStream
 from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
-from serving.messages import Result
+from serving.messages import Result, TextDelta
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
@@ -69,6 +70,40 @@ class Translator:
                 second = await self._decode(tuple(again.values()))
                 decoded = better(decoded, dict(zip(again, second, strict=True)))
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
+
+    async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
+        """Translate every text of a request and yield what is certain of them as they grow, then the result.
+
+        The deltas of a text, put together, are the text of its best hypothesis; what was told is not tried again.
+        Closing the generator cancels the sentences in flight.
+
+        Raises:
+            DragomanError: As :meth:`translate`.
+        """
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_change() -> None:
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits
+                loop.call_soon_threadsafe(changed.set)
+
+        characters = sum(len(text) for text in request.texts)
+        prepared = await self._off_loop(characters, lambda: self._prepare(request))
+        stream = TranslationStream(prepared, self._tokenizer, self._manifest.target_language, on_change)
+        submission = self._engine.submit(prepared.sentences, stream)
+        try:
+            submission.future.add_done_callback(lambda _: on_change())
+            while not submission.future.done():
+                await changed.wait()
+                changed.clear()
+                for delta in stream.deltas():
+                    yield delta
+            decoded = submission.future.result()
+            result = await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
+            for delta in stream.rest(result):
+                yield delta
+            yield result
+        finally:
+            submission.cancel()
 
     def translate_blocking(self, request: TranslationRequest) -> Result:
         """Translate without an event loop, for tools and benchmarks.
