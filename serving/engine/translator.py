@@ -59,6 +59,7 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         submission = self._engine.submit(prepared.sentences)
         try:
