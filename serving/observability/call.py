@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -22,6 +22,8 @@ class Call:
         method: Name of the RPC, or verb and path of an HTTP call.
         service: Full name of the RPC's service; empty for an HTTP call.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
+        streaming: Whether it has many requests or many answers.
+        spend: Takes a number of characters, and the beam size if one is asked for, out of the limits of the caller.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
     """
@@ -30,6 +32,8 @@ class Call:
     method: str
     service: str = ""
     attempt: int = 1
+    streaming: bool = False
+    spend: Callable[[int, int | None], None] = lambda characters, beam: None
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
 
