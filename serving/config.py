@@ -127,7 +127,6 @@ class ServerConfig(BaseModel):
         default=None,
         description="limits of each client, such as 'calls=4 rate=10 characters=2000 quota=1000000 streams=2 beam=4'",
     )
-    max_connection_calls: Count = Field(default=1000, description="maximum calls in flight on one connection")
     max_connection_idle: Amount = Field(
         default=900.0, description="seconds after which a connection without calls is closed; 0 is never"
     )

@@ -203,7 +203,6 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # clients ping every 10 s or less often.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.max_concurrent_streams", config.max_connection_calls),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds),
     ]
