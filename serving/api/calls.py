@@ -40,7 +40,6 @@ class Calls:
         """
         before = current_call.set(call)
         self._metrics.started(call)
-        started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
         try:
             yield
@@ -54,7 +53,7 @@ class Calls:
                 _LOG.error("internal_error", exc_info=error)
             raise
         finally:
-            self._record(call, code, time.perf_counter() - started)
+            self._record(call, code, time.perf_counter() - call.started)
             current_call.reset(before)
 
     @contextmanager
@@ -73,12 +72,19 @@ class Calls:
         client = self._clients.client(f"token {token.name}", token.limits) if token else self._clients.client(caller)
         call.spend = client.spend
         try:
-            with self._admission.call(), client.call(streaming=call.streaming):
+            with self._admission.call(), client.call(streaming=call.kind != "unary"):
                 yield
         except (Overloaded, Unavailable) as error:
             if not call.model:
                 self._metrics.refused(call.method, error.reason)
             raise
+
+    def answering(self, call: Call) -> None:
+        """Note that a message of a stream was sent; the first one's time is recorded."""
+        if "first_message_seconds" not in call.figures:
+            seconds = time.perf_counter() - call.started
+            call.figures["first_message_seconds"] = round(seconds, 6)
+            self._metrics.first_message(call, seconds)
 
     def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         self._metrics.ended(call, code, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -21,21 +22,23 @@ class Call:
         request_id: Id sent by the caller, or a generated one.
         method: Name of the RPC, or verb and path of an HTTP call.
         service: Full name of the RPC's service; empty for an HTTP call.
+        kind: ``unary`` or ``server_stream``, as gRPC's customary metrics call them.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
-        streaming: Whether it has many requests or many answers.
         spend: Takes a number of characters, and the beam size if one is asked for, out of the limits of the caller.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
+        started: When it arrived, ``time.perf_counter()`` seconds.
     """
 
     request_id: str
     method: str
     service: str = ""
+    kind: str = "unary"
     attempt: int = 1
-    streaming: bool = False
     spend: Callable[[int, int | None], None] = lambda characters, beam: None
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
 
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
