@@ -35,8 +35,8 @@ KINDS = (
         huggingface_marian.languages,
         huggingface_marian.read,
     ),
-    Kind("an Argos package", argos.recognises, argos.languages, argos.read),
     Kind("a Marian model", marian.recognises, marian.languages, marian.read),
+    Kind("an Argos package", argos.recognises, argos.languages, argos.read),
     Kind("a CTranslate2 model", ctranslate2.recognises, ctranslate2.languages, ctranslate2.read),
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Pasts = dict[str, Array]
 
 
@@ -39,18 +39,20 @@ class Reference:
         """Scale an embedding by the root of its width and add its position; sines first, then cosines."""
         half = len(vector) // 2
         angles = position * np.exp(np.arange(half) * -np.log(10000) / (half - 1))
-        return np.sqrt(len(vector)) * vector + np.concatenate([np.sin(angles), np.cos(angles)])
+        found: Array = np.sqrt(len(vector)) * vector + np.concatenate([np.sin(angles), np.cos(angles)])
+        return found
 
     def norm(self, x: Array, name: str, suffix: str = "") -> Array:
         centred = x - x.mean(-1, keepdims=True)
         deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
-        return (
-            self.weight(f"{name}_ln_scale{suffix}")[0] * centred / deviation + self.weight(f"{name}_ln_bias{suffix}")[0]
-        )
+        scale, bias = (self.weight(f"{name}_ln_{part}{suffix}")[0] for part in ("scale", "bias"))
+        found: Array = scale * centred / deviation + bias
+        return found
 
     def sublayer(self, x: Array, norm: str, before: str, function: Any) -> Array:
         if self.options["transformer-preprocess"] == "n":
-            return x + function(self.norm(x, before, "_pre"))
+            found: Array = x + function(self.norm(x, before, "_pre"))
+            return found
         return self.norm(function(x) + x, norm)
 
     def attention(self, name: str, x: Array, keys_values: Array) -> Array:
@@ -82,8 +84,10 @@ class Reference:
             x = self.sublayer(x, f"{name}_ffn", f"{name}_ffn", lambda y, name=name: self.feed_forward(name, y))
         return self.norm(x, "encoder_top") if self.options["transformer-postprocess-top"] == "n" else x
 
-    def step(self, states: Array, token: int | None, position: int, pasts: Pasts) -> tuple[Array, Pasts]:
-        """Return log-probabilities of the next token, shape (vocab,), and what the layers keep."""
+    def step(
+        self, states: Array, token: int | None, position: int, pasts: Pasts, allowed: Array | None = None
+    ) -> tuple[Array, Pasts]:
+        """Return log-probabilities of the next token, among those allowed, and what the layers keep."""
         table, kept = self.table("decoder"), dict[str, Array]()
         x = self.placed(np.zeros(table.shape[1]) if token is None else table[token], position)[None]
         layers = self.options.get("transformer-tied-layers") or range(1, int(self.options["dec-depth"]) + 1)
@@ -97,7 +101,8 @@ class Reference:
 
             def reading(y: Array, past: Any = past, number: int = number, name: str = name, read: Any = read) -> Array:
                 output, kept[str(number)] = read(name, y, past)
-                return output
+                found: Array = output
+                return found
 
             x = self.sublayer(x, norm, before, reading)
             full = f"{name}context"
@@ -109,6 +114,8 @@ class Reference:
         output = table.T if self.options.get("tied-embeddings-all") or self.options.get("tied-embeddings") else None
         output = self.weight("decoder_ff_logit_out_Wt").T if output is None else output
         logits = (x @ output + self.weight("decoder_ff_logit_out_b"))[0]
+        if allowed is not None:
+            logits[~np.isin(np.arange(len(logits)), allowed)] = -np.inf
         return logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max(), kept
 
     def ssru(self, name: str, x: Array, past: Array | None) -> tuple[Array, Array]:
@@ -155,12 +162,12 @@ class Search:
     narrows: bool = False
     end: int = 0
 
-    def translate(self, source: list[int]) -> list[tuple[list[int], float]]:
-        """Return tokens and scores of finished hypotheses, or of what there is at the limit, best first."""
+    def translate(self, source: list[int], allowed: Array | None = None) -> list[tuple[list[int], float]]:
+        """Return tokens and scores of hypotheses, best first; of what there is at the limit too, if there is room."""
         states = self.model.encode(source)
         live, found = [Hypothesis()], list[tuple[list[int], float]]()
         while live and len(found) < self.beam and len(live[0].tokens) < self.limit:
-            candidates = sorted(self.candidates(states, live), key=lambda one: -one.total)
+            candidates = sorted(self.candidates(states, live, allowed), key=lambda one: -one.total)
             width = self.beam - len(found) if self.narrows else self.beam
             live = []
             for rank, one in enumerate(candidates[: width if self.narrows else 2 * width]):
@@ -172,11 +179,11 @@ class Search:
         rest = [(one.tokens, one.total / max(len(one.tokens), 1) ** self.exponent) for one in live]
         return sorted(found + rest[: max(0, self.beam - len(found))], key=lambda one: -one[1])[: self.beam]
 
-    def candidates(self, states: Array, live: list[Hypothesis]) -> list[Hypothesis]:
+    def candidates(self, states: Array, live: list[Hypothesis], allowed: Array | None) -> list[Hypothesis]:
         grown = []
         for one in live:
             last = one.tokens[-1] if one.tokens else None
-            log_probs, pasts = self.model.step(states, last, len(one.tokens), one.pasts)
+            log_probs, pasts = self.model.step(states, last, len(one.tokens), one.pasts, allowed)
             log_probs[self.banned] = -np.inf
             best = np.argsort(-log_probs)[: 2 * self.beam]
             grown += [Hypothesis([*one.tokens, int(t)], one.total + float(log_probs[t]), pasts) for t in best]

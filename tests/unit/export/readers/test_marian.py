@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
+import yaml
 
 from export.readers.kinds import kind_of
 from export.trained_model import TrainedModel
@@ -22,7 +24,7 @@ from tests.unit.export.readers.marian_native import (
     spm,
     write_npz,
 )
-from tests.unit.export.readers.marian_reference import Reference, Search
+from tests.unit.export.readers.marian_reference import Pasts, Reference, Search
 from training import decode
 
 UNKNOWN, LIMIT = 1, 16
@@ -73,7 +75,7 @@ def written(folder: Path, vocabulary: bytes, ends: float = 2.0, **options: Any) 
     (folder / "vocab.spm").write_bytes(vocabulary)
     kind = kind_of(folder)
     assert kind.name == "a Marian model"
-    return kind.read(folder, ("en", "de")), Reference(weights, merged)  # type: ignore[arg-type]
+    return kind.read(folder, ("en", "de")), Reference(weights, merged)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -82,7 +84,7 @@ def test_every_step_is_that_of_the_equations(shape: str, vocabulary: bytes, tmp_
     source = trained.framed(trained.encode(SENTENCES[:1])[0]).tolist()
     assert source[-1] == 0
     target = trained.encode_targets(SENTENCES[1:2])[0][:12]
-    states, pasts = reference.encode(source), {}
+    states, pasts = reference.encode(source), Pasts()
     with torch.no_grad():
         state = trained.model.encode(torch.tensor([source]), torch.tensor([len(source)]))
         for position, token in enumerate([None, *target]):
@@ -129,3 +131,70 @@ def test_a_binary_file_equals_its_dequantized_self(
     ours, real = (kind.read(folder, ("en", "de")).model.state_dict() for folder in (tmp_path, tmp_path / "real"))
     assert ours.keys() == real.keys()
     assert all(torch.equal(ours[name], real[name]) for name in real)
+
+
+def test_the_decoder_s_yaml_says_what_belongs_to_the_model(vocabulary: bytes, tmp_path: Path) -> None:
+    """As Bergamot packs its models: the paths are those of another machine, and other files lie beside."""
+    weights = random_weights(STUDENT, (PIECES, PIECES))
+    (tmp_path / "model.intgemm.alphas.bin").write_bytes(bin_of(weights, STUDENT, 8, alphas=True))
+    write_npz(tmp_path / "model.npz", weights, STUDENT)
+    (tmp_path / "vocab.deen.spm").write_bytes(vocabulary)
+    (tmp_path / "lex.s2t").write_text("\u2581the \u2581a 0.5\n")
+    (tmp_path / "config.intgemm8bitalpha.yml").write_text(
+        "relative-paths: true\n"
+        "models:\n- /home/somebody/model.intgemm.alphas.bin\n"
+        "vocabs: [vocab.deen.spm, vocab.deen.spm]\n"
+        "shortlist: [lex.s2t, 10, 10]\n"
+        "beam-size: 1\nnormalize: 0.6\nword-penalty: 0\ngemm-precision: int8shiftAlphaAll\nallow-unk: true\n"
+    )
+    trained = kind_of(tmp_path).read(tmp_path, ("de", "en"))
+    rounded = dequantized(weights, 8)["encoder_l1_ffn_W1"].T
+    assert np.array_equal(trained.model.get_parameter("encoder_layers.0.feed_forward.expand.weight").detach(), rounded)
+    assert (trained.defaults.beam_size, trained.defaults.length_penalty) == (1, 0.6)
+    assert trained.vocabulary.suppressed == (PIECES,)
+    assert trained.shortlist is not None
+    assert trained.shortlist.always.tolist() == list(range(10))
+    (source, target) = (trained.encode([word])[0] for word in ("a", "the"))
+    assert set(trained.shortlist.candidates(np.array([*source, 0]))) == {*range(10), *source, *target}
+    alone = kind_of(tmp_path / "model.npz").read(tmp_path / "model.npz", ("de", "en"))
+    assert (alone.defaults.beam_size, alone.vocabulary.suppressed) == (4, (UNKNOWN, PIECES))
+
+
+def test_separate_vocabularies_and_bytes(tmp_path: Path) -> None:
+    source = spm(SENTENCES, PIECES + 9)
+    target = spm([line[::-1] for line in SENTENCES], 400, byte_fallback=True)
+    options = {**STUDENT, "tied-embeddings-all": False, "tied-embeddings": True}
+    write_npz(tmp_path / "model.npz", random_weights(options, (PIECES + 9, 400)), options)
+    (tmp_path / "srcvocab.ende.spm").write_bytes(source)
+    (tmp_path / "trgvocab.ende.spm").write_bytes(target)
+    trained = kind_of(tmp_path).read(tmp_path, ("en", "de"))
+    assert not trained.vocabulary.shared
+    assert trained.vocabulary.source_size == 401  # filled up to the target's
+    text = SENTENCES[0][::-1] + " \u2603"
+    (ids,) = trained.encode_targets([text])
+    assert trained.decode([ids]) == [text]
+    # A byte of a character may be generated, but no control.
+    snow, tab = (trained.encode_targets([character])[0][-1] for character in ("\u2603", "\u0001x"))
+    assert snow not in trained.vocabulary.suppressed
+    controls = {sentencepiece.SentencePieceProcessor(model_proto=target).piece_to_id(f"<0x{n:02X}>") for n in range(32)}
+    assert set(trained.vocabulary.suppressed) == {UNKNOWN, 400} | controls
+    assert len(controls) == 32
+    assert tab not in controls  # serving takes controls out of texts
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_vocabularies_that_are_lists_of_tokens(cut: bool, vocabulary: bytes, tmp_path: Path) -> None:
+    """As OPUS-MT's: SentencePiece cuts the text, another file numbers the pieces; without it text is cut already."""
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=vocabulary)
+    tokens = ["</s>", "<unk>", *sorted(pieces.id_to_piece(number) for number in range(2, PIECES))]
+    write_npz(tmp_path / "model.npz", random_weights(STUDENT, (PIECES, PIECES)), STUDENT)
+    table = {token: number for number, token in enumerate(tokens)}
+    (tmp_path / "opus.spm32k-spm32k.vocab.yml").write_text(yaml.safe_dump(table, allow_unicode=True))
+    if cut:
+        (tmp_path / "source.spm").write_bytes(vocabulary)
+        (tmp_path / "target.spm").write_bytes(vocabulary)
+    trained = kind_of(tmp_path).read(tmp_path, ("en", "de"))
+    spelt = pieces.encode(SENTENCES[0], out_type=str)
+    (ids,) = trained.encode([SENTENCES[0] if cut else " ".join(spelt)])
+    assert ids == [table[piece] for piece in spelt]
+    assert trained.decode([ids]) == [SENTENCES[0] if cut else " ".join(spelt)]
