@@ -11,6 +11,9 @@ from serving.api.reloading import Reloaded
 from serving.errors import PermissionDenied, StartupError, Unauthenticated
 from serving.tokens import Role, find_token, read_tokens
 
+_EVERY_ROLE = frozenset(Role)
+_TRANSLATE = frozenset({Role.TRANSLATE})
+_ADMIN = frozenset({Role.ADMIN})
 # Methods of the translation service that others than translators may call; a new one is for translators alone.
 _LOOKING = frozenset({"ListModels", "GetModel"})
 
@@ -18,13 +21,13 @@ _LOOKING = frozenset({"ListModels", "GetModel"})
 class Access:
     """Guard of one server; without a file of tokens it lets everyone in."""
 
-    def __init__(self, service: str, tokens: Path | None = None) -> None:
-        """Guard ``service`` and all others beside it.
+    def __init__(self, service: str, admin_service: str, tokens: Path | None = None) -> None:
+        """Guard the service of translation, the one of administration, and all others beside them.
 
         Raises:
             StartupError: The file cannot be read, or is no file of tokens.
         """
-        self._service = service
+        self._service, self._admin_service = service, admin_service
         try:
             self._tokens = Reloaded([tokens], lambda: read_tokens(tokens)) if tokens else None
         except (OSError, ValueError) as error:
@@ -41,8 +44,7 @@ class Access:
         if service == health.SERVICE_NAME:
             return
         given = [value for key, value in metadata or () if key == "authorization" and isinstance(value, str)]
-        only_translators = service == self._service and method not in _LOOKING
-        self.check(_presented(given), translates=only_translators)
+        self._check(_presented(given), self._roles(service, method))
 
     def to_page(self, authorization: Iterable[str]) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
@@ -59,12 +61,20 @@ class Access:
             Unauthenticated: It is no valid token.
             PermissionDenied: Its role does not allow to translate.
         """
+        self._check(presented, _TRANSLATE if translates else _EVERY_ROLE)
+
+    def _roles(self, service: str, method: str) -> frozenset[Role]:
+        if service == self._admin_service:
+            return _ADMIN
+        return _TRANSLATE if service == self._service and method not in _LOOKING else _EVERY_ROLE
+
+    def _check(self, presented: str, allowed: frozenset[Role]) -> None:
         if self._tokens is None:
             return
         token = find_token(presented, self._tokens.get())
         if token is None:
             raise Unauthenticated
-        if translates and token.role is not Role.TRANSLATE:
+        if token.role not in allowed:
             raise PermissionDenied
 
 
