@@ -142,7 +142,7 @@ def test_the_decoder_s_yaml_says_what_belongs_to_the_model(vocabulary: bytes, tm
     (tmp_path / "lex.s2t").write_text("\u2581the \u2581a 0.5\n")
     (tmp_path / "config.intgemm8bitalpha.yml").write_text(
         "relative-paths: true\n"
-        "models:\n- /home/somebody/model.intgemm.alphas.bin\n"
+        "models:\n- /somewhere/else/model.intgemm.alphas.bin\n"
         "vocabs: [vocab.deen.spm, vocab.deen.spm]\n"
         "shortlist: [lex.s2t, 10, 10]\n"
         "beam-size: 1\nnormalize: 0.6\nword-penalty: 0\ngemm-precision: int8shiftAlphaAll\nallow-unk: true\n"
