@@ -14,7 +14,7 @@ from export.errors import ReadingError
 from export.readers.marian_file import read_model_file
 from export.readers.marian_folder import ModelFolder, find_model, model_files
 from export.readers.marian_lexicon import read_lexicon
-from export.readers.marian_options import Options, read_table
+from export.readers.marian_options import MarianOptions, read_table
 from export.readers.marian_weights import read_settings, renamed
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, tied, with_filler
 from export.trained_model import TrainedModel
@@ -69,7 +69,7 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
     """
     folder = find_model(source)
     file = read_model_file(folder.model)
-    options = Options.parse(file.options, f"the YAML in {folder.model.name}")
+    options = MarianOptions.parse(file.options, f"the YAML in {folder.model.name}")
     settings = read_settings(options)
     defaults = _defaults(folder.options)
     sides = [_side(path) for path in folder.vocabularies]
@@ -84,7 +84,7 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
     return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults, shortlist=shortlist)
 
 
-def _defaults(options: Options) -> DecodingDefaults:
+def _defaults(options: MarianOptions) -> DecodingDefaults:
     """Read what the search does.
 
     Raises:
@@ -122,7 +122,7 @@ def _side(path: Path) -> _Side:
     return _Side(content, len(ids), lambda token: table.get(token, unknown), table[_END], spellings)
 
 
-def _vocabulary(sides: list[_Side], weights: Weights, options: Options) -> Vocabulary:
+def _vocabulary(sides: list[_Side], weights: Weights, options: MarianOptions) -> Vocabulary:
     """Find the sizes and special tokens, without a filler.
 
     Raises:

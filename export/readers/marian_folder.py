@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from export.errors import ReadingError
 from export.readers import marian_file
-from export.readers.marian_options import Options
+from export.readers.marian_options import MarianOptions
 from export.readers.reading import read_bytes
 
 _SUFFIXES = (".npz", ".bin")
@@ -28,7 +28,7 @@ class ModelFolder:
     """
 
     model: Path
-    options: Options
+    options: MarianOptions
 
     @property
     def vocabularies(self) -> tuple[Path, Path]:
@@ -101,17 +101,17 @@ def find_model(source: Path) -> ModelFolder:
     model = (named or models)[0]
     # That which Marian writes beside a model comes first.
     naming.sort(key=lambda one: one[0] != f"{model.name}.decoder.yml")
-    chosen = naming[0][1] if naming else Options("no YAML", {})
+    chosen = naming[0][1] if naming else MarianOptions("no YAML", {})
     if len(_names(chosen)) > 1:
         raise ReadingError([f"{chosen.origin} is of {len(_names(chosen))} models, an ensemble cannot be represented"])
     return ModelFolder(model, chosen)
 
 
-def _names(options: Options) -> list[str]:
+def _names(options: MarianOptions) -> list[str]:
     return [PurePosixPath(name).name for name in options.texts("models")]
 
 
-def _decoder_options(path: Path) -> Options | None:
+def _decoder_options(path: Path) -> MarianOptions | None:
     """Parse a YAML file, if it is a decoder's."""
     text = read_bytes(path).decode("utf-8", errors="replace")
-    return Options.parse(text, path.name) if _MODELS.search(text) else None
+    return MarianOptions.parse(text, path.name) if _MODELS.search(text) else None

@@ -16,7 +16,7 @@ _SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True)
-class Options:
+class MarianOptions:
     """Options by name; those that are absent have the default asked with.
 
     Attributes:
@@ -28,7 +28,7 @@ class Options:
     values: Mapping[str, Any]
 
     @classmethod
-    def parse(cls, text: str, origin: str) -> Options:
+    def parse(cls, text: str, origin: str) -> MarianOptions:
         """Parse YAML; nothing in it is executed, resolved or merged.
 
         Raises:

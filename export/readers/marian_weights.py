@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from export.errors import ReadingError
-from export.readers.marian_options import Options
+from export.readers.marian_options import MarianOptions
 from export.readers.reading import Weights
 from training.errors import ModelError
 from training.models.transformer import TransformerSettings
@@ -22,7 +22,7 @@ _READ = re.compile(
     r"transformer-(heads|dim-ffn|ffn-depth|ffn-activation|decoder-dim-ffn|decoder-ffn-depth|decoder-autoreg|tied-layers"
     r"|guided-alignment-layer|preprocess|postprocess(-emb|-top)?|depth-scaling|dropout.*|aan-.*|dim-aan)"
 )
-# Options that must not be set, beside all others of transformers.
+# MarianOptions that must not be set, beside all others of transformers.
 _UNSET = (
     "layer-normalization",
     "right-left",
@@ -36,7 +36,7 @@ _UNSET = (
 _PRE_NORM_SINCE = (1, 12)  # before, the keys and values of a layer's self-attention were not normalised
 
 
-def read_settings(options: Options) -> TransformerSettings:
+def read_settings(options: MarianOptions) -> TransformerSettings:
     """Find the sizes and variants.
 
     Raises:
@@ -76,7 +76,7 @@ def read_settings(options: Options) -> TransformerSettings:
         raise ReadingError([str(error)]) from error
 
 
-def _unlike(options: Options) -> list[str]:
+def _unlike(options: MarianOptions) -> list[str]:
     """Collect reasons why this is another function."""
     reasons = []
     if (kind := options.text("type")) != "transformer":
@@ -100,7 +100,7 @@ def _unlike(options: Options) -> list[str]:
     return reasons
 
 
-def _norms(options: Options, reasons: list[str]) -> tuple[str, bool]:
+def _norms(options: MarianOptions, reasons: list[str]) -> tuple[str, bool]:
     """Find where is normalised, a letter each: d for dropout, a for the residual sum, n for LayerNorm."""
     names = ("preprocess", "postprocess", "postprocess-top", "postprocess-emb")
     given = [options.text(f"transformer-{name}") for name in names]
@@ -115,7 +115,7 @@ def _norms(options: Options, reasons: list[str]) -> tuple[str, bool]:
     return norm or "post", embedding == "n"
 
 
-def renamed(weights: Weights, settings: TransformerSettings, options: Options) -> Weights:
+def renamed(weights: Weights, settings: TransformerSettings, options: MarianOptions) -> Weights:
     """Give the weights our names.
 
     Raises:
@@ -150,7 +150,7 @@ def renamed(weights: Weights, settings: TransformerSettings, options: Options) -
     return found
 
 
-def _tied_layers(options: Options, depth: int) -> list[int]:
+def _tied_layers(options: MarianOptions, depth: int) -> list[int]:
     """Return the number of the layer that holds each decoder layer's weights, from 1."""
     tied = options.texts("transformer-tied-layers")
     if not tied:
@@ -160,7 +160,7 @@ def _tied_layers(options: Options, depth: int) -> list[int]:
     return [int(number) for number in tied]
 
 
-def _embeddings(rest: _Rest, settings: TransformerSettings, options: Options) -> Weights:
+def _embeddings(rest: _Rest, settings: TransformerSettings, options: MarianOptions) -> Weights:
     """Take both embeddings and the projection, some of which may be one.
 
     Raises:
