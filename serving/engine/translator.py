@@ -63,6 +63,7 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         decoded = await self._decode(prepared.sentences)
         if again := self._second_tries(request, prepared, decoded):
@@ -87,6 +88,7 @@ class Translator:
                 loop.call_soon_threadsafe(changed.set)
 
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         stream = TranslationStream(prepared, self._tokenizer, self._manifest.target_language, on_change)
         submission = self._engine.submit(prepared.sentences, stream)
