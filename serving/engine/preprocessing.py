@@ -77,7 +77,7 @@ def prepare(
     texts = []
     for index, text in enumerate(request.texts):
         plan = replace(options, adapt_case=False) if any(prefixes[index : index + 1]) else options
-        prepared = _prepare_text(text, plan, manifest, tokenizer)
+        prepared = prepare_text(text, plan, manifest, tokenizer)
         if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
@@ -114,7 +114,8 @@ def _policy(options: Options) -> LongInput:
     return LongInput.SPLIT if _segmentation(options) is Segmentation.SENTENCES else LongInput.REJECT
 
 
-def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
+def prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
+    """Read a text and split it into parts as its options ask, each tokenised."""
     reading = Reading(text, tokenizer.unknown, protect=options.protect_spans)
     limit, policy, language = manifest.limits.max_source_tokens, _policy(options), manifest.source_language
     read, end = reading.text, len(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.errors import FieldViolation
-from serving.messages import Options
+from serving.messages import Options, Pair
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,16 @@ class TranslationRequest:
     target_language: str = ""
     served: tuple[str, ...] = ()
     violations: tuple[FieldViolation, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoringRequest:
+    """Translations to score; not checked yet.
+
+    Attributes:
+        pairs: What to score.
+        sources: The request of their sources, with the options that apply.
+    """
+
+    pairs: tuple[Pair, ...]
+    sources: TranslationRequest

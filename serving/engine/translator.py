@@ -15,11 +15,12 @@ from serving.engine.engine import Engine
 from serving.engine.observer import TranslatorObserver
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
-from serving.engine.request import TranslationRequest
+from serving.engine.request import ScoringRequest, TranslationRequest
+from serving.engine.scoring import prepare_scoring, scores
 from serving.engine.streaming import TranslationStream
 from serving.engine.submission import Decoded
 from serving.engine.validation import ServingLimits
-from serving.messages import Result, TextDelta
+from serving.messages import Result, ScoreResult, TextDelta
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
@@ -62,12 +63,7 @@ class Translator:
         """
         characters = sum(len(text) for text in request.texts)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
-        submission = self._engine.submit(prepared.sentences)
-        try:
-            decoded = await asyncio.wrap_future(submission.future)
-        except asyncio.CancelledError:
-            submission.cancel()
-            raise
+        decoded = await self._decoded(prepared)
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
 
     async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
@@ -113,9 +109,29 @@ class Translator:
         prepared = self._prepare(request)
         return self._assemble(request, prepared, self._engine.submit(prepared.sentences).future.result())
 
+    async def score(self, request: ScoringRequest) -> ScoreResult:
+        """Tell how probable the model finds given translations.
+
+        Raises:
+            DragomanError: As :meth:`translate`.
+        """
+        characters = sum(len(pair.source) + len(pair.target) for pair in request.pairs)
+        manifest, tokenizer = self._manifest, self._tokenizer
+        prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, self._limits))
+        decoded = await self._decoded(prepared)
+        return scores(request, prepared, decoded, manifest, tokenizer)
+
     def close(self) -> None:
         """End the tokenizer's threads."""
         self._pool.shutdown()
+
+    async def _decoded(self, prepared: Prepared) -> tuple[Decoded, ...]:
+        submission = self._engine.submit(prepared.sentences)
+        try:
+            return await asyncio.wrap_future(submission.future)
+        except asyncio.CancelledError:
+            submission.cancel()
+            raise
 
     async def _off_loop(self, characters: int, work: Callable[[], _Done]) -> _Done:
         if characters <= _INLINE_CHARACTERS:
