@@ -138,7 +138,9 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
     )
 
 
-def to_score_request(pairs: Sequence[messages.Pair], options: Options, *, model: str, version: int) -> pb.ScoreRequest:
+def to_score_request(
+    pairs: Sequence[messages.ScorePair], options: Options, *, model: str, version: int
+) -> pb.ScoreRequest:
     """Build the request for the scores of some translations."""
     return pb.ScoreRequest(
         model=model,
@@ -155,10 +157,11 @@ def to_score_request(pairs: Sequence[messages.Pair], options: Options, *, model:
     )
 
 
-def to_pairs(request: pb.ScoreRequest) -> tuple[messages.Pair, ...]:
+def to_pairs(request: pb.ScoreRequest) -> tuple[messages.ScorePair, ...]:
     """Read what is to be scored."""
     return tuple(
-        messages.Pair(pair.source, pair.target, tuple(pair.target_tokens), pair.unfinished) for pair in request.pairs
+        messages.ScorePair(pair.source, pair.target, tuple(pair.target_tokens), pair.unfinished)
+        for pair in request.pairs
     )
 
 
@@ -198,7 +201,7 @@ def to_score_result(response: pb.ScoreResponse, request_id: str) -> messages.Sco
     """Read the answer to a call for scores."""
     return messages.ScoreResult(
         scores=tuple(
-            messages.Score(
+            messages.PairScore(
                 score.score,
                 score.mean_log_prob,
                 tuple(messages.Token(token.text, token.log_prob) for token in score.tokens),

@@ -263,7 +263,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Pair:
+class ScorePair:
     """A text and a translation of it that is to be scored.
 
     Attributes:
@@ -280,7 +280,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Score:
+class PairScore:
     """How probable the model finds a translation; all zero for a source without language.
 
     Attributes:
@@ -309,7 +309,7 @@ class ScoreResult:
         request_id: Name of the request in the server's log.
     """
 
-    scores: tuple[Score, ...]
+    scores: tuple[PairScore, ...]
     model: str
     version: int
     source_tokens: int

@@ -14,7 +14,7 @@ from serving.client.channel import channel_options
 from serving.client.credentials import authorization
 from serving.client.errors import FailedCall, from_failed_call
 from serving.conversion import to_model, to_request, to_result, to_score_request, to_score_result, to_stream_event
-from serving.messages import Model, Options, Pair, Result, ScoreResult, TextDelta
+from serving.messages import Model, Options, Result, ScorePair, ScoreResult, TextDelta
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 
@@ -144,7 +144,7 @@ class TranslationClient(_Client):
 
     def score(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[ScorePair],
         *,
         length_penalty: float | None = None,
         tokens: bool = False,
@@ -288,7 +288,7 @@ class AsyncTranslationClient(_Client):
 
     async def score(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[ScorePair],
         *,
         length_penalty: float | None = None,
         tokens: bool = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.errors import FieldViolation
-from serving.messages import Options, Pair
+from serving.messages import Options, ScorePair
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,5 @@ class ScoringRequest:
         sources: The request of their sources, with the options that apply.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ScorePair, ...]
     sources: TranslationRequest

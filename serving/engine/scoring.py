@@ -13,7 +13,7 @@ from serving.engine.request import ScoringRequest
 from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits, request_violations
 from serving.errors import FieldViolation, InvalidRequest
-from serving.messages import LongInput, Options, Pair, Score, ScoreResult, Segmentation, Token
+from serving.messages import LongInput, Options, PairScore, ScorePair, ScoreResult, Segmentation, Token
 from serving.text.casing import Case, lowered
 from serving.text.edits import Edit, EditedText
 from serving.text.reading import StandIn
@@ -65,12 +65,12 @@ def scores(
     rest, found = iter(decoded), []
     for text in prepared.texts:
         if not text.sources:
-            found.append(Score())
+            found.append(PairScore())
             continue
         best = next(rest).hypotheses[0]
         pieces = tokenizer.decode(best.tokens).pieces if request.sources.options.tokens else ()
         tokens = tuple(Token(piece, log_prob) for piece, log_prob in zip(pieces, best.log_probs, strict=False))
-        found.append(Score(best.score, sum(best.log_probs) / len(best.log_probs), tokens))
+        found.append(PairScore(best.score, sum(best.log_probs) / len(best.log_probs), tokens))
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return ScoreResult(
         scores=tuple(found),
@@ -100,7 +100,7 @@ def _read(source: str, options: Options, manifest: Manifest, tokenizer: SubwordT
 
 
 def _target(
-    pair: Pair, text: PreparedText, manifest: Manifest, tokenizer: SubwordTokenizer
+    pair: ScorePair, text: PreparedText, manifest: Manifest, tokenizer: SubwordTokenizer
 ) -> tuple[tuple[int, ...], list[tuple[str, str]]]:
     """Return the tokens of a pair's translation, and what is wrong with the pair, by field."""
     limits = manifest.limits
