@@ -88,10 +88,10 @@ def _end_at_once(server: Server, number: signal.Signals) -> NoReturn:
 
 
 def _addresses(config: ServerConfig, server: Server) -> dict[str, object]:
-    return {
-        "listen": f"{_host(config.listen)}:{server.port}",
-        "http": f"{_host(config.http)}:{server.http.port}",
-    }
+    ports = [("listen", config.listen, server.port), ("http", config.http, server.http.port)]
+    if config.web and server.web:
+        ports.append(("web", config.web, server.web.port))
+    return {option: f"{_host(address)}:{port}" for option, address, port in ports}
 
 
 def _host(address: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from serving.engine.scheduler import EngineLimits
 from serving.errors import StartupError
@@ -42,6 +42,7 @@ def _checked_address(address: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+OptionalAddress = Annotated[Address | None, BeforeValidator(lambda address: address or None)]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -71,7 +72,10 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for both ports")
+    web: OptionalAddress = Field(
+        default="127.0.0.1:8000", description="HOST:PORT of HTTP/JSON and the web page; empty for none"
+    )
+    tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for every port")
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key")
     tls_client_ca: Path | None = Field(
         default=None, description="PEM file with the authorities whose certificates callers must have"
@@ -111,7 +115,8 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _ports_are_guarded(self) -> ServerConfig:
-        exposed = [port for port in (self.listen, self.http) if not is_loopback_host(split_address(port)[0])]
+        ports = [port for port in (self.listen, self.http, self.web) if port is not None]
+        exposed = [port for port in ports if not is_loopback_host(split_address(port)[0])]
         guarded = self.tls_cert is not None and (self.tokens is not None or self.tls_client_ca is not None)
         if exposed and not (guarded or self.insecure):
             raise ValueError(

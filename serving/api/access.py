@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from grpc_health.v1 import health
@@ -11,24 +11,30 @@ from serving.api.reloading import Reloaded
 from serving.errors import PermissionDenied, StartupError, Unauthenticated
 from serving.tokens import Role, find_token, read_tokens
 
-# Methods of the translation service that others than translators may call; a new one is for translators alone.
-_LOOKING = frozenset({"ListModels", "GetModel"})
+# Methods of the translation services that others than translators may call; a new one is for translators alone.
+_LOOKING = frozenset({"ListModels", "GetModel", "GetSupportedLanguages"})
+_GOOGLE_KEY = "x-goog-api-key"  # what Google's clients call a token that was given them as API key
 
 
 class Access:
     """Guard of one server; without a file of tokens it lets everyone in."""
 
-    def __init__(self, service: str, tokens: Path | None = None) -> None:
-        """Guard ``service`` and all others beside it.
+    def __init__(self, services: Collection[str], tokens: Path | None = None) -> None:
+        """Guard ``services``, whose methods translate but for some, and all others beside them.
 
         Raises:
             StartupError: The file cannot be read, or is no file of tokens.
         """
-        self._service = service
+        self._services = services
         try:
             self._tokens = Reloaded([tokens], lambda: read_tokens(tokens)) if tokens else None
         except (OSError, ValueError) as error:
             raise StartupError(f"cannot use the tokens of {tokens}: {error}") from error
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether there are tokens at all."""
+        return self._tokens is not None
 
     def to_method(self, path: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
         """Let a call to ``/SERVICE/METHOD`` in.
@@ -40,9 +46,11 @@ class Access:
         service, _, method = path.removeprefix("/").partition("/")
         if service == health.SERVICE_NAME:
             return
-        given = [value for key, value in metadata or () if key == "authorization" and isinstance(value, str)]
-        only_translators = service == self._service and method not in _LOOKING
-        self.check(_presented(given), translates=only_translators)
+        texts = [(key, value) for key, value in metadata or () if isinstance(value, str)]
+        token = only_token(value for key, value in texts if key == "authorization")
+        keys = [value for key, value in texts if key == _GOOGLE_KEY]
+        only_translators = service in self._services and method not in _LOOKING
+        self.check(keys[0] if len(keys) == 1 and not token else token, translates=only_translators)
 
     def to_page(self, authorization: Iterable[str]) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
@@ -50,25 +58,30 @@ class Access:
         Raises:
             Unauthenticated: It carries no valid token.
         """
-        self.check(_presented(list(authorization)), translates=False)
+        self.check(only_token(authorization), translates=False)
 
-    def check(self, presented: str, *, translates: bool) -> None:
+    def check(self, presented: str, *, translates: bool) -> str:
         """Let the holder of a token translate, or only look at what is served.
+
+        Returns:
+            The name of the token; nothing where none is needed.
 
         Raises:
             Unauthenticated: It is no valid token.
             PermissionDenied: Its role does not allow to translate.
         """
         if self._tokens is None:
-            return
+            return ""
         token = find_token(presented, self._tokens.get())
         if token is None:
             raise Unauthenticated
         if translates and token.role is not Role.TRANSLATE:
             raise PermissionDenied
+        return token.name
 
 
-def _presented(authorization: list[str]) -> str:
-    """Return the bearer token of ``Authorization`` headers, or nothing unless there is exactly one."""
-    scheme, _, token = (authorization[0] if len(authorization) == 1 else "").partition(" ")
-    return token if scheme.lower() == "bearer" else ""
+def only_token(authorization: Iterable[str], scheme: str = "bearer") -> str:
+    """Return the token of ``Authorization`` headers, or nothing unless there is exactly one, of this scheme."""
+    given = tuple(authorization)
+    found, _, token = (given[0] if len(given) == 1 else "").partition(" ")
+    return token if found.lower() == scheme else ""

@@ -1,9 +1,10 @@
-"""The server: gRPC with health and reflection, HTTP, and its life from loading to drained."""
+"""The server: gRPC with health and reflection, metrics, the web port, and its life from loading to drained."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -12,7 +13,10 @@ from grpc_reflection.v1alpha import reflection
 from serving.api.access import Access
 from serving.api.admission import Admission, Phase
 from serving.api.calls import Calls
+from serving.api.glossaries import GlossaryStore
+from serving.api.google_servicer import GoogleServicer
 from serving.api.interceptor import CallInterceptor
+from serving.api.language_routing import LanguageRouter
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
@@ -23,8 +27,14 @@ from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
+from serving.pb.google import translation_service_pb2 as google_pb
+from serving.pb.google import translation_service_pb2_grpc as google_pb_grpc
+
+if TYPE_CHECKING:
+    from serving.api.web.server import WebServer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
+_SERVICES = frozenset({SERVICE, google_pb.DESCRIPTOR.services_by_name["TranslationService"].full_name})
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
 # A drain lasts at least this long, so that callers who watch this server's health, or poll it every half second, stop
 # sending before the ports close: gRPC cancels a call that arrives at that moment, and a cancelled call is not retried.
@@ -43,18 +53,21 @@ class Server:
         self.port = 0
         self._config = config
         self._tls = tls_of(config)
-        access = Access(SERVICE, config.tokens)
+        access = Access(_SERVICES, config.tokens)
         calls = Calls(self.admission, self.metrics.calls)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._health_task: asyncio.Task[None] | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor({SERVICE}, access, calls, config.max_message_bytes)],
+            interceptors=[CallInterceptor(_SERVICES, access, calls, config.max_message_bytes)],
             options=_options(config),
         )
-        pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
+        servicer, router = TranslationServicer(self.models), LanguageRouter(self.models)
+        pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
+        google_pb_grpc.add_TranslationServiceServicer_to_server(GoogleServicer(router), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if config.reflection:
-            reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+            named = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(named, self._grpc)
         self.metrics.registry.register(ServerCollector(self._state))
         self.http = MetricsEndpoint(
             config.http,
@@ -64,6 +77,7 @@ class Server:
             access=access,
             tls=self._tls,
         )
+        self.web = self._web_server(config.web, servicer, router, access, calls) if config.web else None
 
     async def start(self) -> None:
         """Listen; calls are refused while the server loads.
@@ -78,6 +92,8 @@ class Server:
             raise StartupError(f"cannot listen on {self._config.listen}; give another --listen") from error
         await self._grpc.start()
         self.http.start()
+        if self.web:
+            await self.web.start()
 
     async def serve(self) -> None:
         """Accept calls from now on, with the models in the registry.
@@ -104,10 +120,28 @@ class Server:
             self._health_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._health_task
-        await self._grpc.stop(_FLUSH_SECONDS)
+        await asyncio.gather(*(port.stop(_FLUSH_SECONDS) for port in (self._grpc, self.web) if port))
         await asyncio.to_thread(self.http.stop)
         for model in self.models.models():
             await asyncio.to_thread(model.close)
+
+    def _web_server(
+        self, address: str, servicer: TranslationServicer, router: LanguageRouter, access: Access, calls: Calls
+    ) -> WebServer:
+        # Imported here, since a server without the port need not wait for it.
+        from serving.api.web.application import web_application
+        from serving.api.web.endpoint import Endpoints
+        from serving.api.web.server import WebServer
+
+        application = web_application(
+            Endpoints(access, calls, self._config.max_message_bytes),
+            servicer,
+            router,
+            GlossaryStore(),
+            needs_token=access.needs_token,
+            is_ready=self._is_ready,
+        )
+        return WebServer(address, application, self._tls)
 
     def _add_port(self, address: str) -> int:
         if self._tls is None:

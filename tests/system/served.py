@@ -26,7 +26,7 @@ class Addresses:
 @contextmanager
 def server(models: Path, *options: str) -> Iterator[Addresses]:
     """Starts ``python -m serving`` and waits until it is ready; ends it with SIGTERM and expects status 0."""
-    arguments = ["--models", str(models), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *options]
+    arguments = ["--models", str(models), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "", *options]
     process = subprocess.Popen([sys.executable, "-m", "serving", *arguments], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
