@@ -89,6 +89,8 @@ def _end_at_once(server: Server, number: signal.Signals) -> NoReturn:
 
 def _addresses(config: ServerConfig, server: Server) -> dict[str, object]:
     ports = [("listen", config.listen, server.port), ("http", config.http, server.http.port)]
+    if config.admin:
+        ports.append(("admin", config.admin, server.admin_port))
     if config.web and server.web:
         ports.append(("web", config.web, server.web.port))
     return {option: f"{_host(address)}:{port}" for option, address, port in ports}

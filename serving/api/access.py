@@ -11,6 +11,9 @@ from serving.api.reloading import Reloaded
 from serving.errors import PermissionDenied, StartupError, Unauthenticated
 from serving.tokens import Role, find_token, read_tokens
 
+_EVERY_ROLE = frozenset(Role)
+_TRANSLATE = frozenset({Role.TRANSLATE})
+_ADMIN = frozenset({Role.ADMIN})
 # Methods of the translation services that others than translators may call; a new one is for translators alone.
 _LOOKING = frozenset({"ListModels", "GetModel", "GetSupportedLanguages"})
 _GOOGLE_KEY = "x-goog-api-key"  # what Google's clients call a token that was given them as API key
@@ -19,13 +22,13 @@ _GOOGLE_KEY = "x-goog-api-key"  # what Google's clients call a token that was gi
 class Access:
     """Guard of one server; without a file of tokens it lets everyone in."""
 
-    def __init__(self, services: Collection[str], tokens: Path | None = None) -> None:
-        """Guard ``services``, whose methods translate but for some, and all others beside them.
+    def __init__(self, services: Collection[str], admin_service: str, tokens: Path | None = None) -> None:
+        """Guard the services of translation, the one of administration, and all others beside them.
 
         Raises:
             StartupError: The file cannot be read, or is no file of tokens.
         """
-        self._services = services
+        self._services, self._admin_service = services, admin_service
         try:
             self._tokens = Reloaded([tokens], lambda: read_tokens(tokens)) if tokens else None
         except (OSError, ValueError) as error:
@@ -49,8 +52,7 @@ class Access:
         texts = [(key, value) for key, value in metadata or () if isinstance(value, str)]
         token = only_token(value for key, value in texts if key == "authorization")
         keys = [value for key, value in texts if key == _GOOGLE_KEY]
-        only_translators = service in self._services and method not in _LOOKING
-        self.check(keys[0] if len(keys) == 1 and not token else token, translates=only_translators)
+        self._check(keys[0] if len(keys) == 1 and not token else token, self._roles(service, method))
 
     def to_page(self, authorization: Iterable[str]) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
@@ -70,12 +72,20 @@ class Access:
             Unauthenticated: It is no valid token.
             PermissionDenied: Its role does not allow to translate.
         """
+        return self._check(presented, _TRANSLATE if translates else _EVERY_ROLE)
+
+    def _roles(self, service: str, method: str) -> frozenset[Role]:
+        if service == self._admin_service:
+            return _ADMIN
+        return _TRANSLATE if service in self._services and method not in _LOOKING else _EVERY_ROLE
+
+    def _check(self, presented: str, allowed: frozenset[Role]) -> str:
         if self._tokens is None:
             return ""
         token = find_token(presented, self._tokens.get())
         if token is None:
             raise Unauthenticated
-        if translates and token.role is not Role.TRANSLATE:
+        if token.role not in allowed:
             raise PermissionDenied
         return token.name
 

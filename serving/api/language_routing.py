@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from serving.api.models import ModelRegistry, ServedModel
 from serving.engine.request import TranslationRequest
-from serving.errors import DragomanError, FieldViolation, InvalidRequest
+from serving.errors import DragomanError, FieldViolation, InvalidRequest, NotFound
 from serving.messages import Options, Translation
 from serving.observability.call import Call
 from serving.text.detection import detect
@@ -98,6 +99,7 @@ class LanguageRouter:
 
         Raises:
             InvalidRequest: No model translates between the languages, or a field is invalid.
+            NotFound: The model was unloaded meanwhile.
             DragomanError: As :meth:`serving.engine.translator.Translator.translate`.
         """
         pairs = self._pairs()
@@ -109,10 +111,16 @@ class LanguageRouter:
             found: list[tuple[str, float | None]] = [(source, None)] * len(texts)
         else:
             found = await asyncio.to_thread(lambda: [_source(text, sources, target) for text in texts])
+        pairs = self._pairs()  # models may have gone meanwhile, but none goes while it is in use
+        if gone := {source for source, _ in found if source != target and (source, target) not in pairs}:
+            raise NotFound(f"no model translates from {', '.join(sorted(gone))} to {target} any more")
         wanted = [pairs.get((source, target)) for source, _ in found]
         groups = {model.label: model for model in wanted if model}
         call.model = next(iter(groups), "")
-        answers = await self._translated(groups.values(), texts, wanted, options, call, deadline)
+        with ExitStack() as used:
+            for model in groups.values():
+                used.enter_context(model.calls.one())
+            answers = await self._translated(groups.values(), texts, wanted, options, call, deadline)
         return [
             Routed(answer.text if answer else text, language, confidence, model.label if model else "", answer)
             for text, (language, confidence), model, answer in zip(texts, found, wanted, answers, strict=True)

@@ -30,6 +30,12 @@ class Metrics:
         ProcessCollector(registry=registry)
         registry.register(GpuCollector())
 
+        self.model_loads = Counter(
+            "dragoman_model_loads_total", "Bundles read while the server ran.", ("outcome",), registry=registry
+        )
+        for outcome in ("loaded", "refused"):
+            self.model_loads.labels(outcome)
+
         def counter(name: str, help_: str, *labels: str) -> Counter:
             return Counter(name, help_, ("model", *labels), registry=registry)
 
