@@ -2,7 +2,7 @@
 # stay inside the clone; only pip's own download cache is the user's.
 #
 #   make demo    start the server on the shipped bundle, translate samples, stop it again
-#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
+#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT WEB=HOST:PORT)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make quality  scores by source and length, robustness and speed of a bundle (QUALITY_ARGS=...; needs the corpora)
 #   make test    all tests
@@ -29,6 +29,7 @@ BIN := $(VENV)/bin
 CACHE := $(CURDIR)/.cache
 LISTEN ?= 127.0.0.1:50051
 HTTP ?= 127.0.0.1:8080
+WEB ?= 127.0.0.1:8000
 MODELS ?= models
 PYTEST_ARGS ?=
 LOAD_ARGS ?=
@@ -85,7 +86,7 @@ demo: $(SERVING)
 	@$(RUN) python -m scripts.demo --models $(MODELS)
 
 serve: $(SERVING)
-	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP)
+	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP) --web "$(WEB)"
 
 # --- load ----------------------------------------------------------------------------------------------------------
 

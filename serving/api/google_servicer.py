@@ -88,8 +88,6 @@ class GoogleServicer(pb_grpc.TranslationServiceServicer):
 
 def _refused(request: pb.TranslateTextRequest) -> Iterator[FieldViolation]:
     """Find what a request asks for and would not get."""
-    if not request.contents:
-        yield FieldViolation("contents", "is empty; give at least one text")
     if request.mime_type not in {"", _PLAIN}:
         yield FieldViolation("mime_type", f"is {request.mime_type!r}; give {_PLAIN}")
     if request.model and _ANY_MODEL not in request.model:

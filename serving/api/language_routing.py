@@ -90,7 +90,7 @@ class LanguageRouter:
         """Translate texts, each by a model for its language.
 
         Args:
-            texts: At least one.
+            texts: One or more.
             source_language: BCP-47 tag, whose region a model need not have; empty to detect it text by text.
             target_language: The same.
             options: Of all texts.
@@ -102,6 +102,8 @@ class LanguageRouter:
             NotFound: The model was unloaded meanwhile.
             DragomanError: As :meth:`serving.engine.translator.Translator.translate`.
         """
+        if not texts:
+            raise InvalidRequest([FieldViolation("contents", "is empty; give at least one text")])
         pairs = self._pairs()
         target = self._known("target_language", target_language, {target for _, target in pairs})
         sources = {source for source, other in pairs if other == target}

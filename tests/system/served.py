@@ -17,10 +17,11 @@ import pytest
 
 @dataclass(frozen=True)
 class Addresses:
-    """HOST:PORT of a server's two ports."""
+    """HOST:PORT of a server's ports; the web port is closed unless it is asked for."""
 
     grpc: str
     http: str
+    web: str
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def server(models: Path, *options: str) -> Iterator[Addresses]:
         # A pipe that nobody reads fills up and stops the server at its next log line.
         rest = threading.Thread(target=process.stderr.read)
         rest.start()
-        yield Addresses(ready["listen"], ready["http"])
+        yield Addresses(ready["listen"], ready["http"], ready.get("web", ""))
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

@@ -14,7 +14,7 @@ from serving.api.language_names import english_name
 from serving.api.language_routing import LanguageRouter
 from serving.api.web.endpoint import Asked, Dialect, Endpoints
 from serving.api.web.exchange import Exchange, Fields
-from serving.errors import FieldViolation, InvalidRequest, Unauthenticated
+from serving.errors import Unauthenticated
 from serving.messages import LongInput, Options, Segmentation
 
 TRANSLATE_FIELDS = (
@@ -71,8 +71,6 @@ class DeepL:
         fields.choice("formality", _FORMALITY, "default")
         fields.switch("preserve_formatting")
         texts = fields.texts("text")
-        if not texts:
-            raise InvalidRequest([FieldViolation("text", "is empty; give at least one text")])
         source = fields.text("source_lang", "")
         found = await self._router.translate(
             texts,

@@ -83,12 +83,11 @@ class Exchange:
         raise InvalidRequest([FieldViolation("body", problem)])
 
     async def unless_gone(self, answer: Awaitable[_Done]) -> _Done:
-        """Wait for an answer; a caller that goes away cancels it.
+        """Wait for an answer after the body was read; a caller that goes away cancels it.
 
         Raises:
             Cancelled: The caller went away.
         """
-        await self.body()  # what follows it tells that the caller went away
         working, watching = asyncio.ensure_future(answer), asyncio.ensure_future(self.request.receive())
         try:
             await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +107,7 @@ class Exchange:
     def _object(self, text: str) -> dict[str, Any]:
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRequest([FieldViolation("body", f"is no JSON: {error}")]) from None
         if not isinstance(found, dict):
             raise InvalidRequest([FieldViolation("body", "is no JSON object; send one with the fields by name")])

@@ -21,20 +21,9 @@ class WebServer:
     """HTTP server of one application: ``start`` and ``stop``."""
 
     def __init__(self, address: str, application: ASGIApp, tls: Tls | None) -> None:
-        """Take the port, without answering yet.
-
-        Raises:
-            StartupError: The address is in use, or is not an address of this machine.
-        """
-        host, port = split_address(address)
-        try:
-            self._socket = socket.create_server(
-                (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024
-            )
-        except OSError as error:
-            problem = f"cannot listen on {address}: {error.strerror or error}; give another --web, or --web '' for none"
-            raise StartupError(problem) from error
-        self.port: int = self._socket.getsockname()[1]
+        """Prepare to answer, without listening yet."""
+        self.port = 0
+        self._address = address
         self._server = _InOurLoop(
             uvicorn.Config(
                 application,
@@ -52,8 +41,20 @@ class WebServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start answering."""
-        self._task = asyncio.create_task(self._server.serve([self._socket]))
+        """Listen and answer.
+
+        Raises:
+            StartupError: The address is in use, or is not an address of this machine.
+        """
+        host, port = split_address(self._address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            listening = socket.create_server((host, port), family=family, backlog=1024)
+        except OSError as error:
+            problem = f"cannot listen on {self._address}: {error.strerror or error}"
+            raise StartupError(f"{problem}; give another --web, or --web '' for none") from error
+        self.port = listening.getsockname()[1]
+        self._task = asyncio.create_task(self._server.serve([listening]))
         while not (self._server.started or self._task.done()):
             await asyncio.sleep(0)
         if self._task.done():
@@ -61,7 +62,6 @@ class WebServer:
 
     async def stop(self, seconds: float) -> None:
         """Stop answering and free the port; responses in transit have some seconds to end."""
-        self._socket.close()
         if self._task is None:
             return
         self._server.should_exit = True
