@@ -187,6 +187,7 @@ families: $(DEVELOPMENT)
 .PHONY: protos
 protos: $(DEVELOPMENT)
 	$(RUN) scripts/stubs
+	$(RUN) python -m scripts.openapi
 
 .PHONY: clean
 clean:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import Message
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from serving.api.servicer import TranslationServicer
-from serving.api.web.endpoint import Asked, Endpoints
-from serving.errors import FieldViolation, InvalidRequest
+from serving.api.web.endpoint import Asked, Endpoints, google_error
+from serving.errors import Cancelled, FieldViolation, InvalidRequest
 from serving.pb import translation_service_pb2 as pb
 
+_EVENTS = "text/event-stream"
 _Request = TypeVar("_Request", bound=Message)
-
-
-def as_json(message: Message) -> dict[str, Any]:
-    """Return a message in protobuf's mapping to JSON, with the names of the proto and no field left out."""
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route]:
@@ -27,15 +27,66 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
 
     async def translate(asked: Asked) -> Response:
         request = await _parsed(asked, pb.TranslateRequest())
-        return JSONResponse(as_json(await servicer.Translate(request, cast("Any", asked))))
+        if _EVENTS not in asked.exchange.request.headers.get("accept", ""):
+            return JSONResponse(_as_json(await servicer.Translate(request, cast("Any", asked))))
+        answers = servicer.TranslateStream(pb.TranslateStreamRequest(translate=request), cast("Any", asked))
+        events = cast("AsyncGenerator[pb.TranslateStreamResponse]", answers)
+        return _EventStream(await anext(events), events, asked.call.request_id)  # an early error has its own status
 
     async def list_models(asked: Asked) -> Response:
-        return JSONResponse(as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
+        return JSONResponse(_as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
 
     return [
         endpoints.route("POST", "/v1/translate", translate, translates=True),
         endpoints.route("GET", "/v1/models", list_models),
     ]
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events, one for each message: ``delta``, ``answer``, or at the end ``error``.
+
+    Attributes:
+        failure: The error that ended it.
+    """
+
+    def __init__(
+        self,
+        first: pb.TranslateStreamResponse,
+        others: AsyncGenerator[pb.TranslateStreamResponse],
+        request_id: str,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._first = first
+        self._others = others
+        self._request_id = request_id
+        super().__init__(self._events(), media_type=_EVENTS)
+
+    async def _events(self) -> AsyncIterator[str]:
+        try:
+            yield _event(self._first)
+            async with aclosing(self._others) as others:
+                async for message in others:
+                    yield _event(message)
+        except asyncio.CancelledError:
+            self.failure = Cancelled("the caller went away")
+            raise
+        except Exception as error:
+            self.failure = error
+            yield _written("error", google_error(error, self._request_id)[1])
+
+
+def _event(message: pb.TranslateStreamResponse) -> str:
+    name = message.WhichOneof("event") or "unknown"
+    return _written(name, _as_json(getattr(message, name)))
+
+
+def _written(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    """Return a message in protobuf's mapping to JSON, with the names of the proto and no field left out."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 async def _parsed(asked: Asked, message: _Request) -> _Request:
