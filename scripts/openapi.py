@@ -1,4 +1,4 @@
-"""Writes the description of the web port, ``openapi.json``, from the proto with its comments and a list of other routes."""
+"""Writes ``openapi.json``, the description of the web port, from the proto, its comments and a list of other routes."""
 
 from __future__ import annotations
 

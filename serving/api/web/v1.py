@@ -31,7 +31,9 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
             return JSONResponse(_as_json(await servicer.Translate(request, cast("Any", asked))))
         answers = servicer.TranslateStream(pb.TranslateStreamRequest(translate=request), cast("Any", asked))
         events = cast("AsyncGenerator[pb.TranslateStreamResponse]", answers)
-        return _EventStream(await anext(events), events, asked.call.request_id)  # an early error has its own status
+        first = await anext(events)  # an error before it has a status of its own
+        endpoints.calls.answering(asked.call)
+        return _EventStream(first, events, asked.call.request_id)
 
     async def list_models(asked: Asked) -> Response:
         return JSONResponse(_as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
