@@ -130,8 +130,8 @@ class _Endpoint:
         deadline = _deadline(request.headers)
         with self.server.calls.observed(call, lambda: deadline is not None and deadline <= time.monotonic()):
             caller = self.server.access.check(await self.dialect.token(exchange), translates=self.translates)
+            await exchange.body()  # before there is a place for the call, which a slow caller must not hold
             with self.server.calls.admitted(call):
-                await exchange.body()  # what comes after it tells that the caller went away
                 response = await exchange.unless_gone(self.answer(Asked(exchange, call, caller, deadline)))
                 if (size := len(getattr(response, "body", b""))) > self.server.max_bytes:
                     raise ResponseTooLarge(size, self.server.max_bytes)

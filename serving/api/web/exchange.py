@@ -15,6 +15,7 @@ from serving.errors import Cancelled, FieldViolation, InvalidRequest
 
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
+_BODY_SECONDS = 30
 _Done = TypeVar("_Done")
 
 
@@ -36,22 +37,29 @@ class Exchange:
         """Return the body.
 
         Raises:
-            InvalidRequest: It is too large.
+            InvalidRequest: It is too large, or too slow.
             Cancelled: The caller went away before its end.
         """
         if self._body is None:
-            parts, size = [], 0
             try:
-                async for part in self.request.stream():
-                    size += len(part)
-                    if size > self._max_bytes:
-                        problem = f"has more than {self._max_bytes:,} bytes, the limit; send several requests"
-                        raise InvalidRequest([FieldViolation("body", problem)])
-                    parts.append(part)
+                async with asyncio.timeout(_BODY_SECONDS):
+                    self._body = await self._read()
+            except TimeoutError:
+                problem = f"did not arrive within {_BODY_SECONDS} seconds; send it faster, or less of it"
+                raise InvalidRequest([FieldViolation("body", problem)]) from None
             except ClientDisconnect:
                 raise Cancelled("the caller went away") from None
-            self._body = b"".join(parts)
         return self._body
+
+    async def _read(self) -> bytes:
+        parts, size = [], 0
+        async for part in self.request.stream():
+            size += len(part)
+            if size > self._max_bytes:
+                problem = f"has more than {self._max_bytes:,} bytes, the limit; send several requests"
+                raise InvalidRequest([FieldViolation("body", problem)])
+            parts.append(part)
+        return b"".join(parts)
 
     async def json_text(self) -> str:
         """Return the body as text that should be JSON.
