@@ -9,7 +9,7 @@ from grpc_health.v1 import health
 
 from serving.api.reloading import Reloaded
 from serving.errors import PermissionDenied, StartupError, Unauthenticated
-from serving.tokens import Role, find_token, read_tokens
+from serving.tokens import BearerToken, Role, find_token, read_tokens
 
 _EVERY_ROLE = frozenset(Role)
 _TRANSLATE = frozenset({Role.TRANSLATE})
@@ -39,8 +39,8 @@ class Access:
         """Whether there are tokens at all."""
         return self._tokens is not None
 
-    def to_method(self, path: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
-        """Let a call to ``/SERVICE/METHOD`` in.
+    def to_method(self, path: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> BearerToken | None:
+        """Let a call to ``/SERVICE/METHOD`` in, and return its token, if it needs one.
 
         Raises:
             Unauthenticated: It carries no valid token.
@@ -48,11 +48,11 @@ class Access:
         """
         service, _, method = path.removeprefix("/").partition("/")
         if service == health.SERVICE_NAME:
-            return
+            return None
         texts = [(key, value) for key, value in metadata or () if isinstance(value, str)]
         token = only_token(value for key, value in texts if key == "authorization")
         keys = [value for key, value in texts if key == _GOOGLE_KEY]
-        self._check(keys[0] if len(keys) == 1 and not token else token, self._roles(service, method))
+        return self._check(keys[0] if len(keys) == 1 and not token else token, self._roles(service, method))
 
     def to_page(self, authorization: Iterable[str]) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
@@ -62,11 +62,8 @@ class Access:
         """
         self.check(only_token(authorization), translates=False)
 
-    def check(self, presented: str, *, translates: bool) -> str:
-        """Let the holder of a token translate, or only look at what is served.
-
-        Returns:
-            The name of the token; nothing where none is needed.
+    def check(self, presented: str, *, translates: bool) -> BearerToken | None:
+        """Let the holder of a token translate, or only look at what is served, and return the token if one is needed.
 
         Raises:
             Unauthenticated: It is no valid token.
@@ -79,15 +76,15 @@ class Access:
             return _ADMIN
         return _TRANSLATE if service in self._services and method not in _LOOKING else _EVERY_ROLE
 
-    def _check(self, presented: str, allowed: frozenset[Role]) -> str:
+    def _check(self, presented: str, allowed: frozenset[Role]) -> BearerToken | None:
         if self._tokens is None:
-            return ""
+            return None
         token = find_token(presented, self._tokens.get())
         if token is None:
             raise Unauthenticated
         if token.role not in allowed:
             raise PermissionDenied
-        return token.name
+        return token
 
 
 def only_token(authorization: Iterable[str], scheme: str = "bearer") -> str:

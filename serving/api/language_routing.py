@@ -108,6 +108,7 @@ class LanguageRouter:
         target = self._known("target_language", target_language, {target for _, target in pairs})
         sources = {source for source, other in pairs if other == target}
         call.figures["contents"] = len(texts)
+        call.spend(sum(map(len, texts)), options.beam_size)
         if source_language:
             source = self._known("source_language", source_language, sources)
             found: list[tuple[str, float | None]] = [(source, None)] * len(texts)

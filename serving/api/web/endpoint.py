@@ -21,6 +21,7 @@ from serving.api.web.exchange import Exchange
 from serving.errors import InvalidRequest, Overloaded, ResponseTooLarge, Unauthenticated, Unavailable
 from serving.observability.call import REQUEST_ID_KEY, Call, request_id_of
 
+EVENTS = "text/event-stream"
 _TIMEOUT_HEADER = "x-server-timeout"  # in seconds, as Google's APIs have it
 
 
@@ -111,7 +112,8 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        call = Call(request_id_of(request.headers.items()), self.name)
+        streams = EVENTS in request.headers.get("accept", "")
+        call = Call(request_id_of(request.headers.items()), self.name, kind="server_stream" if streams else "unary")
         begun = False
 
         async def sending(message: Message) -> None:
@@ -129,9 +131,11 @@ class _Endpoint:
         request = exchange.request
         deadline = _deadline(request.headers)
         with self.server.calls.observed(call, lambda: deadline is not None and deadline <= time.monotonic()):
-            caller = self.server.access.check(await self.dialect.token(exchange), translates=self.translates)
+            token = self.server.access.check(await self.dialect.token(exchange), translates=self.translates)
+            caller = token.name if token else ""
             await exchange.body()  # before there is a place for the call, which a slow caller must not hold
-            with self.server.calls.admitted(call):
+            host = request.client.host if request.client else ""
+            with self.server.calls.admitted(call, host, token):
                 response = await exchange.unless_gone(self.answer(Asked(exchange, call, caller, deadline)))
                 if (size := len(getattr(response, "body", b""))) > self.server.max_bytes:
                     raise ResponseTooLarge(size, self.server.max_bytes)

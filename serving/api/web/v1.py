@@ -14,11 +14,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from serving.api.servicer import TranslationServicer
-from serving.api.web.endpoint import Asked, Endpoints, google_error
+from serving.api.web.endpoint import EVENTS, Asked, Endpoints, google_error
 from serving.errors import Cancelled, FieldViolation, InvalidRequest
 from serving.pb import translation_service_pb2 as pb
 
-_EVENTS = "text/event-stream"
 _Request = TypeVar("_Request", bound=Message)
 
 
@@ -27,7 +26,7 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
 
     async def translate(asked: Asked) -> Response:
         request = await _parsed(asked, pb.TranslateRequest())
-        if _EVENTS not in asked.exchange.request.headers.get("accept", ""):
+        if asked.call.kind == "unary":
             return JSONResponse(_as_json(await servicer.Translate(request, cast("Any", asked))))
         answers = servicer.TranslateStream(pb.TranslateStreamRequest(translate=request), cast("Any", asked))
         events = cast("AsyncGenerator[pb.TranslateStreamResponse]", answers)
@@ -61,7 +60,7 @@ class _EventStream(StreamingResponse):
         self._first = first
         self._others = others
         self._request_id = request_id
-        super().__init__(self._events(), media_type=_EVENTS)
+        super().__init__(self._events(), media_type=EVENTS)
 
     async def _events(self) -> AsyncIterator[str]:
         try:
