@@ -205,7 +205,6 @@ families: $(DEVELOPMENT)
 .PHONY: protos
 protos: $(DEVELOPMENT)
 	$(RUN) scripts/stubs
-	$(RUN) python -m scripts.openapi
 
 .PHONY: clean
 clean:
