@@ -91,10 +91,8 @@ class TranslationStream:
             yield TextDelta(index, text)
 
     def _more(self, stream: _Stream) -> Iterator[str]:
-        """Yield what follows of a text, part by part, with what is between the parts; of markup, nothing."""
+        """Yield what follows of a text, part by part, with what is between the parts."""
         text = stream.text
-        if text.markup:  # where its tags go is known last
-            return
         while stream.part < len(text.parts):
             part, source = text.parts[stream.part], text.sources[stream.part]
             sentence = stream.first + stream.part

@@ -66,6 +66,7 @@ async def test_a_token_is_told_before_the_next_is_computed() -> None:
             first = await asyncio.wait_for(following, PATIENCE)
             assert isinstance(first, TextDelta)
             assert TEXT.startswith(first.text)
+            await asyncio.to_thread(gate.reached)
             gate.open()
             rest = [event async for event in events]
     assert first.text + "".join(event.text for event in rest if isinstance(event, TextDelta)) == TEXT
