@@ -22,10 +22,11 @@ from serving.conversion import (
 from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.engine.translator import Translator
 from serving.errors import EngineFailure, FieldViolation
-from serving.messages import MimeType, Result, ScoreResult
+from serving.messages import MimeType, Result
 from serving.observability.call import Call, current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
+from serving.score_messages import ScoreResult
 
 
 def to_domain(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.errors import FieldViolation
-from serving.messages import Options, ScorePair
+from serving.messages import Options
+from serving.score_messages import ScorePair
 
 
 @dataclass(frozen=True)

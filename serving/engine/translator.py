@@ -22,7 +22,8 @@ from serving.engine.streaming import TranslationStream
 from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
-from serving.messages import Result, ScoreResult, TextDelta
+from serving.messages import Result, TextDelta
+from serving.score_messages import ScoreResult
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
