@@ -20,10 +20,6 @@ from export.passes.matmuls import Product, find_products, joined
 from export.passes.weights import Int8Weight, Int8Weights, int8_constants
 
 _OPERATORS = "com.microsoft"
-# With 7 bits, two products with bytes fit into 16 bits, in which x86 processors without VNNI add them: so products are
-# exact on every processor, and fast (docs/adr/0006).
-_LARGEST = 127
-_MIDDLE = 64
 
 
 def quantize(model: ir.Model, weights: Int8Weights, inputs: Mapping[str, Histogram]) -> None:
@@ -56,18 +52,17 @@ def quantize(model: ir.Model, weights: Int8Weights, inputs: Mapping[str, Histogr
 def _quantized_input(graph: ir.Graph, product: Product, seen: Histogram) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Return the integers of a product's input, their scale and their zero point."""
     value, producer = product.input, product.input.producer()
-    # Integers from 0 hold twice as many values of one sign; and as they are clipped at 0, ReLU is then part of that.
+    # Integers from 0 hold twice as many values of one sign; and as they clip at 0, ReLU is then part of rounding.
     rectified = producer is not None and producer.op_type == "Relu"
     if producer is not None and rectified and len(list(value.uses())) == 1 and producer.inputs[0] is not None:
         value = producer.inputs[0]
-    name = str(product.weights[0].name)
-    return quantized_input(graph, product.nodes[0], value, name, seen, 0 if rectified else _MIDDLE)
+    return quantized_input(graph, product.nodes[0], value, str(product.weights[0].name), seen, 0 if rectified else 128)
 
 
 def quantized_input(
-    graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, seen: Histogram, zero: int = _MIDDLE
+    graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, seen: Histogram, zero: int = 128
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """Round a value to integers of 7 bits.
+    """Round a value to unsigned bytes.
 
     Args:
         graph: Of the value.
@@ -80,17 +75,10 @@ def quantized_input(
     Returns:
         The integers, their scale and their zero point.
     """
-    levels = _LARGEST - zero
-    step = np.float32(seen.step(levels))
-    scale = constant(graph, f"{name}.input_scale_{zero}", np.array(step))
-    least, most = (
-        constant(graph, f"{name}.input_{side}_{zero}", np.array(step * bound, dtype=np.float32))
-        for side, bound in (("least", -zero), ("most", levels))
-    )
+    scale = constant(graph, f"{name}.input_scale_{zero}", np.array(seen.step(255 - zero), dtype=np.float32))
     zero_point = constant(graph, f"uint8_{zero}", np.array(zero, dtype=np.uint8))
-    clipped = ir.node("Clip", [value, least, most])
-    node = ir.node("QuantizeLinear", [clipped.outputs[0], scale, zero_point])
-    graph.insert_before(before, [clipped, node])
+    node = ir.node("QuantizeLinear", [value, scale, zero_point])
+    graph.insert_before(before, node)
     return node.outputs[0], scale, zero_point
 
 

@@ -84,13 +84,14 @@ class ShortlistDecoder(CandidateDecoder):
         """Run the family's step and take the logits of each slot's list; ``columns`` come behind its ``memory``."""
         tokens, places, index, weights, biases = memory[-len(self.lists) - len(self.columns) :]
         hidden, _, alignment, present = super().score(step, lengths, memory[: len(super().memory)], past)
-        logits = hidden @ weights + biases
+        # One slot more: ONNX Runtime adds up the products of a single row in another order.
+        logits = torch.cat([hidden, hidden[:1]]) @ weights + biases
         own = _gather(logits, places.expand(-1, logits.shape[1], -1))
         return own, Listed(tokens, index), alignment, present
 
 
 def _gather(logits: Tensor, places: Tensor) -> Tensor:
-    """Take elements of the last axis, as ``Tensor.gather`` does, at int32 ``places`` (slot, beam, shortlist)."""
+    """Take logits (slot + 1, beam, column) at int32 ``places`` (slot, beam, shortlist), as ``Tensor.gather`` does."""
     found: Tensor = torch.onnx.ops.symbolic(
         "GatherElements", (logits, places), {"axis": -1}, dtype=logits.dtype, shape=places.shape, version=13
     )
@@ -147,9 +148,11 @@ def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weight
     graph.inputs.append(scales)
     product = next((use.node for use in held[_WEIGHTS].uses() if use.node.op_type == "MatMul"), None)
     total = next((use.node for use in held[OUTPUT_BIASES].uses() if use.node.op_type == "Add"), None)
-    if product is None or total is None or product.inputs[0] is None:
+    twice = product.inputs[0].producer() if product is not None and product.inputs[0] is not None else None
+    hidden = twice.inputs[0] if twice is not None and twice.op_type == "Concat" else None
+    if product is None or total is None or hidden is None:
         raise ExportError(f"{_WEIGHTS} is not multiplied and added to: the exporter writes products in another way now")
-    integers, scale, zero = quantized_input(graph, total, product.inputs[0], name, inputs[name])
+    integers, scale, zero = quantized_input(graph, total, hidden, name, inputs[name])  # exact in any order
     multiplied = ir.node(
         "MatMulIntegerToFloat",
         [integers, held[_WEIGHTS], scale, scales, zero, None, held[OUTPUT_BIASES]],

@@ -127,8 +127,8 @@ class Precision(_Strict):
     ``shortlist`` names the lexicon that yields the target tokens each sentence may use. ``columns`` are the part of the
     output layer that a grid's sentences share, ``column`` being their last axis: the encoder puts out those of the
     tokens that it is given, the decoder reads all in use. Memory named ``shortlist_...`` is then made by serving, not
-    by the encoder. (Older bundles with a shortlist have columns of each slot as memory.) ``seven_bits`` says that the
-    inputs of integer products have 7 bits, so that they are exact on every processor.
+    by the encoder. (Older bundles with a shortlist have columns of each slot as memory.)
+    ``seven_bits`` says that integer weights are between -64 and 64: their products are exact on every processor.
     """
 
     devices: tuple[Literal["cpu", "cuda"], ...]
