@@ -33,7 +33,8 @@ def specs(kv_heads: int) -> list[TensorSpec]:
 
 
 def heads(x: Tensor) -> Tensor:
-    return x.unflatten(-1, (-1, SIZE)).transpose(1, 2)
+    slots, time, _ = x.shape
+    return x.reshape(slots, time, -1, SIZE).transpose(1, 2)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
@@ -46,8 +47,8 @@ def test_shared_heads_give_what_repeated_ones_give(kv_heads: int) -> None:
     torch.manual_seed(0)
     sizes = {Axis.SLOT: SLOTS, Axis.BEAM: BEAM, Axis.ENTRY: ENTRIES}
     q, keys, values, mask = (torch.randn(spec.shape(sizes)) for spec in inputs)
-    repeated = (heads(x).repeat_interleave(HEADS // kv_heads, dim=1) for x in (keys, values))
-    expected = F.scaled_dot_product_attention(heads(q), *repeated, attn_mask=mask).transpose(1, 2).flatten(2)
+    k, v = (heads(x).repeat_interleave(HEADS // kv_heads, dim=1) for x in (keys, values))
+    expected = F.scaled_dot_product_attention(heads(q), k, v, attn_mask=mask).transpose(1, 2).flatten(2)
     session = ort.InferenceSession(ir.to_proto(graph).SerializeToString(), providers=["CPUExecutionProvider"])
     feeds = {spec.name: x.numpy() for spec, x in zip(inputs, (q, keys, values, mask), strict=True)}
     np.testing.assert_allclose(session.run(None, feeds)[0], expected.numpy(), atol=1e-6)
