@@ -81,7 +81,7 @@ class ShortlistDecoder(CandidateDecoder):
     def score(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
     ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
-        """Run the family's step and take the logits of each slot's list; ``columns`` come behind its ``memory``."""
+        """Take the logits of each slot's list; shapes as for the base class, ``columns`` behind ``memory``."""
         tokens, places, index, weights, biases = memory[-len(self.lists) - len(self.columns) :]
         hidden, _, alignment, present = super().score(step, lengths, memory[: len(super().memory)], past)
         # One slot more: ONNX Runtime adds up the products of a single row in another order.

@@ -37,10 +37,11 @@ class HostEncoder:
         """
         lengths = np.array([source.size for source in sources], dtype=np.int64)
         inputs = {"source": padded(sources, self._pad), "source_lengths": lengths, **(shortlists or {})}
-        sizes: dict[Axis | int, int] = {}
+        sizes: dict[Axis, int] = {}
         binding = self._session.io_binding()
         for spec in self._graph.inputs:
-            sizes |= zip(spec.axes, inputs[spec.name].shape, strict=True)
+            pairs = zip(spec.axes, inputs[spec.name].shape, strict=True)
+            sizes |= {axis: size for axis, size in pairs if isinstance(axis, Axis)}
             binding.bind_cpu_input(spec.name, inputs[spec.name])
         outputs = {spec.name: self._array(spec.name, spec.shape(sizes)) for spec in self._graph.outputs}
         for name, array in outputs.items():

@@ -56,8 +56,9 @@ class OutputColumns:
 
     def lacking(self, lists: Sequence[Ints]) -> Ints:
         """Return the tokens of some shortlists that have no column. Shape (column,), int64, ascending."""
-        wanted = np.unique(np.concatenate(lists))
-        return wanted[self._column[wanted] == _NONE]
+        wanted: Ints = np.unique(np.concatenate(lists))
+        lacking: Ints = wanted[self._column[wanted] == _NONE]
+        return lacking
 
     def admit(self, lists: Sequence[Ints], lacking: Ints, columns: Mapping[str, NDArray[np.generic]]) -> bool:
         """Give the next slots their shortlists.

@@ -64,7 +64,7 @@ def test_answers_are_the_same_with_signed_and_with_unsigned_products(
     signed = open_exported(model, tmp_path, "int8", calibrate(model, SOURCES, TARGETS, reverse=False))
     monkeypatch.setattr(session, "_exact_int8_products", lambda: False)  # ONNX Runtime makes weights unsigned
     files = [graph.file for graph in (signed.model.precision.encoder, signed.model.precision.decoder)]
-    sessions = [session.open_session(tmp_path / file, device="cpu", threads=1) for file in files]
-    unsigned = OnnxRunner(signed.manifest, "int8", *sessions, "cpu")
+    encoder, decoder = (session.open_session(tmp_path / file, device="cpu", threads=1) for file in files)
+    unsigned = OnnxRunner(signed.manifest, "int8", encoder, decoder, "cpu")
     found, expected = (translated(runner, SOURCES[:32], 4) for runner in (unsigned, signed))
     assert [one.hypotheses for one in found] == [one.hypotheses for one in expected]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,10 +25,10 @@ class Bound:
 
     def __init__(self, columns: OutputColumns) -> None:
         self.inputs: dict[str, NDArray[np.generic]] = {}
-        columns.bind(self)  # type: ignore[arg-type]
+        columns.bind(self)
 
-    def bind_ortvalue_input(self, name: str, value: object) -> None:
-        self.inputs[name] = value.numpy()  # type: ignore[attr-defined]
+    def bind_ortvalue_input(self, name: str, value: Any) -> None:
+        self.inputs[name] = value.numpy()
 
 
 def admit(columns: OutputColumns, *lists: Ints) -> dict[str, NDArray[np.generic]]:

@@ -42,7 +42,7 @@ def test_a_shortlist_is_taken_unasked_only_if_its_record_is_good(
     bleu: float | None, agreement: float, expected: str
 ) -> None:
     held = BUNDLE.manifest.precisions
-    records = {
+    records: dict[str, dict[str, Any]] = {
         "int8": {"export_bleu": 30.05, "agreement_bleu": 90.0},
         "int8-shortlist": {"export_bleu": bleu, "agreement_bleu": agreement},
     }
