@@ -15,7 +15,7 @@ from torch import Tensor
 from export.errors import ReadingError
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, read_object, tied, with_filler
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import DecodingDefaults, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, Tokenizer
 from training.errors import ModelError
 from training.models.contract import Vocabulary
 from training.models.positions import sinusoidal_table
@@ -66,15 +66,15 @@ def recognises(source: Path) -> bool:
     return config.is_file() and (source / "source.spm").is_file() and read_object(config).get("model_type") == "marian"
 
 
-def languages(source: Path) -> tuple[str, str] | None:
+def languages(source: Path) -> Languages | None:
     """Return source and target language, if the tokenizer's configuration has both."""
     path = source / "tokenizer_config.json"
     config = read_object(path) if path.is_file() else {}
     pair = config.get("source_lang"), config.get("target_lang")
-    return (str(pair[0]), str(pair[1])) if all(pair) else None
+    return Languages.between(str(pair[0]), str(pair[1])) if all(pair) else None
 
 
-def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
+def read(source: Path, languages: Languages) -> TrainedModel:
     """Read the directory.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 from export.errors import ExportError
 from export.readers import argos, ctranslate2, huggingface_marian
 from export.trained_model import TrainedModel
+from serving.bundle.manifest import Languages
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class Kind:
     Attributes:
         name: As people call it.
         recognises: Whether a directory or file holds one.
-        languages: Its source and target language, if it says.
+        languages: Those it translates, if it says.
         read: Reads it, given its languages.
     """
 
     name: str
     recognises: Callable[[Path], bool]
-    languages: Callable[[Path], tuple[str, str] | None]
-    read: Callable[[Path, tuple[str, str]], TrainedModel]
+    languages: Callable[[Path], Languages | None]
+    read: Callable[[Path, Languages], TrainedModel]
 
 
 KINDS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 
 from serving.bundle.manifest import Manifest
@@ -43,7 +43,7 @@ class ServedModel:
 
     def described(self, *, is_default: bool) -> Model:
         """Describe the model to callers."""
-        manifest = self.manifest
+        manifest, languages = self.manifest, self.manifest.languages
         record = manifest.precisions[self.precision].verification
         figures = {figure.name: getattr(record, figure.name) for figure in fields(Verification)}
         measured = {name: value for name, value in figures.items() if value is not None}
@@ -51,8 +51,10 @@ class ServedModel:
             name=manifest.name,
             version=manifest.version,
             is_default=is_default,
-            source_language=manifest.source_language,
-            target_language=manifest.target_language,
+            source_language=_only(languages.sources),
+            target_language=_only(languages.targets),
+            source_languages=tuple(languages.sources),
+            target_languages=tuple(languages.targets),
             family=manifest.architecture.family,
             sizes={name: json.dumps(value) for name, value in manifest.architecture.sizes.items()},
             limits=ModelLimits(
@@ -66,6 +68,10 @@ class ServedModel:
             device=self.device,
             verification=Verification(**measured),
         )
+
+
+def _only(tags: Collection[str]) -> str:
+    return next(iter(tags)) if len(tags) == 1 else ""
 
 
 class ModelRegistry:
@@ -101,18 +107,20 @@ class ModelRegistry:
         name = model.manifest.name
         return name == self._default() and model is self._find(name, 0)
 
-    def resolve(self, name: str, version: int) -> ServedModel:
-        """Find the model a request asks for; an empty name is the default model, version 0 the newest.
+    def resolve(self, name: str, version: int, source: str = "", target: str = "") -> ServedModel:
+        """Find the model a request asks for.
+
+        Args:
+            name: Empty for the only model of the languages, or the default one where there are several or none.
+            version: 0 for the newest.
+            source: Language of the texts; empty for any.
+            target: The language to translate into; empty for any.
 
         Raises:
-            InvalidRequest: The name is missing and there is no default.
+            InvalidRequest: The name is missing, and neither the languages nor a default tell it.
             NotFound: There is no such model or version.
         """
-        if not (wanted := name or self._default()):
-            served = ", ".join(self._names())
-            raise InvalidRequest(
-                [FieldViolation("model", f"names no model and this server has no default; take one of {served}")]
-            )
+        wanted = name or self._by_languages(source, target)
         if (found := self._find(wanted, version)) is None:
             served = ", ".join(model.label for model in self.models())
             asked = f"{wanted}/{version}" if version else wanted
@@ -121,7 +129,27 @@ class ModelRegistry:
 
     def served_pairs(self) -> tuple[str, ...]:
         """Return every model with the languages it translates between, in words."""
-        return tuple(f"{model.manifest.pair} by {model.label}" for model in self.models())
+        return tuple(f"{model.manifest.languages.in_words} by {model.label}" for model in self.models())
+
+    def _by_languages(self, source: str, target: str) -> str:
+        newest = [model for name in self._names() if (model := self._find(name, 0)) is not None]
+        fitting = [model.manifest.name for model in newest if model.manifest.languages.has(source, target)]
+        default = self._default()
+        if default in fitting:
+            return default
+        if len(fitting) == 1:
+            return fitting[0]
+        if default and not fitting:  # its own check of the languages says what is served
+            return default
+        asked = f"{source or 'any language'} to {target or 'any language'}"
+        if fitting:
+            problem = "names no model and this server has no default"
+            if source or target:
+                problem = f"names no model, and several translate {asked}"
+            problem += f"; take one of {', '.join(fitting)}"
+        else:
+            problem = f"names no model, and none translates {asked}; served: {', '.join(self.served_pairs())}"
+        raise InvalidRequest([FieldViolation("model", problem)])
 
     def _default(self) -> str:
         names = self._names()

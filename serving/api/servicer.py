@@ -61,7 +61,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
-        model = self._resolve(request.model, request.version)
+        model = self._resolve(request.model, request.version, request.source_language, request.target_language)
         call.figures["contents"] = len(request.contents)
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
@@ -87,8 +87,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Describe one model."""
         return pb.GetModelResponse(model=self._described(self._resolve(request.name, request.version)))
 
-    def _resolve(self, name: str, version: int) -> ServedModel:
-        model = self._models.resolve(name, version)
+    def _resolve(self, name: str, version: int, source: str = "", target: str = "") -> ServedModel:
+        model = self._models.resolve(name, version, source, target)
         if call := current_call.get():
             call.model = model.label
         return model

@@ -138,6 +138,8 @@ class _Run:
                 self._options,
                 model=self._arguments.model,
                 version=self._arguments.model_version,
+                source_language=self._arguments.source,
+                target_language=self._arguments.target,
             )
             try:
                 return pace.call(translate).translations[0]
@@ -220,7 +222,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_tls_flags(parser)
     add_token_flags(parser)
-    parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
+    parser.add_argument("--from", dest="source", default="", metavar="TAG", help="language of the texts, such as en")
+    parser.add_argument("--to", dest="target", default="", metavar="TAG", help="language to translate into")
+    parser.add_argument(
+        "--model", default="", metavar="NAME", help="if not given, the one for the languages, or the server's default"
+    )
     parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
     add_option_flags(parser)
     parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")

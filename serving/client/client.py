@@ -88,6 +88,8 @@ class TranslationClient(_Client):
         *,
         model: str = "",
         version: int = 0,
+        source_language: str = "",
+        target_language: str = "",
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Result:
@@ -96,15 +98,24 @@ class TranslationClient(_Client):
         Args:
             texts: In the model's source language; a blank one gets a blank translation.
             options: How to translate.
-            model: Name of the model; empty means the server's default.
+            model: Name of the model; empty means the one for the languages, or the server's default.
             version: Version of the model; 0 means the newest.
+            source_language: BCP-47 tag; may be empty where the model reads one language.
+            target_language: BCP-47 tag; may be empty where the model writes one language.
             deadline: Seconds the call may take.
             request_id: Name of the call in the server's log; without it the client makes one.
 
         Raises:
             CallError: The call failed; its class says how.
         """
-        request = to_request(_checked(texts), options, model=model, version=version)
+        request = to_request(
+            _checked(texts),
+            options,
+            model=model,
+            version=version,
+            source_language=source_language,
+            target_language=target_language,
+        )
         request_id = request_id or new_request_id()
         return to_result(self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
@@ -169,6 +180,8 @@ class AsyncTranslationClient(_Client):
         *,
         model: str = "",
         version: int = 0,
+        source_language: str = "",
+        target_language: str = "",
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Result:
@@ -177,7 +190,14 @@ class AsyncTranslationClient(_Client):
         Raises:
             CallError: The call failed; its class says how.
         """
-        request = to_request(_checked(texts), options, model=model, version=version)
+        request = to_request(
+            _checked(texts),
+            options,
+            model=model,
+            version=version,
+            source_language=source_language,
+            target_language=target_language,
+        )
         request_id = request_id or new_request_id()
         return to_result(await self._call(self._stub.Translate, request, deadline, request_id), request_id)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import LanguagePair, Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
 from serving.engine.request import TranslationRequest
@@ -47,6 +47,7 @@ class PreparedText:
 class Prepared:
     """A request, ready to be decoded: ``sentences`` are the parts of all texts, in order."""
 
+    languages: LanguagePair
     texts: tuple[PreparedText, ...]
     sentences: tuple[Sentence, ...]
 
@@ -72,12 +73,14 @@ def prepare(
     violations = request_violations(request, manifest, limits)
     if len(request.texts) > limits.max_contents:
         raise InvalidRequest(violations)
+    known = manifest.languages
+    languages = known.pair(request.source_language, request.target_language) or known.first
     prefixes = tuple(tokenizer.encode_prefix(prefix) for prefix in options.target_prefixes)
     violations += prefix_violations(prefixes, options, manifest, limits)
     texts = []
     for index, text in enumerate(request.texts):
         plan = replace(options, adapt_case=False) if any(prefixes[index : index + 1]) else options
-        prepared = _prepare_text(text, plan, manifest, tokenizer)
+        prepared = _prepare_text(text, plan, manifest, tokenizer, languages)
         if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
@@ -97,9 +100,10 @@ def prepare(
                 max_length=options.max_length
                 or default_max_length(source.size, options, len(own_prefix), manifest.limits.max_target_tokens),
                 prefix=own_prefix,
+                start=languages.before_target,
             )
             sentences.append(Sentence(source.ids, decoding, request.deadline, request.priority, request.request_id))
-    return Prepared(tuple(texts), tuple(sentences))
+    return Prepared(languages, tuple(texts), tuple(sentences))
 
 
 def _segmentation(options: Options) -> Segmentation:
@@ -114,9 +118,11 @@ def _policy(options: Options) -> LongInput:
     return LongInput.SPLIT if _segmentation(options) is Segmentation.SENTENCES else LongInput.REJECT
 
 
-def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
+def _prepare_text(
+    text: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer, languages: LanguagePair
+) -> PreparedText:
     reading = Reading(text, tokenizer.unknown, protect=options.protect_spans)
-    limit, policy, language = manifest.limits.max_source_tokens, _policy(options), manifest.source_language
+    limit, policy, language = manifest.limits.max_source_tokens, _policy(options), languages.source
     read, end = reading.text, len(text)
     pieces: Iterable[Part]
     if _segmentation(options) is Segmentation.SENTENCES:
@@ -136,7 +142,7 @@ def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: Su
         part = reading.part(piece.start, piece.end)
         if options.adapt_case:
             part = in_sentence_case(part, tokenizer.count, language)
-        return part, tokenizer.encode(part.text, limit)
+        return part, tokenizer.encode(part.text, limit, languages.before_source)
 
     kept = []
     for piece in pieces:
