@@ -12,6 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from training.models.ssru import carry_one
+
 
 @dataclass
 class EncoderAttention:
@@ -36,17 +38,19 @@ class EncoderAttention:
 
 @dataclass
 class GraphAttention:
-    """Attention of one decoder layer: of the beams of a slot to their own ancestors, and to their source.
+    """Surroundings of one decoder layer: what the beams of a slot find in their own ancestors, and in their source.
 
     Attributes:
         heads: Number of heads of queries.
         lengths: Source lengths. Shape (slot,), int64.
         memory: Keys and values of the source. Shape (slot, src, kv_dim) each.
-        past: Buffers of the target's keys and values. Shape (slot, entry, kv_dim) each.
+        past: Buffers of the target's keys and values, shape (slot, entry, kv_dim) each; or the state of a recurrence,
+            shape (slot, beam, dim).
+        parents: Beam that each hypothesis continues. Shape (slot, beam), int64.
         places: Where the step is written into them. Shape (slot, beam, 2), int64.
         mask: Shape (slot, 1, beam, entry), added to the scores.
         aligning: Head whose attention is the alignment, if this layer has it.
-        present: The buffers with the step written into them, once the layer has run.
+        present: What ``past`` has become, once the layer has run.
         alignment: Source position that the head attends to most, shape (slot, beam), once the layer has run.
     """
 
@@ -54,6 +58,7 @@ class GraphAttention:
     lengths: Tensor
     memory: list[Tensor]
     past: list[Tensor]
+    parents: Tensor
     places: Tensor
     mask: Tensor
     aligning: int | None
@@ -64,6 +69,13 @@ class GraphAttention:
         """Write keys and values (slot, beam, kv_dim) to their places, and attend: (slot, beam, dim) to the same."""
         keys, values = self._write(k, v)
         return attend(q, keys, values, self.mask, heads=self.heads)
+
+    def carry(self, forget: Tensor, x: Tensor) -> Tensor:
+        """Add the step to the parents' states, all of shape (slot, beam, dim)."""
+        (state,) = self.past
+        state = state.gather(1, self.parents.unsqueeze(-1).expand(-1, -1, state.shape[-1]))
+        self.present = [carry_one(state, forget, x)]
+        return self.present[0]
 
     def across(self, q: Tensor) -> Tensor:
         """Attend to the source: shape (slot, beam, dim) to the same."""

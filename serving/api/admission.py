@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 
+from serving.api.in_flight import InFlight
 from serving.errors import Overloaded, Unavailable
 
 
@@ -52,11 +52,14 @@ class Admission:
     def __init__(self, max_calls: int, max_calls_per_second: float = 0.0) -> None:
         """Start in ``LOADING``; a rate of 0 means no limit."""
         self.phase = Phase.LOADING
-        self.in_flight = 0
         self._max_calls = max_calls
         self._bucket = TokenBucket(max_calls_per_second) if max_calls_per_second else None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._calls = InFlight()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a place."""
+        return self._calls.count
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -67,28 +70,28 @@ class Admission:
             Overloaded: Too many calls are in flight, or they arrive too fast.
         """
         self._refuse()
-        self.in_flight += 1
-        self._idle.clear()
-        try:
+        with self._calls.one():
             yield
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
 
     async def idle(self, timeout: float) -> bool:
         """Wait until no call is in flight and return whether that happened within ``timeout`` seconds."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout)
-        return not self.in_flight
+        return await self._calls.idle(timeout)
 
-    def _refuse(self) -> None:
+    def check_phase(self) -> None:
+        """Let pass while the server serves.
+
+        Raises:
+            Unavailable: The server is loading or draining.
+        """
         if self.phase is not Phase.SERVING:
             raise Unavailable(
                 f"the server is {self.phase}; try again, or try another server",
                 reason=self.phase,
                 retry_after=_RETRY_AFTER[self.phase],
             )
+
+    def _refuse(self) -> None:
+        self.check_phase()
         if self.in_flight >= self._max_calls:
             raise Overloaded(
                 f"{self.in_flight} calls are in flight, the limit is {self._max_calls}; try again later",

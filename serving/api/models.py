@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 
+from serving.api.in_flight import InFlight
 from serving.bundle.manifest import Manifest
 from serving.engine.observer import EngineSnapshot
 from serving.engine.translator import Translator
@@ -14,7 +16,7 @@ from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupErro
 from serving.messages import Model, ModelDefaults, ModelLimits, Verification
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
     """One version of one model, ready to translate.
 
@@ -26,6 +28,7 @@ class ServedModel:
         translator: Text in, translations out.
         snapshot: Read its engine's gauges.
         close: End its engine.
+        calls: Calls that use it now.
     """
 
     manifest: Manifest
@@ -35,6 +38,7 @@ class ServedModel:
     translator: Translator
     snapshot: Callable[[], EngineSnapshot]
     close: Callable[[], None]
+    calls: InFlight = field(default_factory=InFlight)
 
     @property
     def label(self) -> str:
@@ -75,16 +79,47 @@ def _only(tags: Collection[str]) -> str:
 
 
 class ModelRegistry:
-    """Models by name and version. Filled while the server loads, only read afterwards."""
+    """Models by name and version, which come and go while calls run.
+
+    Each change replaces the whole table, so that a lookup, on any thread, sees the old one or the new one.
+    """
 
     def __init__(self, default_name: str = "") -> None:
         """Start empty; without a default name the only model is the default."""
         self._default_name = default_name
         self._models: dict[tuple[str, int], ServedModel] = {}
 
-    def add(self, model: ServedModel) -> None:
-        """Add a model; a second one of the same name and version replaces it."""
-        self._models[model.manifest.name, model.manifest.version] = model
+    def add(self, model: ServedModel) -> ServedModel | None:
+        """Add a model, and return the one of the same name and version whose place it takes."""
+        key = model.manifest.name, model.manifest.version
+        replaced = self._models.get(key)
+        self._models = self._models | {key: model}
+        return replaced
+
+    def remove(self, model: ServedModel) -> None:
+        """Take a model out.
+
+        Raises:
+            InvalidRequest: It is the only version of the default model.
+        """
+        left = {key: other for key, other in self._models.items() if other is not model}
+        if model.manifest.name == self._default() and not any(name == model.manifest.name for name, _ in left):
+            problem = f"is {model.label}, the only version of the default model; make another model the default first"
+            raise InvalidRequest([FieldViolation("model", problem)])
+        self._models = left
+
+    def set_default(self, name: str) -> ServedModel:
+        """Make a model the one for requests that name none, and return its newest version.
+
+        Raises:
+            InvalidRequest: The name is empty.
+            NotFound: There is no such model.
+        """
+        if not name:
+            raise InvalidRequest([FieldViolation("name", f"is empty; take one of {', '.join(self._names())}")])
+        model = self.resolve(name, 0)
+        self._default_name = name
+        return model
 
     def models(self) -> tuple[ServedModel, ...]:
         """Return all models, by name, the newest version first."""
@@ -107,20 +142,34 @@ class ModelRegistry:
         name = model.manifest.name
         return name == self._default() and model is self._find(name, 0)
 
-    def resolve(self, name: str, version: int, source: str = "", target: str = "") -> ServedModel:
+    @contextmanager
+    def borrow(
+        self, name: str, version: int, source_language: str = "", target_language: str = ""
+    ) -> Iterator[ServedModel]:
+        """Find a model as :meth:`resolve` does; it does not end before the block has ended.
+
+        Raises:
+            InvalidRequest: See :meth:`resolve`.
+            NotFound: See :meth:`resolve`.
+        """
+        model = self.resolve(name, version, source_language, target_language)
+        with model.calls.one():
+            yield model
+
+    def resolve(self, name: str, version: int, source_language: str = "", target_language: str = "") -> ServedModel:
         """Find the model a request asks for.
 
         Args:
             name: Empty for the only model of the languages, or the default one where there are several or none.
             version: 0 for the newest.
-            source: Language of the texts; empty for any.
-            target: The language to translate into; empty for any.
+            source_language: BCP-47 tag; empty for any.
+            target_language: BCP-47 tag; empty for any.
 
         Raises:
             InvalidRequest: The name is missing, and neither the languages nor a default tell it.
             NotFound: There is no such model or version.
         """
-        wanted = name or self._by_languages(source, target)
+        wanted = name or self._of_languages(source_language, target_language)
         if (found := self._find(wanted, version)) is None:
             served = ", ".join(model.label for model in self.models())
             asked = f"{wanted}/{version}" if version else wanted
@@ -131,7 +180,8 @@ class ModelRegistry:
         """Return every model with the languages it translates between, in words."""
         return tuple(f"{model.manifest.languages.in_words} by {model.label}" for model in self.models())
 
-    def _by_languages(self, source: str, target: str) -> str:
+    def _of_languages(self, source: str, target: str) -> str:
+        """Return the name of the model for some languages, either of which may be empty."""
         newest = [model for name in self._names() if (model := self._find(name, 0)) is not None]
         fitting = [model.manifest.name for model in newest if model.manifest.languages.has(source, target)]
         default = self._default()
@@ -141,14 +191,13 @@ class ModelRegistry:
             return fitting[0]
         if default and not fitting:  # its own check of the languages says what is served
             return default
-        asked = f"{source or 'any language'} to {target or 'any language'}"
-        if fitting:
-            problem = "names no model and this server has no default"
-            if source or target:
-                problem = f"names no model, and several translate {asked}"
-            problem += f"; take one of {', '.join(fitting)}"
-        else:
+        asked = f"{source}-{target}" if source and target else f"from {source}" if source else f"into {target}"
+        if not fitting:
             problem = f"names no model, and none translates {asked}; served: {', '.join(self.served_pairs())}"
+        elif source or target:
+            problem = f"names no model, and several translate {asked}; take one of {', '.join(fitting)}"
+        else:
+            problem = f"names no model and this server has no default; take one of {', '.join(fitting)}"
         raise InvalidRequest([FieldViolation("model", problem)])
 
     def _default(self) -> str:

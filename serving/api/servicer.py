@@ -61,12 +61,14 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
-        model = self._resolve(request.model, request.version, request.source_language, request.target_language)
         call.figures["contents"] = len(request.contents)
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
         asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
-        result = await model.translator.translate(asked)
+        wanted = request.model, request.version, request.source_language, request.target_language
+        with self._models.borrow(*wanted) as model:
+            call.model = model.label
+            result = await model.translator.translate(asked)
         call.figures |= {
             "source_tokens": result.source_tokens,
             "target_tokens": result.target_tokens,
@@ -87,8 +89,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Describe one model."""
         return pb.GetModelResponse(model=self._described(self._resolve(request.name, request.version)))
 
-    def _resolve(self, name: str, version: int, source: str = "", target: str = "") -> ServedModel:
-        model = self._models.resolve(name, version, source, target)
+    def _resolve(self, name: str, version: int) -> ServedModel:
+        model = self._models.resolve(name, version)
         if call := current_call.get():
             call.model = model.label
         return model

@@ -19,7 +19,8 @@ class Call:
 
     Attributes:
         request_id: Id sent by the caller, or a generated one.
-        method: Name of the RPC.
+        method: Name of the RPC, or verb and path of an HTTP call.
+        service: Full name of the RPC's service; empty for an HTTP call.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
@@ -27,6 +28,7 @@ class Call:
 
     request_id: str
     method: str
+    service: str = ""
     attempt: int = 1
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)

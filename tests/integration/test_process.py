@@ -197,6 +197,6 @@ def test_bad_options_are_one_sentence(arguments: list[str], environment: dict[st
 def test_help_names_every_option() -> None:
     done = serve("--help")
     assert done.returncode == 0
-    assert "read when the server starts, and only then" in " ".join(done.stdout.split())
+    assert "directory of bundles, NAME/VERSION/ each; read when the server starts" in " ".join(done.stdout.split())
     for option in ("--models", "--listen", "--http", "--device", "--drain-timeout", "--config"):
         assert option in done.stdout
