@@ -99,6 +99,13 @@ class ServerConfig(BaseModel):
     max_message_bytes: int = Field(default=4 << 20, ge=1024, description="maximum bytes of a request or response")
     max_calls: Count = Field(default=1024, description="maximum calls in flight")
     max_calls_per_second: Amount = Field(default=0.0, description="rate limit of calls; 0 is no limit")
+    run_timeout: Amount = Field(
+        default=EngineLimits.run_seconds,
+        description="seconds after which a run of the model is given up and the model loaded again; 0 is never",
+    )
+    max_memory_bytes: int = Field(
+        default=0, ge=0, description="memory of the process above which new calls are refused; 0 is no limit"
+    )
     drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="minimum level of log messages"

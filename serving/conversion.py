@@ -68,6 +68,7 @@ def to_request(
         long_input_policy=_LONG_INPUT[options.long_input],
         protect_spans=options.protect_spans,
         adapt_case=options.adapt_case,
+        priority=options.priority,
         include_tokens=options.tokens,
         include_alignments=options.alignments,
     )
@@ -84,6 +85,7 @@ def to_options(request: pb.TranslateRequest) -> Options:
         long_input=_TO_LONG_INPUT.get(request.long_input_policy),
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
+        priority=request.priority,
         tokens=request.include_tokens,
         alignments=request.include_alignments,
     )

@@ -47,8 +47,11 @@ class Flag:
     metavar: str | None = None
 
 
-def _option(default: _Value, bounds: Bounds | None = None, flag: Flag | None = None) -> _Value:
-    return field(default=default, metadata={"bounds": bounds, "flag": flag})
+def _option(
+    default: _Value, bounds: Bounds | None = None, flag: Flag | None = None, *, of_request: bool = False
+) -> _Value:
+    """Declare an option; one ``of_request`` is a field of the request in the proto, not of its options."""
+    return field(default=default, metadata={"bounds": bounds, "flag": flag, "of_request": of_request})
 
 
 class LongInput(StrEnum):
@@ -121,6 +124,7 @@ class Options:
             rejects without segmentation.
         protect_spans: Addresses, paths, placeholders, code, emoji and unknown characters come back as they are.
         adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
+        priority: How urgent it is; more goes earlier.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
     """
@@ -151,6 +155,9 @@ class Options:
     )
     protect_spans: bool = True
     adapt_case: bool = True
+    priority: int = _option(
+        0, Bounds(-2, 2), Flag("--priority", int, "how urgent, from -2 (bulk) to 2", "N"), of_request=True
+    )
     tokens: bool = False
     alignments: bool = False
 

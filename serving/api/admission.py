@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from serving.api.in_flight import InFlight
 from serving.errors import Overloaded, Unavailable
+from serving.runtime.memory import resident_bytes
 
 
 class Phase(StrEnum):
@@ -16,11 +17,12 @@ class Phase(StrEnum):
 
     LOADING = "loading"
     SERVING = "serving"
+    LEAVING = "leaving"  # calls are accepted, and whoever asks is told to send the next ones elsewhere
     DRAINING = "draining"
 
 
 # Seconds before a refused caller may retry: loading takes a while, but another replica has room at once.
-_RETRY_AFTER = {Phase.LOADING: 5.0, Phase.DRAINING: 1.0}
+_RETRY_AFTER = {Phase.LOADING: 5.0, Phase.DRAINING: 0.1}
 _CALLS_RETRY_AFTER = 0.5
 
 
@@ -49,12 +51,19 @@ class TokenBucket:
 class Admission:
     """Counter of the calls in flight that refuses calls over the limits; belongs to one event loop."""
 
-    def __init__(self, max_calls: int, max_calls_per_second: float = 0.0) -> None:
-        """Start in ``LOADING``; a rate of 0 means no limit."""
+    def __init__(
+        self,
+        max_calls: int,
+        max_calls_per_second: float = 0.0,
+        max_memory_bytes: int = 0,
+        resident: Callable[[], int] = resident_bytes,
+    ) -> None:
+        """Start in ``LOADING``; a rate of 0 and a memory of 0 mean no limit."""
         self.phase = Phase.LOADING
         self._max_calls = max_calls
         self._bucket = TokenBucket(max_calls_per_second) if max_calls_per_second else None
         self._calls = InFlight()
+        self._max_memory, self._resident = max_memory_bytes, resident
 
     @property
     def in_flight(self) -> int:
@@ -67,7 +76,7 @@ class Admission:
 
         Raises:
             Unavailable: The server is loading or draining.
-            Overloaded: Too many calls are in flight, or they arrive too fast.
+            Overloaded: Too many calls are in flight, they arrive too fast, or memory is short.
         """
         self._refuse()
         with self._calls.one():
@@ -83,7 +92,7 @@ class Admission:
         Raises:
             Unavailable: The server is loading or draining.
         """
-        if self.phase is not Phase.SERVING:
+        if self.phase not in {Phase.SERVING, Phase.LEAVING}:
             raise Unavailable(
                 f"the server is {self.phase}; try again, or try another server",
                 reason=self.phase,
@@ -96,6 +105,13 @@ class Admission:
             raise Overloaded(
                 f"{self.in_flight} calls are in flight, the limit is {self._max_calls}; try again later",
                 reason="calls_full",
+                retry_after=_CALLS_RETRY_AFTER,
+            )
+        # Without a call in flight there is nothing to wait for: one call at a time always gets through.
+        if self._max_memory and self.in_flight and (used := self._resident()) > self._max_memory:
+            raise Overloaded(
+                f"the server uses {used >> 20} MiB of memory, at most {self._max_memory >> 20} MiB; try again later",
+                reason="memory_full",
                 retry_after=_CALLS_RETRY_AFTER,
             )
         if self._bucket and (wait := self._bucket.take()):

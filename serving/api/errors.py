@@ -17,6 +17,7 @@ from serving.observability.call import REQUEST_ID_KEY
 _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     errors.ResponseTooLarge: (grpc.StatusCode.INVALID_ARGUMENT, "RESPONSE_TOO_LARGE"),
+    errors.Quarantined: (grpc.StatusCode.INVALID_ARGUMENT, "QUARANTINED"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
     errors.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     errors.PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),

@@ -65,6 +65,7 @@ def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> Serve
             running_tokens=config.max_running_tokens,
             rows=config.max_rows,
             workers=config.workers,
+            run_seconds=config.run_timeout,
         ),
         serving_limits=limits,
         observer=ModelMetrics(metrics, f"{manifest.name}/{manifest.version}"),

@@ -33,8 +33,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _MOST_ADMIN_CALLS = 16
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
-# A drain lasts at least this long, so that callers who watch this server's health, or poll it every half second, stop
-# sending before the ports close: gRPC cancels a call that arrives at that moment, and a cancelled call is not retried.
+# Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
+# it every half second, have stopped sending by then: none has to be refused and repeated, and none arrives while the
+# ports close, when gRPC cancels a call, which is not retried.
 _NOTICE_SECONDS = 1.5
 _FLUSH_SECONDS = 1.0  # for responses in transit when the last call has ended; open health watches end here
 
@@ -46,7 +47,7 @@ class Server:
         """Prepare everything without listening yet."""
         self.metrics = Metrics()
         self.models = ModelRegistry(config.default_model)
-        self.admission = Admission(config.max_calls, config.max_calls_per_second)
+        self.admission = Admission(config.max_calls, config.max_calls_per_second, config.max_memory_bytes)
         self.lifecycle = ModelLifecycle(config, self.models, self.metrics)
         self.port = self.admin_port = 0
         self._config = config
@@ -107,12 +108,13 @@ class Server:
             self._tasks.append(asyncio.create_task(self._watch.run()))
 
     async def drain(self) -> bool:
-        """Refuse new calls, wait for those in flight and return whether all of them ended in time."""
-        self.admission.phase = Phase.DRAINING
+        """Give notice, refuse new calls, wait for those in flight and return whether all of them ended in time."""
+        self.admission.phase = Phase.LEAVING
         await self._tell_health()
-        timeout = self._config.drain_timeout
-        drained, _ = await asyncio.gather(self.admission.idle(timeout), asyncio.sleep(min(_NOTICE_SECONDS, timeout)))
-        return drained
+        notice = min(_NOTICE_SECONDS, self._config.drain_timeout)
+        await asyncio.sleep(notice)
+        self.admission.phase = Phase.DRAINING
+        return await self.admission.idle(self._config.drain_timeout - notice)
 
     async def stop(self) -> None:
         """Stop everything that still runs and free the ports."""
@@ -150,7 +152,7 @@ class Server:
         return ServerState(
             calls_in_flight=self.admission.in_flight,
             is_serving=self.admission.phase is Phase.SERVING,
-            is_draining=self.admission.phase is Phase.DRAINING,
+            is_draining=self.admission.phase in {Phase.LEAVING, Phase.DRAINING},
             devices=frozenset(model.device for model in models),
             engines={model.label: model.snapshot() for model in models},
         )

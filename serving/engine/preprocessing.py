@@ -102,7 +102,7 @@ def prepare(
                 prefix=own_prefix,
                 start=languages.before_target,
             )
-            sentences.append(Sentence(source.ids, decoding, request.deadline, request.priority, request.request_id))
+            sentences.append(Sentence(source.ids, decoding, request.deadline, options.priority, request.request_id))
     return Prepared(languages, tuple(texts), tuple(sentences))
 
 

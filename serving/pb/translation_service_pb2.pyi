@@ -158,6 +158,7 @@ class TranslateRequest(_message.Message):
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model for the languages below, else the server's default model."""
     version: _builtins.int
@@ -180,6 +181,10 @@ class TranslateRequest(_message.Message):
     """
     adapt_case: _builtins.bool
     """Whether a text in capitals or title case is translated as a sentence and gets its case back. Unset: true."""
+    priority: _builtins.int
+    """How urgent the request is, from -2 (bulk work, which may wait) to 2. It is a head start in the queue, of 30 seconds a
+    level by default, so that nothing waits for ever.
+    """
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The texts to translate, plain text. A blank text gets an empty translation."""
@@ -203,10 +208,11 @@ class TranslateRequest(_message.Message):
         segmentation: Global___Segmentation.ValueType = ...,
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015

@@ -40,6 +40,8 @@ def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
         tls_client_ca=Path("ca"),
         admin="127.0.0.1:3",
         watch=True,
+        run_timeout=1.5,
+        max_memory_bytes=7,
         tokens=Path("t"),
         insecure=True,
         reflection=False,
