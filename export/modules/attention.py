@@ -1,7 +1,7 @@
 """Attention of Transformers in graphs, as ONNX operators; what PyTorch computes meanwhile are zeros of their shape.
 
 The heads stay side by side in ``dim``, as the projections give them: ONNX's Attention takes them apart, so nothing is
-transposed.
+transposed. Heads that share keys and values are laid out as queries of one head, so that what they share is read once.
 """
 
 from __future__ import annotations
@@ -139,10 +139,29 @@ def attend_to_first(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, *, heads: 
 
 def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
     q, keys = cast("tuple[Tensor, Tensor]", inputs[:2])
-    # Keys of a width smaller than the queries' have fewer heads, each for a group of the queries'.
-    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads * keys.shape[-1] // q.shape[-1]}
-    context: Tensor = torch.onnx.ops.symbolic("Attention", inputs, attributes, dtype=q.dtype, shape=q.shape, version=24)
-    return context
+    sharing = q.shape[-1] // keys.shape[-1]  # heads of queries for each one of keys and values
+    if sharing > 1:
+        mask = inputs[3] if len(inputs) > 3 else None
+        own = None if mask is None else mask.repeat_interleave(sharing, dim=2)
+        context = _attention((_sharing_as_queries(q, heads, sharing), *inputs[1:3], own, *inputs[4:]), heads // sharing)
+        return _queries_as_sharing(context, q, heads, sharing)
+    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads}
+    found: Tensor = torch.onnx.ops.symbolic("Attention", inputs, attributes, dtype=q.dtype, shape=q.shape, version=24)
+    return found
+
+
+def _sharing_as_queries(q: Tensor, heads: int, sharing: int) -> Tensor:
+    """Turn queries (slot, time, dim) into (slot, time * sharing, kv_dim); with one head of keys no number moves."""
+    slots, time, dim = q.shape
+    apart = q.reshape(slots, time, heads // sharing, sharing, dim // heads).transpose(2, 3)
+    return apart.reshape(slots, time * sharing, dim // sharing)
+
+
+def _queries_as_sharing(context: Tensor, q: Tensor, heads: int, sharing: int) -> Tensor:
+    """Undo :func:`_sharing_as_queries` for what was attended to by ``q`` (slot, time, dim)."""
+    slots, time, dim = q.shape
+    apart = context.reshape(slots, time, sharing, heads // sharing, dim // heads).transpose(2, 3)
+    return apart.reshape(slots, time, dim)
 
 
 def write(buffer: Tensor, update: Tensor, places: Tensor) -> Tensor:
