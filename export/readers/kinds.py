@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import ExportError
-from export.readers import argos, ctranslate2, huggingface_marian
+from export.readers import argos, ctranslate2, huggingface_marian, huggingface_multilingual
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import Languages
 
@@ -35,6 +35,18 @@ KINDS = (
         huggingface_marian.recognises,
         huggingface_marian.languages,
         huggingface_marian.read,
+    ),
+    Kind(
+        "a Hugging Face M2M100 or NLLB model",
+        huggingface_multilingual.recognises_m2m100,
+        huggingface_multilingual.languages,
+        huggingface_multilingual.read,
+    ),
+    Kind(
+        "a Hugging Face mBART-50 model",
+        huggingface_multilingual.recognises_mbart,
+        huggingface_multilingual.languages,
+        huggingface_multilingual.read,
     ),
     Kind("an Argos package", argos.recognises, argos.languages, argos.read),
     Kind("a CTranslate2 model", ctranslate2.recognises, ctranslate2.languages, ctranslate2.read),

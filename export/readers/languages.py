@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from langcodes import standardize_tag
+from langcodes import Language, standardize_tag
 from langcodes.tag_parser import LanguageTagError
 
 from export.errors import ExportError, ReadingError
 from serving.bundle.manifest import LANGUAGE_TAG, Languages, LanguageTokens
 
 _UNTOLD = LanguageTokens()
+_SHORTEST = 2  # letters
 
 
 def tag(code: str, *, region: bool = True) -> str:
     """Return a model's own code, such as ``eng_Latn``, ``fra`` or ``pt_BR``, as a BCP-47 tag.
 
-    Codes are the shortest there are and scripts only where they distinguish: ``en``, ``fr``, ``pt-BR``. A code that no
-    registry has stays as it is.
+    Codes are the shortest there are and scripts only where they are not the usual one: ``en``, ``fr``, ``pt-BR``. A
+    code that no registry has stays as it is.
 
     Args:
         code: The code.
@@ -31,7 +32,7 @@ def tag(code: str, *, region: bool = True) -> str:
     if not region:
         own = own.partition("-")[0]
     try:
-        known = standardize_tag(own, macro=True)
+        known = _shortest(own)
     except LanguageTagError:
         known = own
     if not re.fullmatch(LANGUAGE_TAG, known):
@@ -39,12 +40,20 @@ def tag(code: str, *, region: bool = True) -> str:
     return known
 
 
+def _shortest(code: str) -> str:
+    if len(code) == _SHORTEST:  # some of them have a newer name, which callers do not know
+        return code
+    found = Language.get(standardize_tag(code, macro=True))
+    implied = Language.get(str(found.language)).maximize().script
+    script = None if found.script == implied else found.script
+    return Language.make(found.language, found.extlangs, script, found.territory, found.variants).to_tag()
+
+
 def by_tag(tokens: Mapping[str, LanguageTokens], *, region: bool = True) -> dict[str, LanguageTokens]:
-    """Return the tokens of codes by tags; of codes with the same tag, all but the first are spelt as they are."""
+    """Return the tokens of codes by tags; of codes with the same tag, those of the first."""
     found: dict[str, LanguageTokens] = {}
     for code, own in tokens.items():
-        short = tag(code, region=region)
-        found.setdefault(short if short not in found else code.replace("_", "-"), own)
+        found.setdefault(tag(code, region=region), own)
     return found
 
 

@@ -377,7 +377,8 @@ async def test_a_model_is_chosen_by_its_languages() -> None:
             ("several", "", ""),
             ("toy", "en", "fr"),
         ]
-        assert (listed[0].source_languages, listed[0].target_languages) == (["de", "es"], ["fr", "it"])
+        assert list(listed[0].source_languages) == ["de", "es"]
+        assert list(listed[0].target_languages) == ["fr", "it"]
 
         async def ask(source: str, target: str) -> str:
             asked = pb.TranslateRequest(contents=["ab"], source_language=source, target_language=target)

@@ -71,6 +71,7 @@ def generated(model: Any, source: list[int], beam: int) -> tuple[list[int], floa
     return (tokens[: tokens.index(EOS)] if EOS in tokens else tokens), score
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_random_model_translates_as_its_own_library(shape: str, tmp_path: Path) -> None:
     import transformers
@@ -78,8 +79,7 @@ def test_a_random_model_translates_as_its_own_library(shape: str, tmp_path: Path
     transformers.logging.disable_progress_bar()
     marian(tmp_path, **SHAPES[shape])
     model = transformers.MarianMTModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
-    with pytest.warns(UserWarning, match="sacremoses"):
-        tokenizer = transformers.MarianTokenizer.from_pretrained(tmp_path)
+    tokenizer = transformers.MarianTokenizer.from_pretrained(tmp_path)
     kind = kind_of(tmp_path)
     assert kind.name == "a Hugging Face Marian model"
     assert kind.languages(tmp_path) == Languages.between("en", "de")
@@ -138,7 +138,6 @@ def reasons(folder: Path) -> list[str]:
         ("generation_config.json", {"repetition_penalty": 1.3, "do_sample": True}, ["do_sample", "repetition_penalty"]),
         ("generation_config.json", {"bad_words_ids": [[5, 6]]}, ["a sequence of several tokens"]),
         ("generation_config.json", {"bad_words_ids": [[0]]}, ["the end token may not be generated"]),
-        ("vocab.json", {">>fra<<": 7, ">>deu<<": 8}, ["translates into 2 languages"]),
     ],
 )
 def test_what_cannot_be_represented_is_refused_with_every_reason(
