@@ -112,6 +112,20 @@ def to_response(result: messages.Result) -> pb.TranslateResponse:
     )
 
 
+def to_stream_response(event: messages.TextDelta | messages.Result) -> pb.TranslateStreamResponse:
+    """Build one message of a stream."""
+    if isinstance(event, messages.Result):
+        return pb.TranslateStreamResponse(answer=to_response(event))
+    return pb.TranslateStreamResponse(delta=pb.TextDelta(index=event.index, text=event.text))
+
+
+def to_stream_event(response: pb.TranslateStreamResponse, request_id: str) -> messages.TextDelta | messages.Result:
+    """Read one message of a stream."""
+    if response.HasField("answer"):
+        return to_result(response.answer, request_id)
+    return messages.TextDelta(response.delta.index, response.delta.text)
+
+
 def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Result:
     """Read the answer to a call."""
     return messages.Result(

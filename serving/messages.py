@@ -230,6 +230,14 @@ class Translation:
 
 
 @dataclass(frozen=True)
+class TextDelta:
+    """More of a translation that streams: ``text`` follows what came before for ``texts[index]``."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Result:
     """The answer to a request.
 

@@ -37,7 +37,6 @@ class Calls:
         """
         before = current_call.set(call)
         self._metrics.started(call)
-        started = time.perf_counter()
         code = grpc.StatusCode.INTERNAL
         try:
             yield
@@ -51,7 +50,7 @@ class Calls:
                 _LOG.error("internal_error", exc_info=error)
             raise
         finally:
-            self._record(call, code, time.perf_counter() - started)
+            self._record(call, code, time.perf_counter() - call.started)
             current_call.reset(before)
 
     @contextmanager
@@ -69,6 +68,13 @@ class Calls:
             if not call.model:
                 self._metrics.refused(call.method, error.reason)
             raise
+
+    def answering(self, call: Call) -> None:
+        """Note that a message of a stream was sent; the first one's time is recorded."""
+        if "first_message_seconds" not in call.figures:
+            seconds = time.perf_counter() - call.started
+            call.figures["first_message_seconds"] = round(seconds, 6)
+            self._metrics.first_message(call, seconds)
 
     def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         self._metrics.ended(call, code, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,13 +21,13 @@ from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, request
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
-Respond = Callable[[Call, Any, Context], Awaitable[bytes]]  # the message is its bytes
+Respond = Callable[[Call, Any, Context], Awaitable[bytes | None]]  # messages are bytes; a stream writes its own
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
-    """Interceptor of the unary methods of some services; calls of other methods pass through if they may."""
+    """Interceptor of the methods of some services; calls of other services pass through if they may."""
 
     def __init__(self, services: Collection[str], access: Access, calls: Calls, max_response_bytes: int) -> None:
         """Intercept the methods of ``services``, and ask ``access`` about every call to any."""
@@ -54,26 +55,51 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         except (Unauthenticated, PermissionDenied) as error:
             # Streaming in both directions fits every method, and reads nothing of what the caller sends.
             ours = service in self._services
-            refuse = partial(self._observe, service, method, _raising(error)) if ours else partial(self._refuse, error)
+            refuse = self._observed(service, method, handler, _raising(error)) if ours else partial(self._refuse, error)
             return grpc.stream_stream_rpc_method_handler(cast("Any", refuse))
-        if service not in self._services or handler.unary_unary is None:
+        if service not in self._services:
             return handler
-        parse, serialize = cast("Any", handler.request_deserializer), cast("Any", handler.response_serializer)
-        answer = cast("Any", handler.unary_unary)
+        if handler.response_streaming:
+            streaming = partial(self._admitted, self._streaming(handler))
+            return grpc.unary_stream_rpc_method_handler(self._observed(service, method, handler, streaming))
+        unary = partial(self._admitted, self._unary(handler))
+        return grpc.unary_unary_rpc_method_handler(self._observed(service, method, handler, unary))
+
+    def _observed(self, service: str, method: str, handler: Handler, respond: Respond) -> Any:
+        kind = "server_stream" if handler.response_streaming else "unary"
+        return partial(self._observe, service, method, kind, respond)
+
+    def _unary(self, handler: Handler) -> Respond:
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_unary)
 
         async def respond(call: Call, raw: bytes, context: Context) -> bytes:
-            response: bytes = serialize(await answer(_parsed(parse, raw), context))
-            # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
-            if len(response) > self._max_response_bytes:
-                raise ResponseTooLarge(len(response), self._max_response_bytes)
-            return response
+            return self._serialized(handler, await answer(_parsed(parse, raw), context))
 
-        admitted = partial(self._admitted, respond)
-        return grpc.unary_unary_rpc_method_handler(cast("Any", partial(self._observe, service, method, admitted)))
+        return respond
 
-    async def _observe(self, service: str, method: str, respond: Respond, raw: Any, context: Context) -> bytes:
+    def _streaming(self, handler: Handler) -> Respond:
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_stream)
+
+        async def respond(call: Call, raw: bytes, context: Context) -> None:
+            async with aclosing(answer(_parsed(parse, raw), context)) as messages:
+                async for message in messages:
+                    await context.write(self._serialized(handler, message))
+                    self._calls.answering(call)
+
+        return respond
+
+    def _serialized(self, handler: Handler, message: object) -> bytes:
+        response: bytes = cast("Any", handler.response_serializer)(message)
+        # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
+        if len(response) > self._max_response_bytes:
+            raise ResponseTooLarge(len(response), self._max_response_bytes)
+        return response
+
+    async def _observe(
+        self, service: str, method: str, kind: str, respond: Respond, raw: Any, context: Context
+    ) -> bytes | None:
         metadata = context.invocation_metadata()
-        call = Call(request_id_of(metadata), method, service, attempt_of(metadata))
+        call = Call(request_id_of(metadata), method, service, kind=kind, attempt=attempt_of(metadata))
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         try:
             with self._calls.observed(call, partial(_is_late, context)):
@@ -82,7 +108,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             await _abort(error, call, context)
             raise
 
-    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes:
+    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes | None:
         with self._calls.admitted(call):
             return await respond(call, raw, context)
 
@@ -102,7 +128,7 @@ def _is_late(context: Context) -> bool:
 
 
 def _raising(error: Exception) -> Respond:
-    async def respond(call: Call, requests: object, context: Context) -> bytes:
+    async def respond(call: Call, requests: object, context: Context) -> None:
         raise error
 
     return respond

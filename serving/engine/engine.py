@@ -11,7 +11,7 @@ from serving.engine.job_queue import JobQueue
 from serving.engine.lane import Clock, Lane
 from serving.engine.observer import EngineObserver, EngineSnapshot
 from serving.engine.scheduler import EngineLimits
-from serving.engine.submission import Sentence, Submission
+from serving.engine.submission import Listener, Sentence, Submission
 from serving.engine.watchdog import Watchdog
 from serving.engine.worker import UNHEALTHY_FAILURES, Worker
 from serving.errors import EngineFailure
@@ -69,8 +69,8 @@ class Engine:
             healthy=self.healthy,
         )
 
-    def submit(self, sentences: Sequence[Sentence]) -> Submission:
-        """Accept all of ``sentences``, or none, and return at once.
+    def submit(self, sentences: Sequence[Sentence], listener: Listener | None = None) -> Submission:
+        """Accept all of ``sentences``, or none, and return at once; ``listener`` hears of them while they are decoded.
 
         Raises:
             Overloaded: The queue or its token budget is full.
@@ -78,7 +78,7 @@ class Engine:
             DeadlineExceeded: A deadline has passed, or cannot be met.
             Quarantined: A sentence has made the engine fail twice.
         """
-        submission = Submission.of(sentences, self._clock(), self._queue.cancel)
+        submission = Submission.of(sentences, self._clock(), self._queue.cancel, listener)
         self._queue.submit(submission)
         return submission
 

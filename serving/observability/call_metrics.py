@@ -34,6 +34,13 @@ class CallMetrics:
             buckets=CALL_SECONDS,
             registry=registry,
         )
+        self._first_message_seconds = Histogram(
+            "dragoman_first_message_seconds",
+            "Time from the arrival of a request for a stream to the first message of the answer.",
+            ("model", "method"),
+            buckets=CALL_SECONDS,
+            registry=registry,
+        )
         self._refused = Counter(
             "dragoman_refused_calls_total",
             "Calls refused before they reached a model.",
@@ -56,7 +63,7 @@ class CallMetrics:
     def started(self, call: Call) -> None:
         """Count a call that started."""
         if call.service:
-            self._started.labels("unary", call.service, call.method).inc()
+            self._started.labels(call.kind, call.service, call.method).inc()
         if call.attempt > 1:
             self._retried.labels(call.method).inc()
 
@@ -64,11 +71,15 @@ class CallMetrics:
         """Count a call that was not admitted; ``ended`` follows."""
         self._refused.labels(method, reason).inc()
 
+    def first_message(self, call: Call, seconds: float) -> None:
+        """Record when the answer of a streaming call began."""
+        self._first_message_seconds.labels(call.model, call.method).observe(seconds)
+
     def ended(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         """Record a call that ended; every call that started ends exactly once."""
         if call.service:
-            self._handled.labels("unary", call.service, call.method, code.name).inc()
-            self._handling.labels("unary", call.service, call.method).observe(seconds)
+            self._handled.labels(call.kind, call.service, call.method, code.name).inc()
+            self._handling.labels(call.kind, call.service, call.method).observe(seconds)
         self._requests.labels(call.model, call.method, code.name).inc()
         self._seconds.labels(call.model, call.method).observe(seconds)
         if code in _DISCARDED:

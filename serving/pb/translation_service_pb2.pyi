@@ -398,6 +398,88 @@ class TranslateResponse(_message.Message):
 Global___TranslateResponse: _TypeAlias = TranslateResponse  # noqa: Y015
 
 @_typing.final
+class TranslateStreamRequest(_message.Message):
+    """A request to translate texts and to see the translations grow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSLATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def translate(self) -> Global___TranslateRequest:
+        """What to translate, and how."""
+
+    def __init__(
+        self,
+        *,
+        translate: Global___TranslateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["translate", b"translate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["translate", b"translate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateStreamRequest: _TypeAlias = TranslateStreamRequest  # noqa: Y015
+
+@_typing.final
+class TranslateStreamResponse(_message.Message):
+    """One message of the answer to a TranslateStreamRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELTA_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delta(self) -> Global___TextDelta:
+        """More of a translation."""
+
+    @_builtins.property
+    def answer(self) -> Global___TranslateResponse:
+        """All translations, as Translate would have answered."""
+
+    def __init__(
+        self,
+        *,
+        delta: Global___TextDelta | None = ...,
+        answer: Global___TranslateResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delta", b"delta", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delta", b"delta", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "answer"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___TranslateStreamResponse: _TypeAlias = TranslateStreamResponse  # noqa: Y015
+
+@_typing.final
+class TextDelta(_message.Message):
+    """More of a translation, to be appended to what came before of the same text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which of `contents` it translates, from 0."""
+    text: _builtins.str
+    """What follows; never empty."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
+
+@_typing.final
 class Translation(_message.Message):
     """The answer to one text."""
 

@@ -14,7 +14,7 @@ from serving.bundle.manifest import Languages, LanguageTokens, Manifest
 from serving.engine.request import TranslationRequest
 from serving.engine.translator import Translator
 from serving.errors import InvalidRequest
-from serving.messages import Options, Result
+from serving.messages import Options, Result, TextDelta
 from serving.opening import OpenModel, open_model
 from tests.unit.serving.engine.toy_engine import manifest
 
@@ -101,3 +101,12 @@ def test_a_manifest_of_format_2_names_one_pair_and_tokens_lie_in_the_vocabulary(
         Manifest.model_validate(content)
     many = Languages.model_validate({"sources": {f"aa-{n}": {} for n in range(80)}, "targets": {"en": {}}})
     assert many.in_words.endswith("aa-59 and 20 more to en")
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+async def test_a_stream_s_deltas_are_the_answer(several: Translator, beam: int) -> None:
+    options = Options(beam_size=beam, max_length=12)
+    asked = TranslationRequest((TEXTS[0],), options, source_language="fr", target_language="de")
+    events = [event async for event in several.stream(asked)]
+    text = several.translate_blocking(asked).translations[0].text
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == text
