@@ -11,6 +11,7 @@ from pathlib import Path
 from export.bundle import write_bundle
 from export.command_line import add_bundle_arguments, bundle_options, fitting, report
 from export.errors import ExportError
+from export.precisions import SHORTLISTED
 from export.readers.kinds import Kind, kind_of
 from export.readers.languages import chosen
 from serving.bundle.bundle import load_bundle
@@ -70,7 +71,8 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
         source=(sentences := _sentences(asked, directions[0].source)), target=asked.references or sentences
     )
     trained = kind.read(asked.source, languages)
-    options = bundle_options(asked)
+    served = any(name in SHORTLISTED for name in asked.precisions)
+    options = bundle_options(asked, trained.shortlist if served else None)
     evidence = fitting(
         trained,
         pairs.pairs(),
