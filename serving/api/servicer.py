@@ -102,6 +102,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
         asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
+        call.spend(sum(map(len, asked.texts)), asked.options.beam_size)
         wanted = request.model, request.version, request.source_language, request.target_language
         with self._models.borrow(*wanted) as model:
             call.model = model.label

@@ -61,6 +61,7 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         submission = self._engine.submit(prepared.sentences)
         try:
@@ -86,6 +87,7 @@ class Translator:
                 loop.call_soon_threadsafe(changed.set)
 
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         stream = TranslationStream(prepared, self._tokenizer, prepared.languages.target, on_change)
         submission = self._engine.submit(prepared.sentences, stream)
