@@ -35,7 +35,7 @@ def several(opened: OpenModel) -> Iterator[Translator]:
 
 
 def ask(translator: Translator, source: str, target: str, text: str, **options: object) -> Result:
-    chosen = Options(**{"tokens": True, "max_length": 12} | options)  # type: ignore[arg-type]
+    chosen = Options(**{"tokens": True, "max_length": 12, "retry_repetition": False} | options)  # type: ignore[arg-type]
     asked = TranslationRequest((text,), chosen, source_language=source, target_language=target)
     return translator.translate_blocking(asked)
 
@@ -105,7 +105,7 @@ def test_a_manifest_of_format_2_names_one_pair_and_tokens_lie_in_the_vocabulary(
 
 @pytest.mark.parametrize("beam", [1, 3])
 async def test_a_stream_s_deltas_are_the_answer(several: Translator, beam: int) -> None:
-    options = Options(beam_size=beam, max_length=12)
+    options = Options(beam_size=beam, max_length=12, retry_repetition=False)
     asked = TranslationRequest((TEXTS[0],), options, source_language="fr", target_language="de")
     events = [event async for event in several.stream(asked)]
     text = several.translate_blocking(asked).translations[0].text
