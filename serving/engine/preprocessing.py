@@ -92,7 +92,7 @@ def prepare(
         except MalformedMarkup as error:
             violations.append(FieldViolation(f"contents[{index}]", str(error)))
             continue
-        prepared = _prepare_text(reading, markup, plan, manifest, tokenizer, languages)
+        prepared = prepare_text(reading, markup, plan, manifest, tokenizer, languages)
         if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
@@ -141,7 +141,7 @@ def _read(
     return Reading(given, tokenizer.unknown, protect=options.protect_spans, marked=marked), markup
 
 
-def _prepare_text(
+def prepare_text(
     reading: Reading,
     markup: Markup | None,
     options: Options,
@@ -149,6 +149,7 @@ def _prepare_text(
     tokenizer: SubwordTokenizer,
     languages: LanguagePair,
 ) -> PreparedText:
+    """Split a text into parts as its options ask, each tokenised."""
     limit, policy, language = manifest.limits.max_source_tokens, _policy(options), languages.source
     read, end = reading.text, len(reading.given)
     by_sentence = _segmentation(options) is Segmentation.SENTENCES
