@@ -167,7 +167,7 @@ def test_the_decoder_s_yaml_says_what_belongs_to_the_model(vocabulary: bytes, tm
     for layer, expected in (("1", (0, 0)), ("2", (1, 0))):
         options = {**STUDENT, "transformer-guided-alignment-layer": layer}
         (tmp_path / "model.intgemm.alphas.bin").write_bytes(bin_of(weights, options))
-        assert kind_of(tmp_path).read(tmp_path, ("de", "en")).alignment == expected
+        assert kind_of(tmp_path).read(tmp_path, Languages.between("de", "en")).alignment == expected
 
 
 def test_separate_vocabularies_and_bytes(tmp_path: Path) -> None:
