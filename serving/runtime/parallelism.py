@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Bytes of a bundle. A step of a model of 8 MB takes as long on one thread as on two, so that its cores are better used by
-# workers that do not wait for each other; a step of a large model is quicker on all of them.
+# Bytes of a bundle. A step of a model of 8 MB takes as long on one thread as on two, so that its cores are better used
+# by workers that do not wait for each other; a step of a large model is quicker on all of them.
 _SMALL = 32 << 20
 _MOST = 8  # workers, each of which has caches of its own
 
