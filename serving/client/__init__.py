@@ -27,6 +27,7 @@ from serving.messages import (
     FinishReason,
     Hypothesis,
     LongInput,
+    MimeType,
     Model,
     ModelDefaults,
     ModelLimits,
@@ -40,6 +41,7 @@ from serving.messages import (
     Translation,
     Verification,
 )
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 __all__ = [
     "AccessDenied",
@@ -53,14 +55,18 @@ __all__ = [
     "Hypothesis",
     "InvalidRequest",
     "LongInput",
+    "MimeType",
     "Model",
     "ModelDefaults",
     "ModelLimits",
     "ModelNotFound",
     "Options",
+    "PairScore",
     "QualityFlag",
     "Result",
     "Sampling",
+    "ScorePair",
+    "ScoreResult",
     "Segmentation",
     "ServerFault",
     "ServerOverloaded",
