@@ -250,8 +250,7 @@ class Scheduler(Generic[Key]):
             source_tokens += demand.source_tokens
             chosen.setdefault((demand.beam, _length_class(demand.source_tokens)), []).append(entry)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
-        batches = (batch for _, entries in sorted(chosen.items()) for batch in _bucketed(entries))
-        return Turn(tuple(expired), tuple(batches))
+        return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
 
     def finish(self, key: Key) -> None:
         """Account for the end of a running sentence.
