@@ -50,7 +50,6 @@ _TO_FINISH_REASON = {wire: reason for reason, wire in _FINISH_REASON.items()}
 def to_request(
     texts: Sequence[str],
     options: Options,
-    *,
     model: str,
     version: int,
     source_language: str = "",

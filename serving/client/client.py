@@ -109,14 +109,7 @@ class TranslationClient(_Client):
         Raises:
             CallError: The call failed; its class says how.
         """
-        request = to_request(
-            _checked(texts),
-            options,
-            model=model,
-            version=version,
-            source_language=source_language,
-            target_language=target_language,
-        )
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         request_id = request_id or new_request_id()
         return to_result(self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
@@ -140,14 +133,7 @@ class TranslationClient(_Client):
         Raises:
             CallError: The call failed, maybe after some deltas; its class says how.
         """
-        request = to_request(
-            _checked(texts),
-            options,
-            model=model,
-            version=version,
-            source_language=source_language,
-            target_language=target_language,
-        )
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         return self._stream(pb.TranslateStreamRequest(translate=request), deadline, request_id or new_request_id())
 
     def _stream(
@@ -278,14 +264,7 @@ class AsyncTranslationClient(_Client):
         Raises:
             CallError: The call failed; its class says how.
         """
-        request = to_request(
-            _checked(texts),
-            options,
-            model=model,
-            version=version,
-            source_language=source_language,
-            target_language=target_language,
-        )
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         request_id = request_id or new_request_id()
         return to_result(await self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
@@ -306,14 +285,7 @@ class AsyncTranslationClient(_Client):
         Raises:
             CallError: The call failed, maybe after some deltas; its class says how.
         """
-        request = to_request(
-            _checked(texts),
-            options,
-            model=model,
-            version=version,
-            source_language=source_language,
-            target_language=target_language,
-        )
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         asked, request_id = pb.TranslateStreamRequest(translate=request), request_id or new_request_id()
         timeout = _timeout(deadline, self._deadline)
         call = self._stub.TranslateStream(asked, timeout=timeout, metadata=self._metadata(request_id))
