@@ -25,6 +25,7 @@ from serving.config import ServerConfig
 from serving.errors import StartupError
 from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
+from serving.observability.tracing import CallTracer
 from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import admin_service_pb2_grpc as admin_pb_grpc
 from serving.pb import translation_service_pb2 as pb
@@ -56,7 +57,9 @@ class Server:
         self._tls = tls_of(config)
         access = Access(SERVICE, ADMIN_SERVICE, config.tokens)
         self._told = set[str]()  # models whose health was ever told
-        calls = Calls(self.admission, self.metrics.calls, Clients(config.client_limits))
+        self._tracer = CallTracer(config.otlp_endpoint, config.trace_ratio) if config.otlp_endpoint else None
+        clients = Clients(config.client_limits)
+        calls = Calls(self.admission, self.metrics.calls, clients, self._tracer, config.max_log_lines)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._tasks = list[asyncio.Task[None]]()
         self._watch: BundleWatch | None = None
@@ -127,6 +130,8 @@ class Server:
         await asyncio.gather(*(server.stop(_FLUSH_SECONDS) for server in (self._grpc, self._admin) if server))
         await asyncio.to_thread(self.http.stop)
         await self.lifecycle.stop()
+        if self._tracer:
+            await asyncio.to_thread(self._tracer.stop)
 
     def _admin_server(self, access: Access) -> aio.Server:
         """Make the server of administration, whose calls are neither limited nor held up by those of translation."""
@@ -137,7 +142,7 @@ class Server:
             interceptors=[CallInterceptor({ADMIN_SERVICE}, access, Calls(admission, self.metrics.calls), limit)],
             options=_options(self._config),
         )
-        servicer = AdminServicer(self.lifecycle, self.admission)
+        servicer = AdminServicer(self.lifecycle, self.models, self.admission, self.metrics.registry)
         admin_pb_grpc.add_AdminServiceServicer_to_server(servicer, server)
         return server
 

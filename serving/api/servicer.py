@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from grpc import aio
@@ -102,6 +103,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
         asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
+        asked = replace(asked, phases=call.phases)
         call.spend(sum(map(len, asked.texts)), asked.options.beam_size)
         wanted = request.model, request.version, request.source_language, request.target_language
         with self._models.borrow(*wanted) as model:

@@ -50,12 +50,14 @@ class Decoded:
         accepted: When it entered the queue, ``time.monotonic()`` seconds.
         admitted: When its encoding began.
         finished: When its last step was done.
+        encoded: When its encoding ended.
     """
 
     hypotheses: tuple[FinishedHypothesis, ...]
     accepted: float
     admitted: float
     finished: float
+    encoded: float = 0.0
 
 
 class Listener(Protocol):
@@ -80,6 +82,7 @@ class Job:
     index: int
     accepted: float
     admitted: float = 0.0
+    encoded: float = 0.0
 
 
 @dataclass(eq=False)
