@@ -51,6 +51,7 @@ class Decoded:
         admitted: When its encoding began.
         finished: When its last step was done.
         encoded: When its encoding ended.
+        retried: Whether the hypotheses are those of a second try.
     """
 
     hypotheses: tuple[FinishedHypothesis, ...]
@@ -58,6 +59,7 @@ class Decoded:
     admitted: float
     finished: float
     encoded: float = 0.0
+    retried: bool = False
 
 
 class Listener(Protocol):
