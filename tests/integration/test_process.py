@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.client import AsyncTranslationClient, Options
+from serving.client import AsyncTranslationClient, CallCancelled, Options, ServerUnavailable
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import failure, request
 
@@ -47,7 +47,7 @@ class Running:
 @asynccontextmanager
 async def server_process(*command: str, until: str = "ready", **environment: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+        *(sys.executable, *command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", ""),
         cwd=ROOT,
         env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
@@ -132,6 +132,48 @@ async def test_a_second_signal_ends_it_at_once(numbers: tuple[signal.Signals, si
         assert (await failure(accepted)).code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[arg-type]
 
 
+async def test_a_drain_under_load_fails_no_call_that_was_accepted() -> None:
+    async with toy_process("--drain-timeout", "10") as running, AsyncTranslationClient(running.listen) as client:
+        stop, texts = asyncio.Event(), ["a few words", "and some more of them"]
+
+        async def caller() -> str:
+            while not stop.is_set():
+                try:
+                    result = await client.translate(texts, Options(beam_size=1), deadline=30)
+                except (ServerUnavailable, CallCancelled):  # gRPC itself cancels what arrives while ports close
+                    return "refused"
+                assert [translation.hypotheses[0].text for translation in result.translations] == texts
+            return "stopped"
+
+        callers = [asyncio.ensure_future(caller()) for _ in range(8)]
+        await asyncio.sleep(0.5)
+        running.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(12):  # the grace and two seconds
+            rest = await running.rest()
+            assert await running.process.wait() == 0
+        stop.set()
+        assert set(await asyncio.gather(*callers)) == {"refused"}
+        assert "drained" in [line["event"] for line in rest]
+        assert {line["code"] for line in rest if line["event"] == "call"} <= {"OK", "UNAVAILABLE"}
+
+
+async def test_callers_of_a_server_that_was_killed_know_at_once_and_are_answered_by_another() -> None:
+    async with toy_process() as doomed, toy_process() as other, grpc.aio.insecure_channel(doomed.listen) as channel:
+        alone = asyncio.ensure_future(TranslationServiceStub(channel).Translate(request(TEXT)))
+        target = f"ipv4:{doomed.listen},{other.listen}"
+        async with AsyncTranslationClient(target, balance=True) as client:
+            calls = [asyncio.ensure_future(client.translate([TEXT], Options(beam_size=1))) for _ in range(6)]
+            async with asyncio.timeout(60):
+                while not await asyncio.to_thread(doomed.metric, 'dragoman_running_slots{model="toy/1"} 4.0'):
+                    await asyncio.sleep(0.01)
+            doomed.process.kill()
+            async with asyncio.timeout(1):
+                error = await failure(alone)  # type: ignore[arg-type]
+            assert error.code() is grpc.StatusCode.UNAVAILABLE
+            for result in await asyncio.gather(*calls):  # by the shipped retries
+                assert result.translations[0].hypotheses[0].text == TEXT
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_server_that_loads_ends_at_the_first_signal(number: signal.Signals) -> None:
     async with toy_process(until="listening", TOY_LOAD_SECONDS="600") as running:
@@ -156,7 +198,18 @@ async def test_models_are_read_at_the_start_and_not_again(tmp_path: Path) -> Non
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "serving", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "serving",
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--web",
+        "",
+        *arguments,
+    ]
     environment = {**os.environ, **environment}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

@@ -18,6 +18,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from serving.errors import StartupError
 from serving.observability.tracing import CallTracer
 from tests.integration.toy_server import Toy, eventually, failure, request, serving, toy_config
+from tests.integration.web_client import ask
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PHASES = ["tokenize", "queue", "encode", "decode", "detokenize"]
@@ -85,6 +86,17 @@ async def test_a_request_is_seen_whole(collector: Collector) -> None:
     starts = [spans[name].start_time_unix_nano for name in PHASES]
     assert starts == sorted(starts)
     assert f'trace_id="{TRACE}"' in exposed  # an exemplar leads from the histogram to the trace
+
+
+async def test_a_request_by_http_is_seen_whole_too(collector: Collector) -> None:
+    endpoint = f"http://127.0.0.1:{collector.port}"
+    async with serving(toy_config(web="127.0.0.1:0", otlp_endpoint=endpoint, trace_ratio=0.0)) as toy:
+        reply = await ask(toy, "POST", "/v1/translate", {"contents": ["abc"]}, dict(traceparent(True)))
+        assert reply.status == 200
+    (call,) = (span for span in collector.spans if span.name not in PHASES)
+    assert {span.name for span in collector.spans} == {call.name, *PHASES}
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    assert call.parent_span_id.hex() == CALLER
 
 
 async def test_a_failed_request_is_seen_as_one(collector: Collector) -> None:
