@@ -158,20 +158,25 @@ async def test_a_drain_under_load_fails_no_call_that_was_accepted() -> None:
 
 
 async def test_callers_of_a_server_that_was_killed_know_at_once_and_are_answered_by_another() -> None:
-    async with toy_process() as doomed, toy_process() as other, grpc.aio.insecure_channel(doomed.listen) as channel:
-        alone = asyncio.ensure_future(TranslationServiceStub(channel).Translate(request(TEXT)))
-        target = f"ipv4:{doomed.listen},{other.listen}"
-        async with AsyncTranslationClient(target, balance=True) as client:
-            calls = [asyncio.ensure_future(client.translate([TEXT], Options(beam_size=1))) for _ in range(6)]
-            async with asyncio.timeout(60):
-                while not await asyncio.to_thread(doomed.metric, 'dragoman_running_slots{model="toy/1"} 4.0'):
+    async with (
+        toy_process() as doomed,
+        toy_process() as other,
+        grpc.aio.insecure_channel(doomed.listen) as channel,
+        AsyncTranslationClient(f"ipv4:{doomed.listen},{other.listen}", balance=True) as client,
+    ):
+        await client.translate(["both are connected"])
+        alone = asyncio.ensure_future(TranslationServiceStub(channel).Translate(request(*[TEXT] * 8)))
+        calls = [asyncio.ensure_future(client.translate([TEXT], Options(beam_size=1))) for _ in range(8)]
+        async with asyncio.timeout(60):
+            for few in (0, 1):  # wait until it has more than these
+                while await asyncio.to_thread(doomed.metric, f"dragoman_calls_in_flight {few}.0"):
                     await asyncio.sleep(0.01)
-            doomed.process.kill()
-            async with asyncio.timeout(1):
-                error = await failure(alone)  # type: ignore[arg-type]
-            assert error.code() is grpc.StatusCode.UNAVAILABLE
-            for result in await asyncio.gather(*calls):  # by the shipped retries
-                assert result.translations[0].hypotheses[0].text == TEXT
+        doomed.process.kill()
+        async with asyncio.timeout(1):
+            error = await failure(alone)  # type: ignore[arg-type]
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        for result in await asyncio.gather(*calls):  # by the shipped retries
+            assert result.translations[0].hypotheses[0].text == TEXT
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
