@@ -122,7 +122,7 @@ async function translate() {
 function show(answer, text) {
   const translation = answer?.translations[0];
   at("details").hidden = !translation?.parts;
-  at("copy").disabled = !translation;
+  at("copy").disabled = !translation || !navigator.clipboard; // browsers have none for pages of other machines without TLS
   at("flags").replaceChildren(...(translation?.flags ?? []).map(flagItem));
   if (!translation) {
     at("target").textContent = at("figures").textContent = at("status").textContent = "";
