@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from serving import messages
 from serving.messages import FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 _LONG_INPUT = {
     None: pb.LONG_INPUT_POLICY_UNSPECIFIED,
@@ -135,6 +136,83 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
                 flags=tuple(_TO_QUALITY_FLAG.get(flag, QualityFlag.UNKNOWN) for flag in translation.flags),
             )
             for translation in response.translations
+        ),
+        model=response.model,
+        version=response.version,
+        source_tokens=response.source_tokens,
+        target_tokens=response.target_tokens,
+        queue_seconds=response.queue_time.ToNanoseconds() / 1e9,
+        compute_seconds=response.compute_time.ToNanoseconds() / 1e9,
+        request_id=request_id,
+    )
+
+
+def to_score_request(pairs: Sequence[ScorePair], options: Options, *, model: str, version: int) -> pb.ScoreRequest:
+    """Build the request for the scores of some translations."""
+    return pb.ScoreRequest(
+        model=model,
+        version=version,
+        pairs=[
+            pb.ScorePair(source=pair.source, target=pair.target, target_tokens=pair.tokens, unfinished=pair.unfinished)
+            for pair in pairs
+        ],
+        length_penalty=options.length_penalty,
+        include_tokens=options.tokens,
+        protect_spans=options.protect_spans,
+        adapt_case=options.adapt_case,
+        priority=options.priority,
+    )
+
+
+def to_pairs(request: pb.ScoreRequest) -> tuple[ScorePair, ...]:
+    """Read what is to be scored."""
+    return tuple(
+        ScorePair(pair.source, pair.target, tuple(pair.target_tokens), pair.unfinished) for pair in request.pairs
+    )
+
+
+def to_score_options(request: pb.ScoreRequest) -> Options:
+    """Read the options of a request for scores."""
+    return Options(
+        beam_size=1,
+        length_penalty=request.length_penalty if request.HasField("length_penalty") else None,
+        protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
+        adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
+        priority=request.priority,
+        tokens=request.include_tokens,
+    )
+
+
+def to_score_response(result: ScoreResult) -> pb.ScoreResponse:
+    """Build the response that holds scores."""
+    return pb.ScoreResponse(
+        model=result.model,
+        version=result.version,
+        scores=[
+            pb.Score(
+                score=score.score,
+                mean_log_prob=score.mean_log_prob,
+                tokens=[pb.Token(text=token.text, log_prob=token.log_prob) for token in score.tokens],
+            )
+            for score in result.scores
+        ],
+        source_tokens=result.source_tokens,
+        target_tokens=result.target_tokens,
+        queue_time=_duration(result.queue_seconds),
+        compute_time=_duration(result.compute_seconds),
+    )
+
+
+def to_score_result(response: pb.ScoreResponse, request_id: str) -> ScoreResult:
+    """Read the answer to a call for scores."""
+    return ScoreResult(
+        scores=tuple(
+            PairScore(
+                score.score,
+                score.mean_log_prob,
+                tuple(messages.Token(token.text, token.log_prob) for token in score.tokens),
+            )
+            for score in response.scores
         ),
         model=response.model,
         version=response.version,

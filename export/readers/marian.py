@@ -21,6 +21,7 @@ from export.trained_model import TrainedModel
 from serving.bundle.manifest import DecodingDefaults, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
+from training.models.transformer import TransformerSettings
 
 _END, _UNKNOWN = "</s>", "<unk>"
 _CONTROLS = [f"<0x{number:02X}>" for number in range(32)]  # bytes that Marian's search suppresses
@@ -81,7 +82,30 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
     tokenizer, contents = _tokenizer(folder, sides)
     shortlist = _shortlist(folder, vocabulary, sides)
     model = assemble(settings, vocabulary, weights)
-    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults, shortlist=shortlist)
+    return TrainedModel(
+        model,
+        settings,
+        languages,
+        tokenizer,
+        contents,
+        defaults=defaults,
+        shortlist=shortlist,
+        alignment=_alignment(options, folder.options, settings),
+    )
+
+
+def _alignment(model: MarianOptions, decoder: MarianOptions, settings: TransformerSettings) -> tuple[int, int] | None:
+    """Find the head that guided alignment has trained, which is the first of a layer, if the decoder's users align.
+
+    Raises:
+        ReadingError: There is no such layer.
+    """
+    if not decoder.is_set("alignment"):
+        return None
+    layer = model.text("transformer-guided-alignment-layer", "last")
+    if layer != "last" and not (layer.isdecimal() and 1 <= int(layer) <= settings.decoder_layers):
+        raise ReadingError([f"transformer-guided-alignment-layer is {layer}, of {settings.decoder_layers} layers"])
+    return (-1 if layer == "last" else int(layer) - 1), 0
 
 
 def _defaults(options: MarianOptions) -> DecodingDefaults:

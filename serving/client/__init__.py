@@ -41,6 +41,7 @@ from serving.messages import (
     Translation,
     Verification,
 )
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 __all__ = [
     "AccessDenied",
@@ -60,9 +61,12 @@ __all__ = [
     "ModelLimits",
     "ModelNotFound",
     "Options",
+    "PairScore",
     "QualityFlag",
     "Result",
     "Sampling",
+    "ScorePair",
+    "ScoreResult",
     "Segmentation",
     "ServerFault",
     "ServerOverloaded",

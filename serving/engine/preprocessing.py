@@ -89,7 +89,7 @@ def prepare(
         except MalformedMarkup as error:
             violations.append(FieldViolation(f"contents[{index}]", str(error)))
             continue
-        prepared = _prepare_text(reading, markup, plan, manifest, tokenizer)
+        prepared = prepare_text(reading, markup, plan, manifest, tokenizer)
         if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
@@ -137,9 +137,10 @@ def _read(
     return Reading(given, tokenizer.unknown, protect=options.protect_spans, marked=marked), markup
 
 
-def _prepare_text(
+def prepare_text(
     reading: Reading, markup: Markup | None, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer
 ) -> PreparedText:
+    """Split a text into parts as its options ask, each tokenised."""
     limit, policy, language = manifest.limits.max_source_tokens, _policy(options), manifest.source_language
     read, end = reading.text, len(reading.given)
     by_sentence = _segmentation(options) is Segmentation.SENTENCES

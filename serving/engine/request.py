@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from serving.errors import FieldViolation
 from serving.messages import Options
+from serving.score_messages import ScorePair
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,16 @@ class TranslationRequest:
     served: tuple[str, ...] = ()
     phases: list[tuple[str, float, float]] | None = None
     violations: tuple[FieldViolation, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoringRequest:
+    """Translations to score; not checked yet.
+
+    Attributes:
+        pairs: What to score.
+        sources: The request of their sources, with the options that apply.
+    """
+
+    pairs: tuple[ScorePair, ...]
+    sources: TranslationRequest

@@ -15,13 +15,15 @@ from serving.engine.engine import Engine
 from serving.engine.observer import TranslatorObserver
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
-from serving.engine.request import TranslationRequest
+from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.engine.retry import better, second_tries
+from serving.engine.scoring import prepare_scoring, scores
 from serving.engine.streaming import TranslationStream
 from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
 from serving.messages import Result, TextDelta
+from serving.score_messages import ScoreResult
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
@@ -120,6 +122,18 @@ class Translator:
                 second = self._engine.submit(tuple(again.values())).future.result()
                 decoded = better(decoded, dict(zip(again, second, strict=True)))
         return self._assemble(request, prepared, decoded)
+
+    async def score(self, request: ScoringRequest) -> ScoreResult:
+        """Tell how probable the model finds given translations.
+
+        Raises:
+            DragomanError: As :meth:`translate`.
+        """
+        characters = sum(len(pair.source) + len(pair.target) for pair in request.pairs)
+        manifest, tokenizer = self._manifest, self._tokenizer
+        prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, self._limits))
+        decoded = await self._decode(prepared.sentences)
+        return scores(request, prepared, decoded, manifest, tokenizer)
 
     def close(self) -> None:
         """End the tokenizer's threads."""

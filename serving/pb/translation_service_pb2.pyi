@@ -656,6 +656,199 @@ class AlignmentLink(_message.Message):
 Global___AlignmentLink: _TypeAlias = AlignmentLink  # noqa: Y015
 
 @_typing.final
+class ScoreRequest(_message.Message):
+    """A request to score translations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGE_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    LENGTH_PENALTY_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOKENS_FIELD_NUMBER: _builtins.int
+    PROTECT_SPANS_FIELD_NUMBER: _builtins.int
+    ADAPT_CASE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Empty: the server's default model."""
+    version: _builtins.int
+    """Version of the model. 0: the newest one served."""
+    source_language: _builtins.str
+    """BCP-47 tag of the language of the sources. Optional: where given it must be the model's."""
+    target_language: _builtins.str
+    """BCP-47 tag of the language of the translations. Optional: where given it must be the model's."""
+    length_penalty: _builtins.float
+    """alpha in score = sum of log p / length^alpha, where length counts the end token. Unset: the model's default."""
+    include_tokens: _builtins.bool
+    """Whether to return the tokens with their log-probabilities."""
+    protect_spans: _builtins.bool
+    """As in TranslateRequest: what the model reads of a source depends on it. Unset: true."""
+    adapt_case: _builtins.bool
+    """As in TranslateRequest: what the model reads of a source depends on it. Unset: true."""
+    priority: _builtins.int
+    """As in TranslateRequest."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
+        """What to score."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        source_language: _builtins.str = ...,
+        target_language: _builtins.str = ...,
+        pairs: _abc.Iterable[Global___ScorePair] | None = ...,
+        length_penalty: _builtins.float | None = ...,
+        include_tokens: _builtins.bool = ...,
+        protect_spans: _builtins.bool | None = ...,
+        adapt_case: _builtins.bool | None = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "length_penalty", b"length_penalty", "protect_spans", b"protect_spans"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "include_tokens", b"include_tokens", "length_penalty", b"length_penalty", "model", b"model", "pairs", b"pairs", "priority", b"priority", "protect_spans", b"protect_spans", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
+    _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
+    _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
+    _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
+    _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protect_spans) -> _WhichOneofReturnType__protect_spans | None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScorePair(_message.Message):
+    """A text and its translation; the text is read as Translate reads it, but always as one part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TARGET_TOKENS_FIELD_NUMBER: _builtins.int
+    UNFINISHED_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The text."""
+    target: _builtins.str
+    """Its translation; leave it empty where `target_tokens` are given."""
+    unfinished: _builtins.bool
+    """The translation goes on: its end token is not scored."""
+    @_builtins.property
+    def target_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its translation in tokens, as Token.text spells them. A model may spell a text in several ways, of which `target`
+        is scored in the usual one; a hypothesis of the server is scored exactly by its tokens.
+        """
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        target_tokens: _abc.Iterable[_builtins.str] | None = ...,
+        unfinished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target", "target_tokens", b"target_tokens", "unfinished", b"unfinished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorePair: _TypeAlias = ScorePair  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    """The answer to a ScoreRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    SOURCE_TOKENS_FIELD_NUMBER: _builtins.int
+    TARGET_TOKENS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model that scored."""
+    version: _builtins.int
+    """Version of the model that scored."""
+    source_tokens: _builtins.int
+    """Source tokens encoded for this request."""
+    target_tokens: _builtins.int
+    """Target tokens scored."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]:
+        """scores[i] is the answer to pairs[i]."""
+
+    @_builtins.property
+    def queue_time(self) -> _duration_pb2.Duration:
+        """From acceptance until the last sentence of the request began to be computed."""
+
+    @_builtins.property
+    def compute_time(self) -> _duration_pb2.Duration:
+        """From the beginning of the first sentence's computation until the end of the last."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        scores: _abc.Iterable[Global___Score] | None = ...,
+        source_tokens: _builtins.int = ...,
+        target_tokens: _builtins.int = ...,
+        queue_time: _duration_pb2.Duration | None = ...,
+        compute_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "queue_time", b"queue_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "model", b"model", "queue_time", b"queue_time", "scores", b"scores", "source_tokens", b"source_tokens", "target_tokens", b"target_tokens", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """How probable a translation is; all zero for a source without language."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    MEAN_LOG_PROB_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """As Hypothesis.score."""
+    mean_log_prob: _builtins.float
+    """As Hypothesis.mean_log_prob."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
+        """The tokens of the translation; only with `include_tokens`."""
+
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        mean_log_prob: _builtins.float = ...,
+        tokens: _abc.Iterable[Global___Token] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mean_log_prob", b"mean_log_prob", "score", b"score", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015
+
+@_typing.final
 class ListModelsRequest(_message.Message):
     """A request to list the models that are served."""
 

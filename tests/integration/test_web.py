@@ -38,6 +38,14 @@ async def test_a_request_is_the_proto_in_json(toy: Toy) -> None:
     assert blank["hypotheses"][0]["text"] == ""
 
 
+async def test_translations_are_scored(toy: Toy) -> None:
+    asked = {"pairs": [{"source": "abc", "target": "abc"}, {"source": "abc", "target": "cba"}]}
+    reply = await ask(toy, "POST", "/v1/score", asked)
+    assert reply.status == 200
+    copied, other = reply.json["scores"]
+    assert copied["score"] > other["score"]
+
+
 async def test_models_are_listed(toy: Toy) -> None:
     (model,) = (await ask(toy, "GET", "/v1/models")).json["models"]
     assert (model["name"], model["source_language"], model["is_default"]) == ("toy", "en", True)
@@ -192,7 +200,7 @@ def tokens(tmp_path: Path) -> tuple[Path, dict[Role, str]]:
     return file, {role: token for role, (token, _) in made.items()}
 
 
-TRANSLATING = ["/v1/translate", "/translate", "/detect", "/v2/translate", "/v2/glossaries"]
+TRANSLATING = ["/v1/translate", "/v1/score", "/translate", "/detect", "/v2/translate", "/v2/glossaries"]
 LOOKING = [
     "/v1/models",
     "/languages",

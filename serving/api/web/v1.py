@@ -34,11 +34,16 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
         endpoints.calls.answering(asked.call)
         return _EventStream(first, events, asked.call.request_id)
 
+    async def score(asked: Asked) -> Response:
+        request = await _parsed(asked, pb.ScoreRequest())
+        return JSONResponse(_as_json(await servicer.Score(request, cast("Any", asked))))
+
     async def list_models(asked: Asked) -> Response:
         return JSONResponse(_as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
 
     return [
         endpoints.route("POST", "/v1/translate", translate, translates=True),
+        endpoints.route("POST", "/v1/score", score, translates=True),
         endpoints.route("GET", "/v1/models", list_models),
     ]
 
