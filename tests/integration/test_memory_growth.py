@@ -1,7 +1,7 @@
 """Memory of a server under random work: it stays, and a server that leaks is found out.
 
-Only with ``SOAK_SECONDS``, which ``make soak`` sets to half an hour: in seconds, buffers still grow to their sizes. A run
-of less than ten minutes has more room for that.
+Only with ``SOAK_SECONDS``, which ``make soak`` sets to half an hour: in seconds, buffers still grow to their sizes. A
+run of less than ten minutes has more room for that.
 """
 
 from __future__ import annotations
