@@ -27,7 +27,7 @@ _END, _UNKNOWN = "</s>", "<unk>"
 _CONTROLS = [f"<0x{number:02X}>" for number in range(32)]  # bytes that Marian's search suppresses
 _LEXICON = 100  # tokens that everybody gets, and best translations, unless the YAML has other numbers
 _BEAM, _MOST_BEAMS = 12, 1024
-_PAIR = re.compile(r"\.([a-z]{2})([a-z]{2})\.")  # as in vocab.enfr.spm
+_PAIR = re.compile(r"(?:src|trg)?vocab\.([a-z]{2})([a-z]{2})\.spm")
 _SEARCH_UNSET = ("word-penalty", "output-sampling", "output-approx-knn", "force-decode")
 
 
@@ -56,9 +56,9 @@ def recognises(source: Path) -> bool:
 
 
 def languages(source: Path) -> tuple[str, str] | None:
-    """Return the languages, if the names of the files say them as ``vocab.enfr.spm`` does."""
+    """Return the languages, if the name of a vocabulary says them, as ``vocab.enfr.spm`` does."""
     folder = source if source.is_dir() else source.parent
-    pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.search(path.name))}
+    pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.fullmatch(path.name))}
     return pairs.pop() if len(pairs) == 1 else None
 
 
