@@ -156,6 +156,7 @@ class LanguageRouter:
                 request_id=call.request_id,
                 source_language=source,
                 target_language=target,
+                phases=call.phases,
             )
             result = await model.translator.translate(request)
             for place, answer in zip(places, result.translations, strict=True):
