@@ -78,8 +78,10 @@ class ServerConfig(BaseModel):
         default="auto", description="precision of the graphs to run; auto is the fastest for the device"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if it works, else cpu")
-    workers: Count = Field(
-        default=1, description="decoding threads; on a CPU, more raise throughput and slow down single requests"
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="decoding threads; 0 is one per core, 8 at most, for a small model on a CPU, else 1",
     )
     threads: int = Field(
         default=0,
