@@ -18,7 +18,7 @@ from export.readers.marian_options import MarianOptions, read_table
 from export.readers.marian_weights import read_settings, renamed
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, tied, with_filler
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import DecodingDefaults, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -27,7 +27,7 @@ _END, _UNKNOWN = "</s>", "<unk>"
 _CONTROLS = [f"<0x{number:02X}>" for number in range(32)]  # bytes that Marian's search suppresses
 _LEXICON = 100  # tokens that everybody gets, and best translations, unless the YAML has other numbers
 _BEAM, _MOST_BEAMS = 12, 1024
-_PAIR = re.compile(r"\.([a-z]{2})([a-z]{2})\.")  # as in vocab.enfr.spm
+_PAIR = re.compile(r"(?:src|trg)?vocab\.([a-z]{2})([a-z]{2})\.spm")
 _SEARCH_UNSET = ("word-penalty", "output-sampling", "output-approx-knn", "force-decode")
 
 
@@ -55,14 +55,14 @@ def recognises(source: Path) -> bool:
     return bool(model_files(source))
 
 
-def languages(source: Path) -> tuple[str, str] | None:
-    """Return the languages, if the names of the files say them as ``vocab.enfr.spm`` does."""
+def languages(source: Path) -> Languages | None:
+    """Return the languages, if the name of a vocabulary says them, as ``vocab.enfr.spm`` does."""
     folder = source if source.is_dir() else source.parent
-    pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.search(path.name))}
-    return pairs.pop() if len(pairs) == 1 else None
+    pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.fullmatch(path.name))}
+    return Languages.between(*pairs.pop()) if len(pairs) == 1 else None
 
 
-def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
+def read(source: Path, languages: Languages) -> TrainedModel:
     """Read the model.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from serving.bundle.manifest import FORMAT_VERSION, Manifest
+from serving.bundle.manifest import READABLE, Manifest
 from serving.bundle.onnx_model import model_problems
 from serving.errors import StartupError
 
@@ -29,6 +29,11 @@ class Bundle:
     def path(self, file: str) -> Path:
         """Return the path of a file named in the manifest."""
         return self.directory / file
+
+    @property
+    def nbytes(self) -> int:
+        """Size of its files."""
+        return sum(self.path(file).stat().st_size for file in self.manifest.files)
 
     def on(self, device: Literal["cpu", "cuda"]) -> Bundle:
         """Return the bundle with every precision allowed on a device, for checks: slow where a kernel is missing."""
@@ -55,8 +60,9 @@ def load_bundle(directory: Path) -> Bundle:
         ) from error
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+        versions = " or ".join(map(str, READABLE))
         raise StartupError(
-            f"{path} is not a manifest of format version {FORMAT_VERSION} ({found}); export the bundle again"
+            f"{path} is not a manifest of format version {versions} ({found}); export the bundle again"
         ) from error
     problems = [problem for file, sha in manifest.files.items() if (problem := _problem(directory / file, sha))]
     if not problems:

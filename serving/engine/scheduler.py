@@ -10,7 +10,7 @@ The order of work, within and across beam sizes:
 2. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
    side, and the last to end is not the one that takes longest.
 
-A worker's sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass, until
+A worker has a fixed number of slots for its sentences of one beam size. A beam size without any lets others pass, until
 an eighth of its slots are free, or enough for all that waits: a run of the encoder costs little more for several
 sentences than for one. The running token budget lets nobody pass: the first sentence that does not fit it waits, and
 everything behind waits with it, so small sentences cannot starve a large one. What is larger than a whole budget runs
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
 
 _REFILL = 8  # a full lane takes sentences again when one in so many slots is free
+_LENGTHS = (24, 48)  # source tokens, where a class of lengths ends
 _CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
 
@@ -94,9 +96,14 @@ class Demand:
 
 @dataclass(frozen=True)
 class EncoderBatch(Generic[Key]):
-    """Sentences of one lane and similar length, to be encoded together."""
+    """Sentences of one beam size and similar length, to be encoded together.
+
+    Attributes:
+        length: Class of their lengths, from 0 for short ones.
+    """
 
     beam: int
+    length: int
     keys: tuple[Key, ...]
     tokens: int
     padding: int
@@ -104,7 +111,8 @@ class EncoderBatch(Generic[Key]):
     @classmethod
     def of(cls, beam: int, keys: Sequence[Key], lengths: Sequence[int]) -> EncoderBatch[Key]:
         """Make a batch of sentences from their numbers of source tokens."""
-        return cls(beam, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
+        length = _length_class(max(lengths))
+        return cls(beam, length, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
 
 
 @dataclass(frozen=True)
@@ -226,7 +234,7 @@ class Scheduler(Generic[Key]):
     def schedule(self, now: float, worker: int = 0) -> Turn[Key]:
         """Remove from the queue what has expired and what begins now on a worker; the latter counts as running."""
         expired = self._expire(now)
-        chosen: dict[int, list[_Waiting[Key]]] = {}
+        chosen: dict[tuple[int, int], list[_Waiting[Key]]] = {}
         source_tokens = 0
         full: set[int] = set()
         while (entry := self._next(worker, full)) is not None:
@@ -240,7 +248,7 @@ class Scheduler(Generic[Key]):
             self._dequeue(entry.rank[1])
             self._run(entry, worker)
             source_tokens += demand.source_tokens
-            chosen.setdefault(demand.beam, []).append(entry)
+            chosen.setdefault((demand.beam, _length_class(demand.source_tokens)), []).append(entry)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
         return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
 
@@ -357,6 +365,10 @@ class Scheduler(Generic[Key]):
         self._shares[worker] += 1
         if self._used_slots[lane] >= self._limits.slots(demand.beam):
             self._filled.add(lane)
+
+
+def _length_class(tokens: int) -> int:
+    return bisect_left(_LENGTHS, tokens)
 
 
 def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[EncoderBatch[Key]]:

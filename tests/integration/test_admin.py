@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import statistics
 from collections import Counter
@@ -156,6 +157,13 @@ async def test_there_is_no_admin_port_unless_it_is_asked_for() -> None:
         assert toy.server.admin_port == 0
 
 
+def test_no_manifest_opens_the_admin_port() -> None:
+    files = [path for path in (SHIPPED.parents[2] / "deploy").rglob("*") if path.is_file()]
+    assert files
+    opened = re.compile(r"DRAGOMAN_ADMIN|--admin\b|^\s*admin:", re.MULTILINE)
+    assert not [path.name for path in files if opened.search(path.read_text(errors="replace"))]
+
+
 async def test_admin_calls_wait_for_no_place_but_for_the_server(operated: Operated) -> None:
     operated.toy.server.admission.phase = Phase.DRAINING
     error = await failure(operated.admin.ReloadModel(admin_pb.ReloadModelRequest(model=version("en-fr"))))
@@ -176,6 +184,20 @@ async def test_health_tells_of_each_model(operated: Operated) -> None:
         while await told("en-fr/3") != 2:
             await asyncio.sleep(0.05)
     assert await told("en-fr/4") == 1
+
+
+async def test_statistics_are_those_of_the_metrics(operated: Operated) -> None:
+    await operated.translate("I drink milk. You drink tea.")
+    await failure(operated.toy.stub.Translate(request("x", beam_size=99)))
+    answer = await operated.admin.GetStatistics(admin_pb.GetStatisticsRequest())
+    (found,) = answer.models
+    assert (found.model.name, found.model.version, found.healthy) == ("en-fr", 3, True)
+    assert found.sentences["ok"] == 2
+    assert found.source_tokens == operated.toy.sample("dragoman_source_tokens_total", model="en-fr/3")
+    assert found.target_tokens > 0
+    assert found.phases["queue"].count == 2
+    assert found.phases["step"].seconds > 0
+    assert (answer.calls_in_flight, found.queue_depth, found.running) == (0, 0, 0)
 
 
 # --- replacing what is in use -----------------------------------------------------------------------------------------
