@@ -36,7 +36,7 @@ MORE: dict[str, tuple[str, ...]] = {
         "She reads ⟦~/letters/love.txt⟧ every evening.",
         "Do you have ⟦budget_2025.xlsx⟧?",
         "Move ⟦a/b/c.txt⟧ to ⟦d/e/f.txt⟧.",
-        "The song is in ⟦/home/mary/music/song.mp3⟧.",
+        "The song is in ⟦/srv/music/mary/song.mp3⟧.",
         "I cannot open ⟦../photos/cat.png⟧!",
     ),
     "handles": (
