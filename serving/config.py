@@ -139,6 +139,15 @@ class ServerConfig(BaseModel):
     max_connection_age: Amount = Field(
         default=0.0, description="seconds after which a client is told to connect again; 0 is never"
     )
+    otlp_endpoint: str = Field(
+        default="", description="URL of an OpenTelemetry collector (OTLP over gRPC) for traces; needs dragoman[otel]"
+    )
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01, description="share of calls that are traced, of those whose caller does not say"
+    )
+    max_log_lines: Amount = Field(
+        default=100.0, description="calls a second that are logged, but for faults of the server; 0 is all"
+    )
     drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="minimum level of log messages"

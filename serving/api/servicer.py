@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from grpc import aio
@@ -128,10 +129,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         size = sum(map(len, request.contents))
         with self._borrowed(request, len(request.contents), size, beam) as (model, call):
             served = self._models.served_pairs()
-            yield (
-                model.translator,
-                to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served),
-            )
+            asked = to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served)
+            yield model.translator, replace(asked, phases=call.phases)
 
     @contextmanager
     def _borrowed(

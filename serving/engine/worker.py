@@ -220,7 +220,7 @@ class Worker:
                 _LOG.error("request %s: %s", job.sentence.request_id, result)
                 self._queue.finish(job, result)
             else:
-                self._queue.finish(job, Decoded(tuple(result), job.accepted, job.admitted, self._clock()))
+                self._queue.finish(job, Decoded(tuple(result), job.accepted, job.admitted, self._clock(), job.encoded))
 
     def _tear_down(self, lane: Lane, what: str, error: Exception) -> None:
         """Give up a lane: its state cannot be trusted, and the next sentence gets a new grid."""

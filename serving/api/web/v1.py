@@ -65,7 +65,7 @@ class _EventStream(StreamingResponse):
         self._first = first
         self._others = others
         self._request_id = request_id
-        super().__init__(self._events(), media_type=EVENTS)
+        super().__init__(self._events(), headers={"X-Accel-Buffering": "no"}, media_type=EVENTS)  # proxies pass it on
 
     async def _events(self) -> AsyncIterator[str]:
         try:
