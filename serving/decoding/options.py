@@ -22,6 +22,8 @@ class DecodingOptions:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 is off.
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         prefix: Target tokens the translation must begin with.
+        start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
+            in the score's length, and are no part of a hypothesis.
         sampling: Random choice instead of search; has a seed.
     """
 
@@ -33,4 +35,5 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
     sampling: Sampling | None = None

@@ -42,7 +42,7 @@ def assemble(
     rest = iter(decoded)
     for text in prepared.texts:
         parts = [next(rest) for _ in text.parts]
-        translations.append(_translation(text, parts, tokenizer, request.options, manifest.target_language))
+        translations.append(_translation(text, parts, tokenizer, request.options, prepared.languages.target))
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return Result(
         translations=tuple(translations),
