@@ -29,11 +29,14 @@ class Fragile:
     mode: str
     free: threading.Event = field(default_factory=threading.Event)
     opened: int = 0
+    reopened: threading.Event = field(default_factory=threading.Event)
     steps_with_company: int = 0
     seen: Recorder = field(default_factory=Recorder)
 
     def runner(self) -> ToyRunner:
         self.opened += 1
+        if self.opened > 1:
+            self.reopened.set()
         fragile = self
 
         class Grid(ToyGrid):
@@ -58,7 +61,7 @@ class Fragile:
 @contextmanager
 def fragile_engine(mode: str, workers: int = 1) -> Iterator[tuple[Engine, Fragile]]:
     fragile = Fragile(mode)
-    limits = EngineLimits(run_seconds=0.2, workers=workers)
+    limits = EngineLimits(run_seconds=1.0, workers=workers)
     engine = Engine(fragile.runner(), limits=limits, observer=fragile.seen, reopen=fragile.runner)
     try:
         yield engine, fragile
@@ -76,6 +79,7 @@ def test_a_step_that_hangs_fails_its_sentences_and_the_engine_goes_on(
         with pytest.raises(EngineFailure):
             hung.future.result(PATIENCE)
         assert tokens_of(engine.submit([sentence(5, 6)]).future) == [(5, 6)]
+        assert fragile.reopened.wait(PATIENCE)  # another worker may have answered before
         assert fragile.opened == 2
         assert engine.healthy
         assert engine.join(PATIENCE)
