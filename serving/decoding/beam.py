@@ -17,6 +17,7 @@ from serving.decoding import constraints, sampling
 from serving.decoding.finished import FinishedPool
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
+from serving.decoding.term_search import TermSearch
 from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
@@ -31,6 +32,7 @@ _OPTION_FIELDS = [
     ("repetition_penalty", np.float32),
     ("prefix_length", np.int64),
     ("n_best", np.int64),
+    ("enough", np.int64),
     ("sampled", np.bool_),
     ("temperature", np.float32),
     ("top_k", np.int64),
@@ -71,6 +73,7 @@ class BeamSearch:
         self._log_probs = np.zeros((slots, beam, _FIRST_TIME), dtype=np.float32)
         self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
         self._finished = FinishedPool(beam, slots, _FIRST_TIME)
+        self._terms = TermSearch(beam, slots)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
         self._no_edits = Edits.none(slots, beam)
 
@@ -96,6 +99,7 @@ class BeamSearch:
     def _start_slot(self, slot: int, options: DecodingOptions) -> None:
         self._reserve(options.max_length + 1, len(options.prefix))
         given = vars(options) | vars(options.sampling or Sampling(seed=0))
+        given["enough"] = options.enough or options.beam_size
         given |= {"sampled": options.sampling is not None, "prefix_length": len(options.prefix)}
         for name, _ in _OPTION_FIELDS:
             self._options[name][slot] = given[name]
@@ -108,6 +112,7 @@ class BeamSearch:
         self._ancestors[slot] = -1
         self._ancestors[slot, :, 0] = self._beams
         self._finished.clear(slot)
+        self._terms.start(slot, options.terms)
 
     def _reserve(self, time: int, prefix: int) -> None:
         """Grow the arrays to hold these target positions and prefix tokens."""
@@ -140,6 +145,13 @@ class BeamSearch:
         )
 
     def _edits(self, n: int) -> Edits:
+        edits = self._penalties(n)
+        if not self._terms.busy[:n].any():
+            return edits
+        terms = self._terms.edits(n, eos_id=self._eos, pad_id=self._pad)
+        return constraints.joined(terms, edits, pad_id=self._pad)
+
+    def _penalties(self, n: int) -> Edits:
         options, position = self._options[:n], self._position[:n]
         penalised = bool(((options["repetition_penalty"] != 1) | (options["no_repeat_ngram_size"] > 0)).any())
         if not penalised and not (position < options["min_length"]).any():
@@ -163,7 +175,8 @@ class BeamSearch:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
             # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
-            return 2 * self._beam
+            terms = self._terms.busy[:n].any()
+            return min(self._terms.candidates(), self._beam * self._vocabulary) if terms else 2 * self._beam
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
@@ -190,7 +203,7 @@ class BeamSearch:
         at_limit = self._position[:n] >= self._options["max_length"][:n]
         self._collect_unfinished(at_limit)
         stuck = ~(self._scores[:n] > DEAD).any(axis=1)
-        return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck)
+        return np.flatnonzero((self._finished.count[:n] >= self._options["enough"][:n]) | at_limit | stuck)
 
     def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints]:
         """Return scores, tokens and parents after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
@@ -198,6 +211,10 @@ class BeamSearch:
         scores = candidates.scores[:, :width].copy()
         tokens = candidates.tokens[:, :width].copy()
         parents = candidates.parents[:, :width].copy()
+        with_terms = np.flatnonzero(self._terms.busy[:n])
+        if with_terms.size:
+            found = self._terms.choose(with_terms, candidates)
+            scores[with_terms], tokens[with_terms], parents[with_terms] = found
         options = self._options[:n]
         drawn = np.flatnonzero(options["sampled"])
         if drawn.size:
@@ -267,6 +284,8 @@ class BeamSearch:
         self._log_probs[here] = gains[rows, live]
         self._alignment[here] = alignment[rows, live]
         self._scores[:n] = scores[rows, live]
+        if self._terms.busy[:n].any():
+            self._terms.extend(n, parents, tokens[rows, live])
         self._parents[:n] = parents
 
     def settled(self, slots: Ints) -> Ints:
@@ -337,4 +356,5 @@ class BeamSearch:
             ):
                 array[targets] = array[sources]
             self._finished.move(sources, targets)
+            self._terms.keep(sources, targets)
         self._busy = int(order.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.decoding.terms import Terms
 from serving.messages import Sampling
 
 
@@ -23,6 +24,8 @@ class DecodingOptions:
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         prefix: Target tokens the translation must begin with.
         sampling: Random choice instead of search; has a seed.
+        terms: What the translation must contain; None is nothing.
+        enough: Finished hypotheses that end the search; 0 is the beam size.
     """
 
     max_length: int
@@ -34,3 +37,5 @@ class DecodingOptions:
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
     sampling: Sampling | None = None
+    terms: Terms | None = None
+    enough: int = 0
