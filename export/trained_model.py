@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import DecodingDefaults, SpecialIds, Tokenizer
+from serving.bundle.shortlist import Shortlist
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.opening import read_tokenizer
 from training.checkpoint import LoadedCheckpoint
@@ -33,6 +34,7 @@ class TrainedModel:
         files: Contents of the tokenizer's files, by name.
         reverse_source: Whether the model reads sources backwards.
         defaults: Of decoding.
+        shortlist: The lexicon that came with it, if one did.
     """
 
     model: TranslationModel[Any]
@@ -42,6 +44,7 @@ class TrainedModel:
     files: Mapping[str, bytes]
     reverse_source: bool = False
     defaults: DecodingDefaults = field(default_factory=DecodingDefaults)
+    shortlist: Shortlist | None = None
 
     @classmethod
     def of(cls, checkpoint: LoadedCheckpoint) -> Self:

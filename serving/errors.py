@@ -94,7 +94,11 @@ class Unavailable(_RetryLater):
 
 
 class DeadlineExceeded(DragomanError):
-    """The deadline has passed or cannot be met."""
+    """The deadline has passed; or it cannot be met, in which case another try later may succeed."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds; 0 if the deadline has passed
 
 
 class Cancelled(DragomanError):

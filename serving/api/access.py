@@ -9,7 +9,7 @@ from grpc_health.v1 import health
 
 from serving.api.reloading import Reloaded
 from serving.errors import PermissionDenied, StartupError, Unauthenticated
-from serving.tokens import Role, find_token, read_tokens
+from serving.tokens import BearerToken, Role, find_token, read_tokens
 
 _EVERY_ROLE = frozenset(Role)
 _TRANSLATE = frozenset({Role.TRANSLATE})
@@ -33,8 +33,8 @@ class Access:
         except (OSError, ValueError) as error:
             raise StartupError(f"cannot use the tokens of {tokens}: {error}") from error
 
-    def to_method(self, path: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
-        """Let a call to ``/SERVICE/METHOD`` in.
+    def to_method(self, path: str, metadata: Iterable[tuple[str, str | bytes]] | None) -> BearerToken | None:
+        """Let a call to ``/SERVICE/METHOD`` in, and return its token, if it needs one.
 
         Raises:
             Unauthenticated: It carries no valid token.
@@ -42,9 +42,9 @@ class Access:
         """
         service, _, method = path.removeprefix("/").partition("/")
         if service == health.SERVICE_NAME:
-            return
+            return None
         given = [value for key, value in metadata or () if key == "authorization" and isinstance(value, str)]
-        self._check(_presented(given), self._roles(service, method))
+        return self._check(_presented(given), self._roles(service, method))
 
     def to_page(self, authorization: Iterable[str]) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
@@ -54,28 +54,29 @@ class Access:
         """
         self.check(_presented(list(authorization)), translates=False)
 
-    def check(self, presented: str, *, translates: bool) -> None:
-        """Let the holder of a token translate, or only look at what is served.
+    def check(self, presented: str, *, translates: bool) -> BearerToken | None:
+        """Let the holder of a token translate, or only look at what is served, and return the token if one is needed.
 
         Raises:
             Unauthenticated: It is no valid token.
             PermissionDenied: Its role does not allow to translate.
         """
-        self._check(presented, _TRANSLATE if translates else _EVERY_ROLE)
+        return self._check(presented, _TRANSLATE if translates else _EVERY_ROLE)
 
     def _roles(self, service: str, method: str) -> frozenset[Role]:
         if service == self._admin_service:
             return _ADMIN
         return _TRANSLATE if service == self._service and method not in _LOOKING else _EVERY_ROLE
 
-    def _check(self, presented: str, allowed: frozenset[Role]) -> None:
+    def _check(self, presented: str, allowed: frozenset[Role]) -> BearerToken | None:
         if self._tokens is None:
-            return
+            return None
         token = find_token(presented, self._tokens.get())
         if token is None:
             raise Unauthenticated
         if token.role not in allowed:
             raise PermissionDenied
+        return token
 
 
 def _presented(authorization: list[str]) -> str:

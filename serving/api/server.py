@@ -13,6 +13,7 @@ from serving.api.access import Access
 from serving.api.admin_servicer import AdminServicer
 from serving.api.admission import Admission, Phase
 from serving.api.calls import Calls
+from serving.api.clients import Clients
 from serving.api.interceptor import CallInterceptor
 from serving.api.lifecycle import ModelLifecycle
 from serving.api.metrics_endpoint import MetricsEndpoint
@@ -32,6 +33,7 @@ from serving.pb import translation_service_pb2_grpc as pb_grpc
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _MOST_ADMIN_CALLS = 16
+_HANDSHAKE_MS = 10_000  # for a client to say the first words of HTTP/2 and TLS
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
 # Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
 # it every half second, have stopped sending by then: none has to be refused and repeated, and none arrives while the
@@ -54,7 +56,7 @@ class Server:
         self._tls = tls_of(config)
         access = Access(SERVICE, ADMIN_SERVICE, config.tokens)
         self._told = set[str]()  # models whose health was ever told
-        calls = Calls(self.admission, self.metrics.calls)
+        calls = Calls(self.admission, self.metrics.calls, Clients(config.client_limits))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._tasks = list[asyncio.Task[None]]()
         self._watch: BundleWatch | None = None
@@ -186,6 +188,11 @@ class Server:
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    # A client notices nothing of these two: it is told to connect again, and its calls in flight end as they would.
+    ages = {
+        "grpc.max_connection_idle_ms": config.max_connection_idle,
+        "grpc.max_connection_age_ms": config.max_connection_age,
+    }
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
@@ -196,4 +203,6 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # clients ping every 10 s or less often.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds),
     ]

@@ -89,7 +89,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
     async def Score(self, request: pb.ScoreRequest, context: aio.ServicerContext[Any, Any]) -> pb.ScoreResponse:
         """Score translations."""
         pairs = to_pairs(request)
-        with self._borrowed(request, len(pairs)) as (model, call):
+        size = sum(len(pair.source) + len(pair.target) + sum(map(len, pair.tokens)) for pair in pairs)
+        with self._borrowed(request, len(pairs), size, 1) as (model, call):
             sources = TranslationRequest(
                 texts=tuple(pair.source for pair in pairs),
                 options=to_score_options(request),
@@ -120,7 +121,9 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> Iterator[tuple[Translator, TranslationRequest]]:
         """Borrow the model that is to translate, and convert the request."""
-        with self._borrowed(request, len(request.contents)) as (model, call):
+        beam = request.options.beam_size if request.options.HasField("beam_size") else None
+        size = sum(map(len, request.contents))
+        with self._borrowed(request, len(request.contents), size, beam) as (model, call):
             served = self._models.served_pairs()
             yield (
                 model.translator,
@@ -129,13 +132,14 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
     @contextmanager
     def _borrowed(
-        self, request: pb.TranslateRequest | pb.ScoreRequest, contents: int
+        self, request: pb.TranslateRequest | pb.ScoreRequest, contents: int, characters: int, beam: int | None
     ) -> Iterator[tuple[ServedModel, Call]]:
-        """Borrow the model that is asked for, and note it and the number of texts in the call."""
+        """Borrow the model that is asked for, after taking the texts out of the limits of the caller."""
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
         call.figures["contents"] = contents
+        call.spend(characters, beam)
         wanted = request.model, request.version, request.source_language, request.target_language
         with self._models.borrow(*wanted) as model:
             call.model = model.label

@@ -199,6 +199,16 @@ class Scheduler(Generic[Key]):
             self._enqueue(_Waiting(key, demand, now, rank))
         return None
 
+    def refuses(self, deadline: float | None, priority: int, now: float) -> RejectReason | None:
+        """Tell whether even one short sentence would be refused, before anything is known of it but this."""
+        shortest = Demand(1, 1, 1, priority, deadline)
+        if self._waiting and self.queue_depth >= self._limits.queue_sentences:
+            return RejectReason.QUEUE_FULL
+        if self._waiting and self.queue_tokens >= self._limits.queue_tokens:
+            return RejectReason.TOKENS_FULL
+        late = self._too_late(shortest, self._rank(self._arrivals, shortest, now), now)
+        return RejectReason.DEADLINE if late else None
+
     def cancel(self, key: Key) -> bool:
         """Remove a waiting sentence; return False if it is not waiting."""
         if key not in self._number:

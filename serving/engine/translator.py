@@ -62,6 +62,7 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         decoded = await self._decoded(prepared)
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
@@ -82,6 +83,7 @@ class Translator:
                 loop.call_soon_threadsafe(changed.set)
 
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         stream = TranslationStream(prepared, self._tokenizer, self._manifest.target_language, on_change)
         submission = self._engine.submit(prepared.sentences, stream)

@@ -127,6 +127,32 @@ async def test_refusals_are_counted(guarded: Guarded) -> None:
     assert guarded.toy.server.admission.in_flight == 0
 
 
+async def test_each_client_has_limits_by_its_token_or_host(guarded: Guarded) -> None:
+    slow, line = new_token("slow", Role.TRANSLATE)
+    with guarded.file.open("a") as file:
+        file.write(f"{line} rate=1 characters=5 beam=1\n")
+
+    def asked(token: str, *contents: str, **options: int) -> Any:
+        metadata = [("authorization", f"Bearer {token}")]
+        made = pb.TranslateRequest(contents=contents, options=pb.DecodingOptions(**options))  # type: ignore[arg-type]
+        return guarded.toy.stub.Translate(made, metadata=metadata)
+
+    wide = await failure(asked(slow, "a", beam_size=2))
+    assert "your limit" in str(wide.details())
+    often = await failure(asked(slow, "a"))
+    assert often.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert detail(often, error_details_pb2.ErrorInfo).reason == "CLIENT_RATE"
+    assert detail(often, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+    for _ in range(3):
+        await asked(guarded.tokens[Role.TRANSLATE], "others are not held up", beam_size=4)
+    async with serving(toy_config(client_limits="quota=6")) as toy:
+        await toy.stub.Translate(pb.TranslateRequest(contents=["abc", "de"]))
+        spent = await failure(toy.stub.Translate(pb.TranslateRequest(contents=["fg"])))
+        assert detail(spent, error_details_pb2.ErrorInfo).reason == "CLIENT_QUOTA"
+        refused = toy.sample("dragoman_refused_calls_total", method="Translate", reason="client_quota")
+        assert refused == 1
+
+
 async def test_the_clients_carry_a_token_and_say_what_happened(guarded: Guarded) -> None:
     address = f"127.0.0.1:{guarded.toy.server.port}"
     async with AsyncTranslationClient(address, token=guarded.tokens[Role.TRANSLATE]) as client:

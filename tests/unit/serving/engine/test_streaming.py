@@ -72,6 +72,7 @@ async def test_whoever_stops_reading_frees_the_slots() -> None:
                 await asyncio.to_thread(gate.reached)
                 gate.let()
             await following
+            await asyncio.to_thread(gate.reached)  # before the stream is closed, which may spare the step
         gate.open()
         assert await asyncio.to_thread(copy.toy.engine.join, PATIENCE)
         assert copy.toy.seen.counts[Outcome.CANCELLED] == 1
