@@ -59,6 +59,7 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
         protect_spans=options.protect_spans,
         adapt_case=options.adapt_case,
         priority=options.priority,
+        glossary=[pb.GlossaryEntry(source=entry.source, target=entry.target) for entry in options.glossary],
         include_tokens=options.tokens,
         include_alignments=options.alignments,
     )
@@ -76,6 +77,7 @@ def to_options(request: pb.TranslateRequest) -> Options:
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
         priority=request.priority,
+        glossary=tuple(messages.GlossaryEntry(entry.source, entry.target) for entry in request.glossary),
         tokens=request.include_tokens,
         alignments=request.include_alignments,
     )
@@ -92,6 +94,7 @@ def to_response(result: messages.Result) -> pb.TranslateResponse:
                 source_truncated=translation.source_truncated,
                 parts=translation.parts,
                 flags=[_QUALITY_FLAG[flag] for flag in translation.flags],
+                terms=[pb.TermUse(entry=term.entry, wanted=term.wanted, used=term.used) for term in translation.terms],
             )
             for translation in result.translations
         ],
@@ -125,6 +128,7 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
                 source_truncated=translation.source_truncated,
                 parts=translation.parts,
                 flags=tuple(_TO_QUALITY_FLAG.get(flag, QualityFlag.UNKNOWN) for flag in translation.flags),
+                terms=tuple(messages.TermUse(term.entry, term.wanted, term.used) for term in translation.terms),
             )
             for translation in response.translations
         ),

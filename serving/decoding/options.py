@@ -39,3 +39,8 @@ class DecodingOptions:
     sampling: Sampling | None = None
     terms: Terms | None = None
     enough: int = 0
+
+    @property
+    def given_tokens(self) -> tuple[int, ...]:
+        """Tokens that the translation contains whatever the model thinks of them."""
+        return self.prefix if self.terms is None else (*self.prefix, *self.terms.symbols.tolist())

@@ -1,10 +1,10 @@
 """Search for translations that contain given terms: dynamic beam allocation over arrays.
 
-Hypotheses are ranked within banks, a bank being those with as many tokens of terms (Post and Vilar 2018; over arrays, Hu
-et al. 2019). The beam takes the best of each bank in turn, in each round that of the fullest bank first and the others by
-score: some hypothesis always makes progress, while those that will use a term later, in its place, stay alive. Tokens
-that continue a term are lifted above all others in the graph, so that they are among the candidates; here they are taken
-down again. The end token is banned until all terms are there.
+Hypotheses are ranked within banks, a bank being those with as many tokens of terms (Post and Vilar 2018; over arrays,
+Hu et al. 2019). The beam takes the best of each bank in turn, in each round that of the fullest bank first and the
+others by score: some hypothesis always makes progress, and those that will use a term later, in its place, stay alive.
+Tokens that continue a term are lifted above all others in the graph, so that they are among the candidates; here they
+are taken down again. The end token is banned until all terms are there.
 """
 
 from __future__ import annotations
@@ -122,15 +122,10 @@ class TermSearch:
         banks = self._banks(slots, *self._moved(slots, parents, tokens)[:2])
         banks[totals == -np.inf] = -1
         best = np.argsort(-totals, axis=1, kind="stable")
-        totals, tokens, parents, banks = (array[chosen, best] for array in (totals, tokens, parents, banks))
-        # How many of the same bank are better, then the fullest bank, then the score, in which they are sorted now.
-        earlier = np.tri(totals.shape[1], k=-1, dtype=bool)
-        turn = ((banks[:, :, None] == banks[:, None]) & earlier).sum(axis=2)
-        place = np.where(banks == banks.max(axis=1, keepdims=True), 0, np.arange(1, 1 + totals.shape[1]))
-        place += turn * (totals.shape[1] + 1) + (banks < 0) * totals.shape[1] * (totals.shape[1] + 2)
-        order = np.argsort(place, axis=1, kind="stable")[:, : 2 * self._beam]
+        order = _order(banks[chosen, best])[:, : 2 * self._beam]
         order[:, : self._beam].sort(axis=1)
-        return totals[chosen, order], tokens[chosen, order], parents[chosen, order]
+        picked = best[chosen, order]
+        return totals[chosen, picked], tokens[chosen, picked], parents[chosen, picked]
 
     def _banks(self, slots: Ints, left: Ints, nodes: Ints) -> Ints:
         """Return how many tokens of terms hypotheses have. Shape (chosen slot, hypothesis), int64."""
@@ -180,3 +175,20 @@ class TermSearch:
             self._last,
         ):
             array[targets] = array[sources]
+
+
+def _order(banks: Ints) -> Ints:
+    """Return the places of candidates in the order in which the beam takes them.
+
+    Args:
+        banks: Best candidate first; -1 for those that are dead. Shape (chosen slot, candidate), int64.
+    """
+    places = np.arange(banks.shape[1])
+    by_bank = np.argsort(banks, axis=1, kind="stable")
+    ordered = np.take_along_axis(banks, by_bank, axis=1)
+    begins = np.diff(ordered, axis=1, prepend=-2) != 0
+    better = np.empty_like(banks)  # candidates of the same bank
+    np.put_along_axis(better, by_bank, places - np.maximum.accumulate(np.where(begins, places, 0), axis=1), axis=1)
+    fullest = banks == banks.max(axis=1, keepdims=True)
+    order: Ints = np.lexsort((np.broadcast_to(places, banks.shape), ~fullest, better, banks < 0), axis=1)
+    return order

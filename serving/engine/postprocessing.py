@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,10 +16,21 @@ from serving.engine.alignment import word_links
 from serving.engine.preprocessing import Prepared, PreparedText
 from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded
-from serving.messages import AlignmentLink, FinishReason, Hypothesis, Options, QualityFlag, Result, Token, Translation
+from serving.messages import (
+    AlignmentLink,
+    FinishReason,
+    Hypothesis,
+    Options,
+    QualityFlag,
+    Result,
+    TermUse,
+    Token,
+    Translation,
+)
 from serving.text.casing import raised
 from serving.text.characters import composing_edits
 from serving.text.edits import EditedText
+from serving.text.glossary import Glossary
 from serving.text.quality import quality_flags
 from serving.text.reading import Reading, ReadPart, StandIn
 from serving.text.restoration import restoring_edits
@@ -40,7 +52,9 @@ def assemble(
     rest = iter(decoded)
     for text in prepared.texts:
         parts = [next(rest) for _ in text.parts]
-        translations.append(_translation(text, parts, tokenizer, request.options, manifest.target_language))
+        translations.append(
+            _translation(text, parts, tokenizer, request.options, manifest.target_language, prepared.glossary)
+        )
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return Result(
         translations=tuple(translations),
@@ -70,6 +84,7 @@ def _translation(
     tokenizer: SubwordTokenizer,
     options: Options,
     language: str,
+    glossary: Glossary | None,
 ) -> Translation:
     if not parts:
         given = text.reading.given[: text.end]
@@ -80,6 +95,7 @@ def _translation(
     ranks = [[part.hypotheses[0] for part in parts]] if several else [[one] for one in parts[0].hypotheses]
     different: dict[str, Hypothesis] = {}  # by text: several token sequences may spell one
     flags: tuple[QualityFlag, ...] = ()
+    terms: tuple[TermUse, ...] = ()
     for rank in ranks:
         if len(different) == options.n_best:
             break
@@ -89,9 +105,10 @@ def _translation(
         ]
         if not different:
             flags = _flags(text, rank, finished)
+            terms = _terms(text, finished, glossary) if glossary else ()
         hypothesis = _hypothesis(text, rank, finished, options)
         different.setdefault(hypothesis.text, hypothesis)
-    return Translation(tuple(different.values()), text.truncated, len(parts), flags)
+    return Translation(tuple(different.values()), text.truncated, len(parts), flags, terms)
 
 
 def finished_part(
@@ -158,6 +175,14 @@ def _flags(
         if target.appended:
             found.add(QualityFlag.SPAN_APPENDED)
     return tuple(sorted(found))
+
+
+def _terms(text: PreparedText, finished: Sequence[FinishedPart], glossary: Glossary) -> tuple[TermUse, ...]:
+    wanted, used = Counter[int](), Counter[int]()
+    for found, target in zip(text.terms, finished, strict=True):
+        wanted += found
+        used.update({entry: glossary.used(entry, target.text) for entry in found})
+    return tuple(TermUse(entry, wanted[entry], used[entry]) for entry in sorted(wanted))
 
 
 def _hypothesis(

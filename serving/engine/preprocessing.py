@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -10,14 +11,19 @@ from typing import Any
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
+from serving.decoding.terms import Terms
 from serving.engine.request import TranslationRequest
 from serving.engine.submission import Sentence
 from serving.engine.validation import ServingLimits, beam_size, prefix_violations, request_violations
 from serving.errors import FieldViolation, InvalidRequest
 from serving.messages import LongInput, Options, Segmentation
+from serving.text.casing import Case
+from serving.text.glossary import Glossary, spellings_in_case
 from serving.text.reading import Reading, ReadPart, in_sentence_case
 from serving.text.segmentation import Part, sentences, split
 
+_MOST_TERMS = 16  # of one part
+_TERM_BEAM = 8  # at least, for a part with terms
 _SPARE_TOKENS = 16  # of a translation that is not given a max_length, beyond twice its source
 
 
@@ -30,12 +36,14 @@ class PreparedText:
         parts: The parts of it that are translated.
         sources: The same as tokens.
         end: Where the text was cut, which is its own end unless it was too long under TRUNCATE.
+        terms: How often each part has terms of the glossary, by entry; empty without a glossary.
     """
 
     reading: Reading
     parts: tuple[ReadPart, ...]
     sources: tuple[EncodedSource, ...]
     end: int
+    terms: tuple[Counter[int], ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -49,6 +57,7 @@ class Prepared:
 
     texts: tuple[PreparedText, ...]
     sentences: tuple[Sentence, ...]
+    glossary: Glossary | None = None
 
 
 def default_max_length(source_tokens: int, options: Options, prefix_tokens: int, limit: int) -> int:
@@ -84,6 +93,9 @@ def prepare(
     if violations:
         raise InvalidRequest(violations)
     common = _common_options(options, manifest)
+    glossary = Glossary(options.glossary) if options.glossary else None
+    if glossary:
+        texts = [_with_terms(text, glossary) for text in texts]
     sentences = []
     for index, prepared in enumerate(texts):
         prefix = prefixes[index] if prefixes else ()
@@ -98,8 +110,44 @@ def prepare(
                 or default_max_length(source.size, options, len(own_prefix), manifest.limits.max_target_tokens),
                 prefix=own_prefix,
             )
+            if prepared.terms and prepared.terms[place]:
+                decoding = _constrained(decoding, prepared.terms[place], options, tokenizer, limits)
             sentences.append(Sentence(source.ids, decoding, request.deadline, options.priority, request.request_id))
-    return Prepared(tuple(texts), tuple(sentences))
+    return Prepared(tuple(texts), tuple(sentences), glossary)
+
+
+def _with_terms(text: PreparedText, glossary: Glossary) -> PreparedText:
+    """Find the terms of each part in what the model reads of it, so that none is within a protected span."""
+    found = (glossary.found(part.text, any_case=part.case is not Case.SENTENCE) for part in text.parts)
+    return replace(text, terms=tuple(found))
+
+
+def _constrained(
+    decoding: DecodingOptions,
+    found: Counter[int],
+    options: Options,
+    tokenizer: SubwordTokenizer,
+    limits: ServingLimits,
+) -> DecodingOptions:
+    """Make a sentence's translation contain the target terms of what it has of the glossary, as far as they fit."""
+    spellings, wanted = list[tuple[tuple[int, ...], ...]](), list[int]()
+    for entry, count in found.items():
+        ways = {
+            tokens for way in spellings_in_case(options.glossary[entry].target) for tokens in tokenizer.spellings(way)
+        }
+        if ways and len(wanted) < _MOST_TERMS:
+            spellings.append(tuple(sorted(ways)))
+            wanted.append(count)
+    if not wanted:
+        return decoding
+    # Where beams are few, none waits until a term is in its place.
+    wider = min(max(decoding.beam_size, _TERM_BEAM), limits.max_beam_size)
+    return replace(
+        decoding,
+        terms=Terms.of(spellings, wanted, tokenizer.joins),
+        beam_size=wider,
+        enough=max(decoding.beam_size, options.n_best),
+    )
 
 
 def _segmentation(options: Options) -> Segmentation:

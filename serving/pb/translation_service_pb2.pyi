@@ -159,6 +159,7 @@ class TranslateRequest(_message.Message):
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    GLOSSARY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default model."""
     version: _builtins.int
@@ -193,6 +194,10 @@ class TranslateRequest(_message.Message):
     def options(self) -> Global___DecodingOptions:
         """How to decode. Unset: the model's defaults."""
 
+    @_builtins.property
+    def glossary(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlossaryEntry]:
+        """Terms and how to translate them, wherever they occur in `contents`; see Translation.terms."""
+
     def __init__(
         self,
         *,
@@ -209,10 +214,11 @@ class TranslateRequest(_message.Message):
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
+        glossary: _abc.Iterable[Global___GlossaryEntry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "glossary", b"glossary", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
@@ -224,6 +230,32 @@ class TranslateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__protect_spans) -> _WhichOneofReturnType__protect_spans | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
+
+@_typing.final
+class GlossaryEntry(_message.Message):
+    """A term and its translation, of one word or several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The term. Without capitals it is found whatever its case, with capitals only as it is spelt; never within a word."""
+    target: _builtins.str
+    """What the translation must contain. At the beginning of a sentence it may get a capital."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GlossaryEntry: _TypeAlias = GlossaryEntry  # noqa: Y015
 
 @_typing.final
 class DecodingOptions(_message.Message):
@@ -489,6 +521,7 @@ class Translation(_message.Message):
     SOURCE_TRUNCATED_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     source_truncated: _builtins.bool
     """The text was cut to the model's limit, as LONG_INPUT_POLICY_TRUNCATE permits."""
     parts: _builtins.int
@@ -503,6 +536,10 @@ class Translation(_message.Message):
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___QualityFlag.ValueType]:
         """What is odd about the first hypothesis, each sign once."""
 
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermUse]:
+        """The terms of the glossary that occur in the text, in the order of their entries."""
+
     def __init__(
         self,
         *,
@@ -510,14 +547,45 @@ class Translation(_message.Message):
         source_truncated: _builtins.bool = ...,
         parts: _builtins.int = ...,
         flags: _abc.Iterable[Global___QualityFlag.ValueType] | None = ...,
+        terms: _abc.Iterable[Global___TermUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hypotheses", b"hypotheses", "parts", b"parts", "source_truncated", b"source_truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hypotheses", b"hypotheses", "parts", b"parts", "source_truncated", b"source_truncated", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Translation: _TypeAlias = Translation  # noqa: Y015
+
+@_typing.final
+class TermUse(_message.Message):
+    """What became of a term of the glossary that occurs in a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    entry: _builtins.int
+    """Which entry of TranslateRequest.glossary, from 0."""
+    wanted: _builtins.int
+    """How often the text has the term."""
+    used: _builtins.int
+    """How often the first hypothesis has its translation."""
+    def __init__(
+        self,
+        *,
+        entry: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+        used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "used", b"used", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TermUse: _TypeAlias = TermUse  # noqa: Y015
 
 @_typing.final
 class Hypothesis(_message.Message):
