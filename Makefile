@@ -2,7 +2,7 @@
 # stay inside the clone; only pip's own download cache is the user's.
 #
 #   make demo    start the server on the shipped bundle, translate samples, stop it again
-#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
+#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT WEB=HOST:PORT)
 #   make fuzz    random bytes, options, manifests and Unicode against a server (FUZZ_EXAMPLES=100000 a target)
 #   make chaos   10,000 mixed calls, hostile clients, 100 reloads, hanging models (docs/reliability.md)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
@@ -31,6 +31,7 @@ BIN := $(VENV)/bin
 CACHE := $(CURDIR)/.cache
 LISTEN ?= 127.0.0.1:50051
 HTTP ?= 127.0.0.1:8080
+WEB ?= 127.0.0.1:8000
 MODELS ?= models
 PYTEST_ARGS ?=
 LOAD_ARGS ?=
@@ -87,7 +88,7 @@ demo: $(SERVING)
 	@$(RUN) python -m scripts.demo --models $(MODELS)
 
 serve: $(SERVING)
-	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP)
+	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP) --web "$(WEB)"
 
 # --- load ----------------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ def _checked_address(address: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+OptionalAddress = Annotated[Address | None, BeforeValidator(lambda address: address or None)]
 
 
 def _parsed_limits(value: object) -> object:
@@ -87,6 +88,9 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
+    web: OptionalAddress = Field(
+        default="127.0.0.1:8000", description="HOST:PORT of HTTP/JSON and the web page; empty for none"
+    )
     admin: Address | None = Field(
         default=None,
         description="HOST:PORT of the gRPC service that loads and unloads models; without it there is none",
@@ -148,7 +152,7 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _ports_are_guarded(self) -> ServerConfig:
-        ports = [port for port in (self.listen, self.http, self.admin) if port is not None]
+        ports = [port for port in (self.listen, self.http, self.web, self.admin) if port is not None]
         exposed = [port for port in ports if not is_loopback_host(split_address(port)[0])]
         guarded = self.tls_cert is not None and (self.tokens is not None or self.tls_client_ca is not None)
         if exposed and not (guarded or self.insecure):

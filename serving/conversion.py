@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from serving import messages
-from serving.messages import FinishReason, LongInput, Options, QualityFlag, Segmentation
+from serving.messages import FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
 
 _LONG_INPUT = {
@@ -33,11 +33,13 @@ _QUALITY_FLAG = {
     QualityFlag.REPETITION: pb.QUALITY_FLAG_REPETITION,
     QualityFlag.COPIED_SOURCE: pb.QUALITY_FLAG_COPIED_SOURCE,
     QualityFlag.LENGTH_RATIO: pb.QUALITY_FLAG_LENGTH_RATIO,
+    QualityFlag.RETRIED: pb.QUALITY_FLAG_RETRIED,
 }
 _FINISH_REASON = {
     FinishReason.EOS: pb.FINISH_REASON_EOS,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
 }
+_TO_MIME_TYPE = {mime_type.value: mime_type for mime_type in MimeType}
 _TO_LONG_INPUT = {wire: policy for policy, wire in _LONG_INPUT.items()}
 _TO_SEGMENTATION = {wire: segmentation for segmentation, wire in _SEGMENTATION.items()}
 _TO_QUALITY_FLAG = {wire: flag for flag, wire in _QUALITY_FLAG.items()}
@@ -58,6 +60,9 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
         long_input_policy=_LONG_INPUT[options.long_input],
         protect_spans=options.protect_spans,
         adapt_case=options.adapt_case,
+        mime_type=options.mime_type,
+        protected_terms=options.protected_terms,
+        retry_repetition=options.retry_repetition,
         priority=options.priority,
         glossary=[pb.GlossaryEntry(source=entry.source, target=entry.target) for entry in options.glossary],
         include_tokens=options.tokens,
@@ -66,7 +71,7 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
 
 
 def to_options(request: pb.TranslateRequest) -> Options:
-    """Read the options of a request; an enum value that the proto does not know counts as unspecified."""
+    """Read the options of a request; an enum value or MIME type that is not known counts as unspecified."""
     chosen = _given(request.options)
     if "sampling" in chosen:
         chosen["sampling"] = messages.Sampling(**_given(chosen["sampling"]))
@@ -76,6 +81,9 @@ def to_options(request: pb.TranslateRequest) -> Options:
         long_input=_TO_LONG_INPUT.get(request.long_input_policy),
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
+        mime_type=_TO_MIME_TYPE.get(request.mime_type, MimeType.PLAIN),
+        protected_terms=tuple(request.protected_terms),
+        retry_repetition=request.retry_repetition if request.HasField("retry_repetition") else True,
         priority=request.priority,
         glossary=tuple(messages.GlossaryEntry(entry.source, entry.target) for entry in request.glossary),
         tokens=request.include_tokens,

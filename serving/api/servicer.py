@@ -22,7 +22,7 @@ from serving.conversion import (
 from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.engine.translator import Translator
 from serving.errors import EngineFailure, FieldViolation
-from serving.messages import Result, ScoreResult
+from serving.messages import MimeType, Result, ScoreResult
 from serving.observability.call import Call, current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
@@ -34,7 +34,7 @@ def to_domain(
     """Turn a message into the engine's request.
 
     Args:
-        request: The message; nothing in it is checked but its enums, which only the transport knows.
+        request: The message; nothing in it is checked but its enums and MIME type, which only the transport knows.
         deadline: ``time.monotonic()`` value after which nobody waits for the answer.
         request_id: For the log.
         served: Language pairs that the server translates, in words.
@@ -47,6 +47,8 @@ def to_domain(
         )
         if value not in known.values()
     ]
+    if request.mime_type not in {"", *MimeType}:
+        violations.append(FieldViolation("mime_type", f"is {request.mime_type!r}; give one of {', '.join(MimeType)}"))
     return TranslationRequest(
         texts=tuple(request.contents),
         options=to_options(request),

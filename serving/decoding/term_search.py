@@ -2,7 +2,7 @@
 
 Hypotheses are ranked within banks, a bank being those with as many tokens of terms (Post and Vilar 2018; over arrays,
 Hu et al. 2019). The beam takes the best of each bank in turn, in each round that of the fullest bank first and the
-others by score: some hypothesis always makes progress, and those that will use a term later, in its place, stay alive.
+others by score: some hypothesis always makes progress, and one that will use a term later, in its place, stays alive.
 Tokens that continue a term are lifted above all others in the graph, so that they are among the candidates; here they
 are taken down again. The end token is banned until all terms are there.
 """

@@ -16,7 +16,7 @@ from serving.errors import FieldViolation, InvalidRequest
 from serving.messages import LongInput, Options, PairScore, ScorePair, ScoreResult, Segmentation, Token
 from serving.text.casing import Case, lowered
 from serving.text.edits import Edit, EditedText
-from serving.text.reading import StandIn
+from serving.text.reading import Reading, StandIn
 
 
 def prepare_scoring(
@@ -93,9 +93,10 @@ def _renamed(violation: FieldViolation) -> FieldViolation:
 def _read(source: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
     """Read a source as Translate does where that makes one part of it, else as a whole."""
     by_sentences = replace(options, segmentation=Segmentation.SENTENCES, long_input=LongInput.REJECT)
-    text = prepare_text(source, by_sentences, manifest, tokenizer)
+    reading = Reading(source, tokenizer.unknown, protect=options.protect_spans)
+    text = prepare_text(reading, None, by_sentences, manifest, tokenizer)
     if len(text.parts) > 1:
-        text = prepare_text(source, replace(by_sentences, segmentation=Segmentation.NONE), manifest, tokenizer)
+        text = prepare_text(reading, None, replace(by_sentences, segmentation=Segmentation.NONE), manifest, tokenizer)
     return text
 
 

@@ -98,6 +98,8 @@ class _QualityFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QualityFl
     """The translation is the text."""
     QUALITY_FLAG_LENGTH_RATIO: _QualityFlag.ValueType  # 5
     """The translation is much longer or shorter than the text."""
+    QUALITY_FLAG_RETRIED: _QualityFlag.ValueType  # 6
+    """Some of it is a second try, under a repetition penalty, since the first one repeated itself."""
 
 class QualityFlag(_QualityFlag, metaclass=_QualityFlagEnumTypeWrapper):
     """A sign that a translation may be wrong. More of them may come."""
@@ -114,6 +116,8 @@ QUALITY_FLAG_COPIED_SOURCE: QualityFlag.ValueType  # 4
 """The translation is the text."""
 QUALITY_FLAG_LENGTH_RATIO: QualityFlag.ValueType  # 5
 """The translation is much longer or shorter than the text."""
+QUALITY_FLAG_RETRIED: QualityFlag.ValueType  # 6
+"""Some of it is a second try, under a repetition penalty, since the first one repeated itself."""
 Global___QualityFlag: _TypeAlias = QualityFlag  # noqa: Y015
 
 class _FinishReason:
@@ -158,6 +162,9 @@ class TranslateRequest(_message.Message):
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    PROTECTED_TERMS_FIELD_NUMBER: _builtins.int
+    RETRY_REPETITION_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     GLOSSARY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
@@ -182,17 +189,30 @@ class TranslateRequest(_message.Message):
     """
     adapt_case: _builtins.bool
     """Whether a text in capitals or title case is translated as a sentence and gets its case back. Unset: true."""
+    mime_type: _builtins.str
+    """What each text is: `text/plain` (the same as empty), `text/html` or `text/xml`. Tags of markup come back unchanged,
+    inline ones with the words that they cover; what is marked `translate="no"`, code, scripts and comments come back as
+    they are. HTML may be whatever it is; XML that is not well-formed is an error.
+    """
+    retry_repetition: _builtins.bool
+    """Whether a sentence whose translation repeats itself is translated once more, under a repetition penalty and without
+    repeated n-grams; see QUALITY_FLAG_RETRIED. Unset: true.
+    """
     priority: _builtins.int
     """How urgent the request is, from -2 (bulk work, which may wait) to 2. It is a head start in the queue, of 30 seconds a
     level by default, so that nothing waits for ever.
     """
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The texts to translate, plain text. A blank text gets an empty translation."""
+        """The texts to translate, of type `mime_type`. A blank text gets an empty translation."""
 
     @_builtins.property
     def options(self) -> Global___DecodingOptions:
         """How to decode. Unset: the model's defaults."""
+
+    @_builtins.property
+    def protected_terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words that come back as they are wherever a text has them, in the same case and not within a longer word."""
 
     @_builtins.property
     def glossary(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlossaryEntry]:
@@ -213,21 +233,28 @@ class TranslateRequest(_message.Message):
         segmentation: Global___Segmentation.ValueType = ...,
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
+        mime_type: _builtins.str = ...,
+        protected_terms: _abc.Iterable[_builtins.str] | None = ...,
+        retry_repetition: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
         glossary: _abc.Iterable[Global___GlossaryEntry] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans", "retry_repetition", b"retry_repetition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "glossary", b"glossary", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "contents", b"contents", "glossary", b"glossary", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "mime_type", b"mime_type", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "protected_terms", b"protected_terms", "retry_repetition", b"retry_repetition", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
     _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
     _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
+    _WhichOneofReturnType__retry_repetition: _TypeAlias = _typing.Literal["retry_repetition"]  # noqa: Y015
+    _WhichOneofArgType__retry_repetition: _TypeAlias = _typing.Literal["_retry_repetition", b"_retry_repetition"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__protect_spans) -> _WhichOneofReturnType__protect_spans | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_repetition) -> _WhichOneofReturnType__retry_repetition | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
 

@@ -22,6 +22,7 @@ from serving.api.server import ADMIN_SERVICE, SERVICE
 from serving.client import AccessDenied, AsyncTranslationClient, TranslationClient
 from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import translation_service_pb2 as pb
+from serving.pb.google import translation_service_pb2 as google_pb
 from serving.tokens import Role, new_token
 from tests.integration.toy_server import Toy, detail, failure, serving, toy_config
 
@@ -30,11 +31,20 @@ OK, UNAUTHENTICATED, DENIED = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
 )
-METHODS = [f"/{SERVICE}/{method.name}" for method in pb.DESCRIPTOR.services_by_name["TranslationService"].methods]
+METHODS = [
+    f"/{service.full_name}/{method.name}"
+    for service in (
+        pb.DESCRIPTOR.services_by_name["TranslationService"],
+        google_pb.DESCRIPTOR.services_by_name["TranslationService"],
+    )
+    for method in service.methods
+]
 REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 HEALTH = [f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "List", "Watch")]
 ADMIN_METHODS = [f"/{ADMIN_SERVICE}/{m.name}" for m in admin_pb.DESCRIPTOR.services_by_name["AdminService"].methods]
-FOR_ADMINS_TOO = {f"/{SERVICE}/ListModels", f"/{SERVICE}/GetModel", REFLECTION}
+FOR_ADMINS_TOO = {f"/{SERVICE}/ListModels", f"/{SERVICE}/GetModel", REFLECTION} | {
+    path for path in METHODS if path.endswith("/GetSupportedLanguages")
+}
 
 
 @dataclass

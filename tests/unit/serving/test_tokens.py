@@ -46,7 +46,7 @@ def test_a_wrong_line_is_named_and_not_quoted(tmp_path: Path, line: str, message
     path = tmp_path / "tokens"
     path.write_text(f"first translate {'1' * 64}\n{line}\n")
     with pytest.raises(StartupError, match=message) as caught:
-        Access("service", "admin", path)
+        Access({"service"}, "admin", path)
     assert line not in str(caught.value)
 
 
@@ -59,7 +59,7 @@ def test_a_line_may_have_limits(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot use the tokens of"):
-        Access("service", "admin", tmp_path / "absent")
+        Access({"service"}, "admin", tmp_path / "absent")
 
 
 def test_the_command_prints_a_token_and_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
