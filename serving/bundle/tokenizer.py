@@ -19,7 +19,6 @@ from serving.bundle.pieces import PieceProcessor
 from serving.bundle.plain_tokens import TokenProcessor
 from serving.bundle.words import WordProcessor
 from serving.errors import StartupError
-from serving.text.words import UNSPACED
 
 Spans = NDArray[np.int64]
 Processor = SentencePieceProcessor | PieceProcessor | WordProcessor | TokenProcessor
@@ -183,10 +182,9 @@ class SubwordTokenizer:
         return {tokens for tokens in found if tokens and self.decode(tokens).text.strip() == term}
 
     @cached_property
-    def joins(self) -> NDArray[np.bool_]:
-        """Whether a target token may continue the word before it. Shape (vocab,), bool."""
-        pieces = (self._target.id_to_piece(token) for token in range(self.target_size))
-        return np.array([piece[:1].isalnum() and not UNSPACED.match(piece) for piece in pieces], dtype=bool)
+    def target_pieces(self) -> tuple[str, ...]:
+        """Spelling of each target token, with U+2581 for a space before it."""
+        return tuple(self._target.id_to_piece(token) for token in range(self.target_size))
 
     def target_token(self, piece: str) -> int | None:
         """Return the target token that is spelt so; None if there is none."""

@@ -138,7 +138,7 @@ class BeamSearch:
             tokens=self._tokens[self._rows[:n], self._beams, position[:, None]],
             parents=self._parents[:n],
             positions=position,
-            scores=self._scores[:n],
+            scores=self._terms.levelled(self._scores[:n]),
             targets=self._targets[:n],
             edits=self._edits(n),
             candidates=self._candidates(n),
@@ -203,7 +203,22 @@ class BeamSearch:
         at_limit = self._position[:n] >= self._options["max_length"][:n]
         self._collect_unfinished(at_limit)
         stuck = ~(self._scores[:n] > DEAD).any(axis=1)
-        return np.flatnonzero((self._finished.count[:n] >= self._options["enough"][:n]) | at_limit | stuck)
+        return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck | self._outdone())
+
+    def _outdone(self) -> NDArray[np.bool_]:
+        """Tell which slots with terms have what they need: no live hypothesis scores better than a finished one.
+
+        Where terms come late, hypotheses that used them too early end first. Shape (busy slot,), bool.
+        """
+        outdone = self._terms.busy[: self._busy] & (
+            self._finished.count[: self._busy] >= self._options["enough"][: self._busy]
+        )
+        slots = np.flatnonzero(outdone)
+        if slots.size:
+            lengths = np.broadcast_to(self._position[slots, None], (slots.size, self._beam)).ravel()
+            live = self._normalised(np.repeat(slots, self._beam), self._scores[slots].ravel(), lengths)
+            outdone[slots] = self._finished.best_scores(slots) >= live.reshape(slots.size, -1).max(axis=1)
+        return outdone
 
     def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints]:
         """Return scores, tokens and parents after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
@@ -213,7 +228,7 @@ class BeamSearch:
         parents = candidates.parents[:, :width].copy()
         with_terms = np.flatnonzero(self._terms.busy[:n])
         if with_terms.size:
-            found = self._terms.choose(with_terms, candidates)
+            found = self._terms.choose(with_terms, self._scores, candidates, eos_id=self._eos)
             scores[with_terms], tokens[with_terms], parents[with_terms] = found
         options = self._options[:n]
         drawn = np.flatnonzero(options["sampled"])
@@ -243,9 +258,14 @@ class BeamSearch:
         if slots.size == 0:
             return
         lengths = self._position[slots]  # the end token is not stored, but counts in the score's length
+        normalised = self._normalised(slots, scores[slots, ranks], lengths + 1)
+        late = self._terms.busy[slots] & (self._finished.count[slots] >= self._options["enough"][slots])
+        if late.any():  # hypotheses that used their terms too early must not fill the pool
+            kept = ~late | (normalised > self._finished.best_scores(slots))
+            slots, ranks, lengths, normalised = slots[kept], ranks[kept], lengths[kept], normalised[kept]
         self._finished.add(
             slots,
-            self._normalised(slots, scores[slots, ranks], lengths + 1),
+            normalised,
             lengths,
             gains[slots, ranks],
             self._ancestors[slots, parents[slots, ranks]],
@@ -259,7 +279,11 @@ class BeamSearch:
         n = self._busy
         # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
-        slots, beams = np.nonzero(at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room))
+        wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room)
+        with_terms = self._terms.busy[:n]
+        if with_terms.any():
+            wanted &= self._terms.fullest(n) & ~(with_terms & (self._finished.count[:n] > 0))[:, None]
+        slots, beams = np.nonzero(wanted)
         lengths = self._position[slots]
         scores = self._normalised(slots, self._scores[slots, beams], lengths)
         none = np.zeros(slots.size, dtype=np.float32)

@@ -7,12 +7,15 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
-from serving.decoding.terms import Terms
+from serving.decoding.terms import Terms, WordBorders
 from serving.engine.request import TranslationRequest
 from serving.engine.submission import Sentence
 from serving.engine.validation import ServingLimits, beam_size, prefix_violations, request_violations
@@ -26,9 +29,10 @@ from serving.text.markup.tokens import MalformedMarkup
 from serving.text.protection import term_pattern
 from serving.text.reading import Reading, ReadPart, in_sentence_case
 from serving.text.segmentation import Part, lines, sentences, split
+from serving.text.words import UNSPACED
 
 _MOST_TERMS = 16  # of one part
-_TERM_BEAM = 8  # at least, for a part with terms
+_TERM_BEAM = 12  # at least, for a part with terms
 _SPARE_TOKENS = 16  # of a translation that is not given a max_length, beyond twice its source
 
 
@@ -134,6 +138,15 @@ def _with_terms(text: PreparedText, glossary: Glossary) -> PreparedText:
     return replace(text, terms=tuple(found))
 
 
+@cache
+def _word_borders(tokenizer: SubwordTokenizer) -> WordBorders:
+    pieces = tokenizer.target_pieces
+    return WordBorders(
+        joins=np.array([piece[:1].isalnum() and not UNSPACED.match(piece) for piece in pieces], dtype=bool),
+        ends=np.array([not piece[-1:].isalnum() or bool(UNSPACED.match(piece[-1:])) for piece in pieces], dtype=bool),
+    )
+
+
 def _constrained(
     decoding: DecodingOptions,
     found: Counter[int],
@@ -143,22 +156,22 @@ def _constrained(
 ) -> DecodingOptions:
     """Make a sentence's translation contain the target terms of what it has of the glossary, as far as they fit."""
     spellings, wanted = list[tuple[tuple[int, ...], ...]](), list[int]()
-    for entry, count in found.items():
+    for entry in found:
         ways = {
             tokens for way in spellings_in_case(options.glossary[entry].target) for tokens in tokenizer.spellings(way)
         }
         if ways and len(wanted) < _MOST_TERMS:
             spellings.append(tuple(sorted(ways)))
-            wanted.append(count)
+            wanted.append(1)
     if not wanted:
         return decoding
     # Where beams are few, none waits until a term is in its place.
     wider = min(max(decoding.beam_size, _TERM_BEAM), limits.max_beam_size)
     return replace(
         decoding,
-        terms=Terms.of(spellings, wanted, tokenizer.joins),
+        terms=Terms.of(spellings, wanted, _word_borders(tokenizer)),
         beam_size=wider,
-        enough=max(decoding.beam_size, options.n_best),
+        enough=options.n_best,
     )
 
 
