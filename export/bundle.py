@@ -162,6 +162,8 @@ def _teacher_pairs(trained: TrainedModel, evidence: Evidence) -> tuple[list[list
 
 def _alignment(trained: TrainedModel, sources: list[list[int]], targets: list[list[int]]) -> dict[str, float]:
     model = trained.model
+    if trained.alignment is not None:
+        return {"layer": trained.alignment[0], "head": trained.alignment[1]}
     if isinstance(model, Rnn) or not trained.vocabulary.shared:  # one head, or no copied tokens to judge by
         return {"layer": -1, "head": 0}
     layer, head, accuracy = best_alignment_head(model, sources, targets)

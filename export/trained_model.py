@@ -35,6 +35,7 @@ class TrainedModel:
         reverse_source: Whether the model reads sources backwards.
         defaults: Of decoding.
         shortlist: The lexicon that came with it, if one did.
+        alignment: Decoder layer and head that were trained to align words, if that is known.
     """
 
     model: TranslationModel[Any]
@@ -45,6 +46,7 @@ class TrainedModel:
     reverse_source: bool = False
     defaults: DecodingDefaults = field(default_factory=DecodingDefaults)
     shortlist: Shortlist | None = None
+    alignment: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, checkpoint: LoadedCheckpoint) -> Self:

@@ -16,7 +16,6 @@ from grpc_tools import protoc
 from serving.api.web import deepl, deepl_glossaries, libretranslate
 
 ROOT = Path(__file__).parents[1]
-PROTO = "translation_service.proto"
 TARGET = "serving/api/web/static/openapi.json"
 JSON, FORM, EVENTS = "application/json", "application/x-www-form-urlencoded", "text/event-stream"
 
@@ -30,7 +29,20 @@ _SCALARS: dict[int, dict[str, str]] = {
     _Field.TYPE_DOUBLE: {"type": "number", "format": "double"},
 }
 _WELL_KNOWN = {".google.protobuf.Duration": {"type": "string", "format": "duration"}}
-# Verb, path, what it does, fields of the request. The schemas of other services' forms are theirs to define.
+# Verb, path, what it does, the message that it takes, and those that it answers by their type.
+OWN: tuple[tuple[str, str, str, str, dict[str, str]], ...] = (
+    (
+        "post",
+        "/v1/translate",
+        "Translates a list of texts with the same options.",
+        "TranslateRequest",
+        {JSON: "TranslateResponse", EVENTS: "TranslateStreamResponse"},
+    ),
+    ("post", "/v1/score", "Tells how probable given translations are.", "ScoreRequest", {JSON: "ScoreResponse"}),
+    ("get", "/v1/models", "Lists the models that are served.", "", {JSON: "ListModelsResponse"}),
+)
+# The same of the forms of other services, with the fields of the request, if there are any; the answers are theirs to
+# describe.
 FOREIGN: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("post", "/translate", "LibreTranslate: translates a text or a list of texts.", libretranslate.TRANSLATE_FIELDS),
     ("post", "/detect", "LibreTranslate: tells the language of a text.", libretranslate.DETECT_FIELDS),
@@ -51,16 +63,13 @@ FOREIGN: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 
 def described() -> dict[str, Any]:
     """Return the document."""
-    file = _proto()
-    schemas = dict(sorted(_schemas(file)))
+    schemas = dict(sorted(schema for file in _protos() for schema in _schemas(file)))
     title = {"title": "Dragoman", "version": "1", "description": "Translation by the models that a server has loaded."}
-    needed = _closure(
-        schemas, {"TranslateRequest", "TranslateResponse", "TranslateStreamResponse", "ListModelsResponse"}
-    )
+    needed = _closure(schemas, {name for *_, request, answers in OWN for name in (request, *answers.values())})
     return {
         "openapi": "3.1.0",
         "info": title,
-        "paths": _paths(schemas),
+        "paths": _paths(),
         "components": {
             "schemas": {name: schemas[name] for name in schemas if name in needed},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -69,15 +78,15 @@ def described() -> dict[str, Any]:
     }
 
 
-def _proto() -> FileDescriptorProto:
+def _protos() -> Iterator[FileDescriptorProto]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "descriptors"
-        source = ROOT / "protos" / "dragoman" / "v1"
-        options = [f"-I{source}", f"-I{Path(protoc.__file__).parent / '_proto'}", "--include_source_info"]
-        if protoc.main(["protoc", *options, f"--descriptor_set_out={target}", str(source / PROTO)]):
+        root = ROOT / "protos" / "dragoman" / "v1"
+        options = [f"-I{root}", f"-I{Path(protoc.__file__).parent / '_proto'}", "--include_source_info"]
+        sources = [str(path) for path in sorted(root.glob("*.proto"))]
+        if protoc.main(["protoc", *options, f"--descriptor_set_out={target}", *sources]):
             raise SystemExit("protoc failed")
-        (file,) = FileDescriptorSet.FromString(target.read_bytes()).file
-    return file
+        yield from FileDescriptorSet.FromString(target.read_bytes()).file
 
 
 def _schemas(file: FileDescriptorProto) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -117,27 +126,14 @@ def _closure(schemas: dict[str, Any], names: set[str]) -> set[str]:
     return found
 
 
-def _paths(schemas: dict[str, Any]) -> dict[str, Any]:
-    answers = {JSON: _reference("TranslateResponse")}
-    if "TranslateStreamResponse" in schemas:
-        answers[EVENTS] = _reference("TranslateStreamResponse")
-    paths: dict[str, Any] = {
-        "/v1/translate": {
-            "post": {
-                "summary": "Translates a list of texts with the same options.",
-                "requestBody": {"required": True, "content": {JSON: _reference("TranslateRequest")}},
-                "responses": {"200": {"description": "The translations.", "content": answers}},
-            }
-        },
-        "/v1/models": {
-            "get": {
-                "summary": "Lists the models that are served.",
-                "responses": {
-                    "200": {"description": "The models.", "content": {JSON: _reference("ListModelsResponse")}}
-                },
-            }
-        },
-    }
+def _paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for verb, path, summary, request, answers in OWN:
+        content = {kind: _reference(name) for kind, name in answers.items()}
+        own: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "Done.", "content": content}}}
+        if request:
+            own["requestBody"] = {"required": True, "content": {JSON: _reference(request)}}
+        paths[path] = {verb: own}
     for verb, path, summary, fields in FOREIGN:
         operation: dict[str, Any] = {"summary": summary, "responses": {"200": {"description": "Done."}}}
         if fields:

@@ -78,8 +78,10 @@ class ServerConfig(BaseModel):
         default="auto", description="precision of the graphs to run; auto is the fastest for the device"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto is cuda if it works, else cpu")
-    workers: Count = Field(
-        default=1, description="decoding threads; on a CPU, more raise throughput and slow down single requests"
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="decoding threads; 0 is one per core, 8 at most, for a small model on a CPU, else 1",
     )
     threads: int = Field(
         default=0,
@@ -136,6 +138,15 @@ class ServerConfig(BaseModel):
     )
     max_connection_age: Amount = Field(
         default=0.0, description="seconds after which a client is told to connect again; 0 is never"
+    )
+    otlp_endpoint: str = Field(
+        default="", description="URL of an OpenTelemetry collector (OTLP over gRPC) for traces; needs dragoman[otel]"
+    )
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01, description="share of calls that are traced, of those whose caller does not say"
+    )
+    max_log_lines: Amount = Field(
+        default=100.0, description="calls a second that are logged, but for faults of the server; 0 is all"
     )
     drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from serving import messages
 from serving.messages import FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 _LONG_INPUT = {
     None: pb.LONG_INPUT_POLICY_UNSPECIFIED,
@@ -150,9 +151,7 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
     )
 
 
-def to_score_request(
-    pairs: Sequence[messages.ScorePair], options: Options, *, model: str, version: int
-) -> pb.ScoreRequest:
+def to_score_request(pairs: Sequence[ScorePair], options: Options, *, model: str, version: int) -> pb.ScoreRequest:
     """Build the request for the scores of some translations."""
     return pb.ScoreRequest(
         model=model,
@@ -169,11 +168,10 @@ def to_score_request(
     )
 
 
-def to_pairs(request: pb.ScoreRequest) -> tuple[messages.ScorePair, ...]:
+def to_pairs(request: pb.ScoreRequest) -> tuple[ScorePair, ...]:
     """Read what is to be scored."""
     return tuple(
-        messages.ScorePair(pair.source, pair.target, tuple(pair.target_tokens), pair.unfinished)
-        for pair in request.pairs
+        ScorePair(pair.source, pair.target, tuple(pair.target_tokens), pair.unfinished) for pair in request.pairs
     )
 
 
@@ -189,7 +187,7 @@ def to_score_options(request: pb.ScoreRequest) -> Options:
     )
 
 
-def to_score_response(result: messages.ScoreResult) -> pb.ScoreResponse:
+def to_score_response(result: ScoreResult) -> pb.ScoreResponse:
     """Build the response that holds scores."""
     return pb.ScoreResponse(
         model=result.model,
@@ -209,11 +207,11 @@ def to_score_response(result: messages.ScoreResult) -> pb.ScoreResponse:
     )
 
 
-def to_score_result(response: pb.ScoreResponse, request_id: str) -> messages.ScoreResult:
+def to_score_result(response: pb.ScoreResponse, request_id: str) -> ScoreResult:
     """Read the answer to a call for scores."""
-    return messages.ScoreResult(
+    return ScoreResult(
         scores=tuple(
-            messages.PairScore(
+            PairScore(
                 score.score,
                 score.mean_log_prob,
                 tuple(messages.Token(token.text, token.log_prob) for token in score.tokens),

@@ -21,12 +21,13 @@ from export.trained_model import TrainedModel
 from serving.bundle.manifest import DecodingDefaults, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
+from training.models.transformer import TransformerSettings
 
 _END, _UNKNOWN = "</s>", "<unk>"
 _CONTROLS = [f"<0x{number:02X}>" for number in range(32)]  # bytes that Marian's search suppresses
 _LEXICON = 100  # tokens that everybody gets, and best translations, unless the YAML has other numbers
 _BEAM, _MOST_BEAMS = 12, 1024
-_PAIR = re.compile(r"\.([a-z]{2})([a-z]{2})\.")  # as in vocab.enfr.spm
+_PAIR = re.compile(r"(?:src|trg)?vocab\.([a-z]{2})([a-z]{2})\.spm")
 _SEARCH_UNSET = ("word-penalty", "output-sampling", "output-approx-knn", "force-decode")
 
 
@@ -55,9 +56,9 @@ def recognises(source: Path) -> bool:
 
 
 def languages(source: Path) -> tuple[str, str] | None:
-    """Return the languages, if the names of the files say them as ``vocab.enfr.spm`` does."""
+    """Return the languages, if the name of a vocabulary says them, as ``vocab.enfr.spm`` does."""
     folder = source if source.is_dir() else source.parent
-    pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.search(path.name))}
+    pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.fullmatch(path.name))}
     return pairs.pop() if len(pairs) == 1 else None
 
 
@@ -81,7 +82,30 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
     tokenizer, contents = _tokenizer(folder, sides)
     shortlist = _shortlist(folder, vocabulary, sides)
     model = assemble(settings, vocabulary, weights)
-    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults, shortlist=shortlist)
+    return TrainedModel(
+        model,
+        settings,
+        languages,
+        tokenizer,
+        contents,
+        defaults=defaults,
+        shortlist=shortlist,
+        alignment=_alignment(options, folder.options, settings),
+    )
+
+
+def _alignment(model: MarianOptions, decoder: MarianOptions, settings: TransformerSettings) -> tuple[int, int] | None:
+    """Find the head that guided alignment has trained, which is the first of a layer, if the decoder's users align.
+
+    Raises:
+        ReadingError: There is no such layer.
+    """
+    if not decoder.is_set("alignment"):
+        return None
+    layer = model.text("transformer-guided-alignment-layer", "last")
+    if layer != "last" and not (layer.isdecimal() and 1 <= int(layer) <= settings.decoder_layers):
+        raise ReadingError([f"transformer-guided-alignment-layer is {layer}, of {settings.decoder_layers} layers"])
+    return (-1 if layer == "last" else int(layer) - 1), 0
 
 
 def _defaults(options: MarianOptions) -> DecodingDefaults:

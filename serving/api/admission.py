@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from serving.api.in_flight import InFlight
-from serving.api.token_bucket import TokenBucket
 from serving.errors import Overloaded, Unavailable
 from serving.runtime.memory import resident_bytes
+from serving.token_bucket import TokenBucket
 
 
 class Phase(StrEnum):

@@ -16,6 +16,8 @@ from serving.api.errors import code_of
 from serving.errors import Overloaded, Unavailable
 from serving.observability.call import Call, current_call
 from serving.observability.call_metrics import CallMetrics
+from serving.observability.tracing import CallTracer
+from serving.token_bucket import TokenBucket
 from serving.tokens import BearerToken
 
 _LOG = logging.getLogger(__name__)
@@ -24,10 +26,27 @@ _LOG = logging.getLogger(__name__)
 class Calls:
     """The calls of one server."""
 
-    def __init__(self, admission: Admission, metrics: CallMetrics, clients: Clients | None = None) -> None:
-        """Admit calls by ``admission`` and the limits of ``clients``, and count them in ``metrics``."""
+    def __init__(
+        self,
+        admission: Admission,
+        metrics: CallMetrics,
+        clients: Clients | None = None,
+        tracer: CallTracer | None = None,
+        lines_per_second: float = 0.0,
+    ) -> None:
+        """Admit calls by ``admission`` and the limits of ``clients``, and tell of them.
+
+        Args:
+            admission: Of all calls.
+            metrics: Count them.
+            clients: Limits of each client.
+            tracer: Traces them.
+            lines_per_second: Most of them that are logged, but for faults of the server; 0 is all.
+        """
         self._admission = admission
         self._clients = clients or Clients()
+        self._tracer = tracer
+        self._lines = TokenBucket(lines_per_second) if lines_per_second else None
         self._metrics = metrics
 
     @contextmanager
@@ -39,6 +58,7 @@ class Calls:
             is_late: Tells, when the call is cancelled, whether that is because its deadline passed.
         """
         before = current_call.set(call)
+        span = self._tracer.start(call) if self._tracer else None
         self._metrics.started(call)
         code = grpc.StatusCode.INTERNAL
         try:
@@ -54,6 +74,8 @@ class Calls:
             raise
         finally:
             self._record(call, code, time.perf_counter() - call.started)
+            if self._tracer and span:
+                self._tracer.end(span, call, code)
             current_call.reset(before)
 
     @contextmanager
@@ -88,6 +110,10 @@ class Calls:
 
     def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         self._metrics.ended(call, code, seconds)
+        if self._lines and code is not grpc.StatusCode.INTERNAL and self._lines.take():
+            self._metrics.line_dropped()
+            return
         line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
+        line |= {"trace_id": call.trace_id} if call.trace_id else {}
         line |= {"attempt": call.attempt} if call.attempt > 1 else {}
         _LOG.info("call", extra=line | call.figures)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote
 
-from serving.api.token_bucket import TokenBucket
 from serving.errors import FieldViolation, InvalidRequest, Overloaded
 from serving.limits import ClientLimits
+from serving.token_bucket import TokenBucket
 
 _MOST = 10_000  # clients remembered
 _DAY = 86_400.0  # seconds

@@ -12,14 +12,14 @@ from grpc import aio
 from serving.api.language_names import english_name
 from serving.api.language_routing import LanguageRouter
 from serving.errors import EngineFailure, FieldViolation, InvalidRequest
-from serving.messages import Options
+from serving.messages import MimeType, Options
 from serving.observability.call import current_call
 from serving.pb.google import translation_service_pb2 as pb
 from serving.pb.google import translation_service_pb2_grpc as pb_grpc
 
 _NAMES = {"source_language": "source_language_code", "target_language": "target_language_code"}
 _ANY_MODEL = "/models/general/"  # every model of ours is one of its general ones
-_PLAIN = "text/plain"
+_MIME_TYPES = {"": MimeType.HTML, "text/html": MimeType.HTML, "text/plain": MimeType.PLAIN}  # HTML is Google's default
 
 
 class GoogleServicer(pb_grpc.TranslationServiceServicer):
@@ -44,7 +44,7 @@ class GoogleServicer(pb_grpc.TranslationServiceServicer):
                 request.contents,
                 request.source_language_code,
                 request.target_language_code,
-                Options(),
+                Options(mime_type=_MIME_TYPES[request.mime_type]),
                 call=call,
                 deadline=None if remaining is None else time.monotonic() + remaining,
             )
@@ -88,8 +88,8 @@ class GoogleServicer(pb_grpc.TranslationServiceServicer):
 
 def _refused(request: pb.TranslateTextRequest) -> Iterator[FieldViolation]:
     """Find what a request asks for and would not get."""
-    if request.mime_type not in {"", _PLAIN}:
-        yield FieldViolation("mime_type", f"is {request.mime_type!r}; give {_PLAIN}")
+    if request.mime_type not in _MIME_TYPES:
+        yield FieldViolation("mime_type", f"is {request.mime_type!r}; give text/plain or text/html")
     if request.model and _ANY_MODEL not in request.model:
         yield FieldViolation("model", f"is {request.model!r}; leave it out, as models are found by their languages")
     if request.HasField("glossary_config"):

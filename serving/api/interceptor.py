@@ -16,7 +16,7 @@ from serving.api.calls import Calls
 from serving.api.clients import host_of
 from serving.api.errors import code_of, status_of, trailing_metadata
 from serving.errors import FieldViolation, InvalidRequest, PermissionDenied, ResponseTooLarge, Unauthenticated
-from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, request_id_of
+from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, request_id_of, trace_context_of
 from serving.tokens import BearerToken
 
 # A caller's deadline arrives as a cancellation at about the moment it passes.
@@ -101,7 +101,10 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         self, service: str, method: str, kind: str, respond: Respond, raw: Any, context: Context
     ) -> bytes | None:
         metadata = context.invocation_metadata()
-        call = Call(request_id_of(metadata), method, service, kind=kind, attempt=attempt_of(metadata))
+        call = Call(
+            request_id_of(metadata), method, service, kind=kind, attempt=attempt_of(metadata),
+            trace_context=trace_context_of(metadata),
+        )  # fmt: skip
         context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         try:
             with self._calls.observed(call, partial(_is_late, context)):

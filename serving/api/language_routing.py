@@ -147,6 +147,7 @@ class LanguageRouter:
                 options=options,
                 deadline=deadline,
                 request_id=call.request_id,
+                phases=call.phases,
             )
             result = await model.translator.translate(request)
             for place, answer in zip(places, result.translations, strict=True):

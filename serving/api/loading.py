@@ -14,6 +14,7 @@ from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
 from serving.observability.metrics import Metrics, ModelMetrics
 from serving.opening import OpenModel, open_model
+from serving.runtime.parallelism import suitable_workers
 
 _LOG = logging.getLogger(__name__)
 _STOP_SECONDS = 10.0  # for the step that is running when an engine is told to end
@@ -64,7 +65,7 @@ def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> Serve
             queue_tokens=config.max_queue_tokens,
             running_tokens=config.max_running_tokens,
             rows=config.max_rows,
-            workers=config.workers,
+            workers=config.workers or 1,
             run_seconds=config.run_timeout,
         ),
         serving_limits=limits,
@@ -91,6 +92,9 @@ def load_model(directory: Path, config: ServerConfig, metrics: Metrics) -> Serve
     manifest = bundle.manifest
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise StartupError(f"{directory} holds {manifest.name}/{manifest.version}; name the directories like the model")
-    threads = config.threads or (0 if config.workers == 1 else 1)
+    workers = config.workers or suitable_workers(bundle.nbytes)
+    threads = config.threads or (0 if workers == 1 else 1)
     model = open_model(bundle, precision=config.precision, device=config.device, threads=threads)
-    return served(model, config=config, metrics=metrics)
+    if model.runner.device != "cpu":
+        workers = config.workers or 1
+    return served(model, config=config.model_copy(update={"workers": workers}), metrics=metrics)

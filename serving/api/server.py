@@ -29,6 +29,7 @@ from serving.config import ServerConfig
 from serving.errors import StartupError
 from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
+from serving.observability.tracing import CallTracer
 from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import admin_service_pb2_grpc as admin_pb_grpc
 from serving.pb import translation_service_pb2 as pb
@@ -66,7 +67,9 @@ class Server:
         self._tls = tls_of(config)
         access = Access(_SERVICES, ADMIN_SERVICE, config.tokens)
         self._told = set[str]()  # models whose health was ever told
-        calls = Calls(self.admission, self.metrics.calls, Clients(config.client_limits))
+        self._tracer = CallTracer(config.otlp_endpoint, config.trace_ratio) if config.otlp_endpoint else None
+        clients = Clients(config.client_limits)
+        calls = Calls(self.admission, self.metrics.calls, clients, self._tracer, config.max_log_lines)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._tasks = list[asyncio.Task[None]]()
         self._watch: BundleWatch | None = None
@@ -144,6 +147,8 @@ class Server:
         await asyncio.gather(*(port.stop(_FLUSH_SECONDS) for port in ports if port))
         await asyncio.to_thread(self.http.stop)
         await self.lifecycle.stop()
+        if self._tracer:
+            await asyncio.to_thread(self._tracer.stop)
 
     def _web_server(
         self, address: str, servicer: TranslationServicer, router: LanguageRouter, access: Access, calls: Calls
@@ -172,7 +177,7 @@ class Server:
             interceptors=[CallInterceptor({ADMIN_SERVICE}, access, Calls(admission, self.metrics.calls), limit)],
             options=_options(self._config),
         )
-        servicer = AdminServicer(self.lifecycle, self.admission)
+        servicer = AdminServicer(self.lifecycle, self.models, self.admission, self.metrics.registry)
         admin_pb_grpc.add_AdminServiceServicer_to_server(servicer, server)
         return server
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from grpc import aio
@@ -22,10 +23,11 @@ from serving.conversion import (
 from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.engine.translator import Translator
 from serving.errors import EngineFailure, FieldViolation
-from serving.messages import MimeType, Result, ScoreResult
+from serving.messages import MimeType, Result
 from serving.observability.call import Call, current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
+from serving.score_messages import ScoreResult
 
 
 def to_domain(
@@ -127,10 +129,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         size = sum(map(len, request.contents))
         with self._borrowed(request, len(request.contents), size, beam) as (model, call):
             served = self._models.served_pairs()
-            yield (
-                model.translator,
-                to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served),
-            )
+            asked = to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served)
+            yield model.translator, replace(asked, phases=call.phases)
 
     @contextmanager
     def _borrowed(

@@ -30,6 +30,11 @@ class Bundle:
         """Return the path of a file named in the manifest."""
         return self.directory / file
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its files."""
+        return sum(self.path(file).stat().st_size for file in self.manifest.files)
+
     def on(self, device: Literal["cpu", "cuda"]) -> Bundle:
         """Return the bundle with every precision allowed on a device, for checks: slow where a kernel is missing."""
         precisions = {

@@ -32,18 +32,16 @@ from serving.messages import (
     ModelDefaults,
     ModelLimits,
     Options,
-    PairScore,
     QualityFlag,
     Result,
     Sampling,
-    ScorePair,
-    ScoreResult,
     Segmentation,
     TextDelta,
     Token,
     Translation,
     Verification,
 )
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 __all__ = [
     "AccessDenied",

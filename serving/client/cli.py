@@ -19,6 +19,8 @@ from tqdm import tqdm
 from serving.client.client import DEFAULT_DEADLINE, TranslationClient
 from serving.client.credentials import add_tls_flags, add_token_flags, chosen_credentials, chosen_token
 from serving.client.errors import AccessDenied, CallError, InvalidRequest, ModelNotFound, ServerFault, ServerUnavailable
+from serving.client.file_run import FileRun
+from serving.client.files.formats import FORMATS, is_file
 from serving.client.output import Style, caveats, sentence
 from serving.client.pace import Pace
 from serving.client.pipeline import in_order
@@ -102,6 +104,8 @@ class _Run:
 
     def run(self) -> int:
         texts: list[str] = self._arguments.texts
+        if texts and all(map(is_file, texts)):
+            return self._translate_files([Path(text) for text in texts])
         sources = _from_arguments(texts) if texts else _from_standard_input(self._arguments.encoding)
         # A bar would run into what somebody types.
         hidden = self._arguments.stream or not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
@@ -131,6 +135,25 @@ class _Run:
                     return FAILED
                 _write(self._style.failure(source.text, answer))
         return status
+
+    def _translate_files(self, paths: Sequence[Path]) -> int:
+        arguments = self._arguments
+        with (
+            self._client as client,
+            closing(Pace(arguments.retry_for, on_slow_down=self._tell_of_waiting)) as pace,
+        ):
+            run = FileRun(
+                client=client,
+                pace=pace,
+                options=self._options,
+                model=arguments.model,
+                version=arguments.model_version,
+                output=arguments.output,
+                in_flight=arguments.in_flight,
+                complain=lambda name, message: _complain(Source(name, None), message),
+                why=self._why,
+            )
+            return OK if run.run(paths) else FAILED
 
     def _translate(self, client: TranslationClient, text: str) -> Translation:
         model, version = self._arguments.model, self._arguments.model_version
@@ -216,14 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         "With --ray before all else: whole files on a Ray cluster, without a server; see --ray --help.",
         epilog="Exit status: 0 all translated; 1 a request failed, its line is left blank; 2 usage; 130 interrupted.",
     )
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts; without any, lines of standard input")
-    parser.add_argument(
-        "--encoding",
-        type=_encoding,
-        metavar="NAME",
-        help="encoding of standard input, such as utf-16-le or latin-1; by default UTF-8 unless a byte order mark says "
-        "otherwise",
-    )
+    _add_input_flags(parser)
     parser.add_argument(
         "--server",
         type=_address,
@@ -265,6 +281,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--in-flight", type=whole_number, default=32, metavar="N", help="texts sent at the same time")
     return parser
+
+
+def _add_input_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "texts",
+        nargs="*",
+        metavar="TEXT|FILE",
+        help="texts; or files, each translated into NAME.LANGUAGE.SUFFIX, if all are names of files that end in "
+        f"{', '.join(FORMATS)}; without any, lines of standard input",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="directory of translated files; by default their own"
+    )
+    parser.add_argument(
+        "--encoding",
+        type=_encoding,
+        metavar="NAME",
+        help="encoding of standard input, such as utf-16-le or latin-1; by default UTF-8 unless a byte order mark says "
+        "otherwise",
+    )
 
 
 def _address(value: str) -> str:

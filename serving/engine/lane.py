@@ -58,6 +58,9 @@ class Lane:
         for job in jobs:
             job.admitted = now
             self._observer.admitted(now - job.accepted)
+        encoded = self._clock()
+        for job in jobs:
+            job.encoded = encoded
         self.jobs.extend(jobs)
         self._fresh.extend(jobs)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from serving.errors import FieldViolation
-from serving.messages import Options, ScorePair
+from serving.messages import Options
+from serving.score_messages import ScorePair
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TranslationRequest:
         source_language: BCP-47 tag that must be the model's; empty if the caller does not say.
         target_language: The same for the language to translate into.
         served: Language pairs and models to name in the error if a language is not the model's.
+        phases: Where name, start and end (``time.monotonic()``) of each phase are noted, or None.
         violations: Bad fields that only the transport can see; reported together with all others.
     """
 
@@ -30,6 +32,7 @@ class TranslationRequest:
     source_language: str = ""
     target_language: str = ""
     served: tuple[str, ...] = ()
+    phases: list[tuple[str, float, float]] | None = None
     violations: tuple[FieldViolation, ...] = ()
 
 

@@ -10,10 +10,11 @@ The order of work, within and across beam sizes:
 2. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
    side, and the last to end is not the one that takes longest.
 
-A worker's sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the
-running token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so
-small sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never. A sentence
-that must run alone takes every slot of its lane.
+A worker has a fixed number of slots for its sentences of one beam size. A beam size without any lets others pass, until
+an eighth of its slots are free, or enough for all that waits: a run of the encoder costs little more for several
+sentences than for one. The running token budget lets nobody pass: the first sentence that does not fit it waits, and
+everything behind waits with it, so small sentences cannot starve a large one. What is larger than a whole budget runs
+alone rather than never. A sentence that must run alone takes every slot of its lane.
 
 A worker takes no more than its even share of what waits and runs, so that no other one is left idle.
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ from serving.engine.throughput import DecodingTime, Throughput
 Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
 
+_REFILL = 8  # a full lane takes sentences again when one in so many slots is free
+_LENGTHS = (24, 48)  # source tokens, where a class of lengths ends
 _CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
 
@@ -92,9 +96,14 @@ class Demand:
 
 @dataclass(frozen=True)
 class EncoderBatch(Generic[Key]):
-    """Sentences of one lane and similar length, to be encoded together."""
+    """Sentences of one beam size and similar length, to be encoded together.
+
+    Attributes:
+        length: Class of their lengths, from 0 for short ones.
+    """
 
     beam: int
+    length: int
     keys: tuple[Key, ...]
     tokens: int
     padding: int
@@ -102,7 +111,8 @@ class EncoderBatch(Generic[Key]):
     @classmethod
     def of(cls, beam: int, keys: Sequence[Key], lengths: Sequence[int]) -> EncoderBatch[Key]:
         """Make a batch of sentences from their numbers of source tokens."""
-        return cls(beam, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
+        length = _length_class(max(lengths))
+        return cls(beam, length, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,7 @@ class Scheduler(Generic[Key]):
         self._last_rank: Rank | None = None
         self._running: dict[Key, tuple[Demand, int]] = {}  # and its worker
         self._used_slots: Counter[tuple[int, int]] = Counter()  # by worker and beam size
+        self._filled: set[tuple[int, int]] = set()  # lanes that were full and have few free slots
         self._shares = [0] * limits.workers  # running sentences of each
         self._throughput = Throughput()
         self._decoding_time = DecodingTime()
@@ -223,7 +234,7 @@ class Scheduler(Generic[Key]):
     def schedule(self, now: float, worker: int = 0) -> Turn[Key]:
         """Remove from the queue what has expired and what begins now on a worker; the latter counts as running."""
         expired = self._expire(now)
-        chosen: dict[int, list[_Waiting[Key]]] = {}
+        chosen: dict[tuple[int, int], list[_Waiting[Key]]] = {}
         source_tokens = 0
         full: set[int] = set()
         while (entry := self._next(worker, full)) is not None:
@@ -237,7 +248,7 @@ class Scheduler(Generic[Key]):
             self._dequeue(entry.rank[1])
             self._run(entry, worker)
             source_tokens += demand.source_tokens
-            chosen.setdefault(demand.beam, []).append(entry)
+            chosen.setdefault((demand.beam, _length_class(demand.source_tokens)), []).append(entry)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
         return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
 
@@ -250,8 +261,12 @@ class Scheduler(Generic[Key]):
         demand, worker = self._running.pop(key)
         self.running_tokens -= demand.state_tokens
         self.running_rows -= demand.beam
-        self._used_slots[worker, demand.beam] -= self._slots(demand)
+        lane = worker, demand.beam
+        self._used_slots[lane] -= self._slots(demand)
         self._shares[worker] -= 1
+        slots = self._limits.slots(demand.beam)
+        if slots - self._used_slots[lane] >= -(-slots // _REFILL):
+            self._filled.discard(lane)
 
     def _rank(self, number: int, demand: Demand, now: float) -> Rank:
         deadline, patience = math.inf if demand.deadline is None else demand.deadline, self._limits.patience_seconds
@@ -317,11 +332,17 @@ class Scheduler(Generic[Key]):
             return None
         while (entry := self._head(full)) is not None:
             demand = entry.demand
-            if self._used_slots[worker, demand.beam] + self._slots(demand) <= limits.slots(demand.beam):
+            if self._takes(worker, demand):
                 fits = self.running_tokens + demand.state_tokens <= limits.running_tokens
                 return entry if fits or not self._running else None
             full.add(demand.beam)
         return None
+
+    def _takes(self, worker: int, demand: Demand) -> bool:
+        """Tell whether a worker's lane has the slots for a sentence, and enough free ones if it was full."""
+        lane = worker, demand.beam
+        free = self._limits.slots(demand.beam) - self._used_slots[lane]
+        return free >= self._slots(demand) and (lane not in self._filled or free >= len(self._waiting))
 
     def _head(self, full: set[int]) -> _Waiting[Key] | None:
         """Return the first sentence of all lanes but the full ones."""
@@ -339,8 +360,15 @@ class Scheduler(Generic[Key]):
         self._running[entry.key] = demand, worker
         self.running_tokens += demand.state_tokens
         self.running_rows += demand.beam
-        self._used_slots[worker, demand.beam] += self._slots(demand)
+        lane = worker, demand.beam
+        self._used_slots[lane] += self._slots(demand)
         self._shares[worker] += 1
+        if self._used_slots[lane] >= self._limits.slots(demand.beam):
+            self._filled.add(lane)
+
+
+def _length_class(tokens: int) -> int:
+    return bisect_left(_LENGTHS, tokens)
 
 
 def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[EncoderBatch[Key]]:

@@ -13,7 +13,8 @@ from serving.engine.request import ScoringRequest
 from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits, request_violations
 from serving.errors import FieldViolation, InvalidRequest
-from serving.messages import LongInput, Options, PairScore, ScorePair, ScoreResult, Segmentation, Token
+from serving.messages import LongInput, Options, Segmentation, Token
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 from serving.text.casing import Case, lowered
 from serving.text.edits import Edit, EditedText
 from serving.text.reading import Reading, StandIn

@@ -50,6 +50,7 @@ class Decoded:
         accepted: When it entered the queue, ``time.monotonic()`` seconds.
         admitted: When its encoding began.
         finished: When its last step was done.
+        encoded: When its encoding ended.
         retried: Whether the hypotheses are those of a second try.
     """
 
@@ -57,6 +58,7 @@ class Decoded:
     accepted: float
     admitted: float
     finished: float
+    encoded: float = 0.0
     retried: bool = False
 
 
@@ -82,6 +84,7 @@ class Job:
     index: int
     accepted: float
     admitted: float = 0.0
+    encoded: float = 0.0
 
 
 @dataclass(eq=False)

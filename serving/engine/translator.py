@@ -22,7 +22,8 @@ from serving.engine.streaming import TranslationStream
 from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits
 from serving.errors import DragomanError
-from serving.messages import Result, ScoreResult, TextDelta
+from serving.messages import Result, TextDelta
+from serving.score_messages import ScoreResult
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
@@ -161,14 +162,33 @@ class Translator:
         started = time.monotonic()
         prepared = prepare(request, self._manifest, self._tokenizer, self._limits)
         lengths = [len(sentence.source) - 1 for sentence in prepared.sentences]
-        self._observer.tokenized(time.monotonic() - started, lengths)
+        ended = time.monotonic()
+        self._observer.tokenized(ended - started, lengths)
+        if request.phases is not None:
+            request.phases.append(("tokenize", started, ended))
         return prepared
 
     def _assemble(self, request: TranslationRequest, prepared: Prepared, decoded: Sequence[Decoded]) -> Result:
         started = time.monotonic()
         result = assemble(request, prepared, decoded, self._manifest, self._tokenizer)
-        self._observer.detokenized(time.monotonic() - started)
+        ended = time.monotonic()
+        self._observer.detokenized(ended - started)
+        if request.phases is not None:
+            request.phases.extend([*_phases(decoded), ("detokenize", started, ended)])
         for translation in result.translations:
             for flag in translation.flags:
                 self._observer.flagged(flag)
         return result
+
+
+def _phases(decoded: Sequence[Decoded]) -> list[tuple[str, float, float]]:
+    """Return the phases of a request in the engine, each from its first sentence's to its last one's."""
+    if not decoded:
+        return []
+    first, last = min(one.admitted for one in decoded), max(one.admitted for one in decoded)
+    encoded = min(one.encoded for one in decoded), max(one.encoded for one in decoded)
+    return [
+        ("queue", min(one.accepted for one in decoded), last),
+        ("encode", first, encoded[1]),
+        ("decode", encoded[0], max(one.finished for one in decoded)),
+    ]

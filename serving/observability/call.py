@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 REQUEST_ID_KEY = "x-request-id"
 _PREVIOUS_ATTEMPTS_KEY = "grpc-previous-rpc-attempts"  # set by a gRPC client that retries
+_TRACE_CONTEXT = frozenset({"traceparent", "tracestate"})
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+Phase = tuple[str, float, float]
 
 
 @dataclass
@@ -25,6 +29,9 @@ class Call:
         kind: ``unary`` or ``server_stream``, as gRPC's customary metrics call them.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
         spend: Takes a number of characters, and the beam size if one is asked for, out of the limits of the caller.
+        trace_context: What the caller says of its trace, in W3C's headers.
+        trace_id: Of its trace, in hex; empty if that is not kept.
+        phases: Name, start and end (``time.monotonic()``) of its phases, if its trace is kept.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
         started: When it arrived, ``time.perf_counter()`` seconds.
@@ -36,6 +43,9 @@ class Call:
     kind: str = "unary"
     attempt: int = 1
     spend: Callable[[int, int | None], None] = lambda characters, beam: None
+    trace_context: Mapping[str, str] = field(default_factory=dict)
+    trace_id: str = ""
+    phases: list[Phase] | None = None
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -50,6 +60,11 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
         if key == REQUEST_ID_KEY and isinstance(value, str) and _ACCEPTABLE_ID.fullmatch(value):
             return value
     return uuid.uuid4().hex
+
+
+def trace_context_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    """Return what a caller says of its trace."""
+    return {key: value for key, value in metadata or () if key in _TRACE_CONTEXT and isinstance(value, str)}
 
 
 def attempt_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:

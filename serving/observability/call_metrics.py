@@ -53,12 +53,21 @@ class CallMetrics:
             ("method",),
             registry=registry,
         )
+        self._dropped_lines = Counter(
+            "dragoman_dropped_log_lines_total",
+            "Calls left out of the log, as there were too many.",
+            registry=registry,
+        )
         self._discarded_seconds = Counter(
             "dragoman_discarded_seconds_total",
             "Time spent on calls whose caller was gone before the answer.",
             ("model", "method", "code"),
             registry=registry,
         )
+
+    def line_dropped(self) -> None:
+        """Count a call that is not logged."""
+        self._dropped_lines.inc()
 
     def started(self, call: Call) -> None:
         """Count a call that started."""
@@ -81,6 +90,7 @@ class CallMetrics:
             self._handled.labels(call.kind, call.service, call.method, code.name).inc()
             self._handling.labels(call.kind, call.service, call.method).observe(seconds)
         self._requests.labels(call.model, call.method, code.name).inc()
-        self._seconds.labels(call.model, call.method).observe(seconds)
+        exemplar = {"trace_id": call.trace_id} if call.trace_id else None
+        self._seconds.labels(call.model, call.method).observe(seconds, exemplar)
         if code in _DISCARDED:
             self._discarded_seconds.labels(call.model, call.method, code.name).inc(seconds)

@@ -24,13 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eserving/pb/admin_service.proto\x12\x0b\x64ragoman.v1\"-\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"<\n\x10LoadModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"=\n\x11LoadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\">\n\x12UnloadModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"?\n\x13UnloadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\">\n\x12ReloadModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"?\n\x13ReloadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"&\n\x16SetDefaultModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x17SetDefaultModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion2\xdc\x02\n\x0c\x41\x64minService\x12J\n\tLoadModel\x12\x1d.dragoman.v1.LoadModelRequest\x1a\x1e.dragoman.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.dragoman.v1.UnloadModelRequest\x1a .dragoman.v1.UnloadModelResponse\x12P\n\x0bReloadModel\x12\x1f.dragoman.v1.ReloadModelRequest\x1a .dragoman.v1.ReloadModelResponse\x12\\\n\x0fSetDefaultModel\x12#.dragoman.v1.SetDefaultModelRequest\x1a$.dragoman.v1.SetDefaultModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eserving/pb/admin_service.proto\x12\x0b\x64ragoman.v1\"-\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"<\n\x10LoadModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"=\n\x11LoadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\">\n\x12UnloadModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"?\n\x13UnloadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\">\n\x12ReloadModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"?\n\x13ReloadModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"&\n\x16SetDefaultModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x17SetDefaultModelResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\"\x16\n\x14GetStatisticsRequest\"^\n\x15GetStatisticsResponse\x12,\n\x06models\x18\x01 \x03(\x0b\x32\x1c.dragoman.v1.ModelStatistics\x12\x17\n\x0f\x63\x61lls_in_flight\x18\x02 \x01(\x03\"\x8e\x04\n\x0fModelStatistics\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.dragoman.v1.ModelVersion\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x13\n\x0bqueue_depth\x18\x03 \x01(\x03\x12\x0f\n\x07running\x18\x04 \x01(\x03\x12>\n\tsentences\x18\x05 \x03(\x0b\x32+.dragoman.v1.ModelStatistics.SentencesEntry\x12@\n\nrejections\x18\x06 \x03(\x0b\x32,.dragoman.v1.ModelStatistics.RejectionsEntry\x12\x15\n\rsource_tokens\x18\x07 \x01(\x03\x12\x15\n\rtarget_tokens\x18\x08 \x01(\x03\x12\x38\n\x06phases\x18\t \x03(\x0b\x32(.dragoman.v1.ModelStatistics.PhasesEntry\x1a\x30\n\x0eSentencesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x31\n\x0fRejectionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1aK\n\x0bPhasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.dragoman.v1.PhaseStatistics:\x02\x38\x01\"1\n\x0fPhaseStatistics\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x32\xb4\x03\n\x0c\x41\x64minService\x12J\n\tLoadModel\x12\x1d.dragoman.v1.LoadModelRequest\x1a\x1e.dragoman.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.dragoman.v1.UnloadModelRequest\x1a .dragoman.v1.UnloadModelResponse\x12P\n\x0bReloadModel\x12\x1f.dragoman.v1.ReloadModelRequest\x1a .dragoman.v1.ReloadModelResponse\x12\\\n\x0fSetDefaultModel\x12#.dragoman.v1.SetDefaultModelRequest\x1a$.dragoman.v1.SetDefaultModelResponse\x12V\n\rGetStatistics\x12!.dragoman.v1.GetStatisticsRequest\x1a\".dragoman.v1.GetStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.pb.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELSTATISTICS_SENTENCESENTRY']._loaded_options = None
+  _globals['_MODELSTATISTICS_SENTENCESENTRY']._serialized_options = b'8\001'
+  _globals['_MODELSTATISTICS_REJECTIONSENTRY']._loaded_options = None
+  _globals['_MODELSTATISTICS_REJECTIONSENTRY']._serialized_options = b'8\001'
+  _globals['_MODELSTATISTICS_PHASESENTRY']._loaded_options = None
+  _globals['_MODELSTATISTICS_PHASESENTRY']._serialized_options = b'8\001'
   _globals['_MODELVERSION']._serialized_start=47
   _globals['_MODELVERSION']._serialized_end=92
   _globals['_LOADMODELREQUEST']._serialized_start=94
@@ -49,6 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETDEFAULTMODELREQUEST']._serialized_end=515
   _globals['_SETDEFAULTMODELRESPONSE']._serialized_start=517
   _globals['_SETDEFAULTMODELRESPONSE']._serialized_end=584
-  _globals['_ADMINSERVICE']._serialized_start=587
-  _globals['_ADMINSERVICE']._serialized_end=935
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=586
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=608
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=610
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=704
+  _globals['_MODELSTATISTICS']._serialized_start=707
+  _globals['_MODELSTATISTICS']._serialized_end=1233
+  _globals['_MODELSTATISTICS_SENTENCESENTRY']._serialized_start=1057
+  _globals['_MODELSTATISTICS_SENTENCESENTRY']._serialized_end=1105
+  _globals['_MODELSTATISTICS_REJECTIONSENTRY']._serialized_start=1107
+  _globals['_MODELSTATISTICS_REJECTIONSENTRY']._serialized_end=1156
+  _globals['_MODELSTATISTICS_PHASESENTRY']._serialized_start=1158
+  _globals['_MODELSTATISTICS_PHASESENTRY']._serialized_end=1233
+  _globals['_PHASESTATISTICS']._serialized_start=1235
+  _globals['_PHASESTATISTICS']._serialized_end=1284
+  _globals['_ADMINSERVICE']._serialized_start=1287
+  _globals['_ADMINSERVICE']._serialized_end=1723
 # @@protoc_insertion_point(module_scope)

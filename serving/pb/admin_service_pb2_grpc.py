@@ -63,6 +63,11 @@ class AdminServiceStub:
                 request_serializer=serving_dot_pb_dot_admin__service__pb2.SetDefaultModelRequest.SerializeToString,
                 response_deserializer=serving_dot_pb_dot_admin__service__pb2.SetDefaultModelResponse.FromString,
                 _registered_method=True)
+        self.GetStatistics = channel.unary_unary(
+                '/dragoman.v1.AdminService/GetStatistics',
+                request_serializer=serving_dot_pb_dot_admin__service__pb2.GetStatisticsRequest.SerializeToString,
+                response_deserializer=serving_dot_pb_dot_admin__service__pb2.GetStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -105,6 +110,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStatistics(self, request, context):
+        """Tells what each model that is served has done since the server started, from the same counters as its metrics.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SetDefaultModel,
                     request_deserializer=serving_dot_pb_dot_admin__service__pb2.SetDefaultModelRequest.FromString,
                     response_serializer=serving_dot_pb_dot_admin__service__pb2.SetDefaultModelResponse.SerializeToString,
+            ),
+            'GetStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatistics,
+                    request_deserializer=serving_dot_pb_dot_admin__service__pb2.GetStatisticsRequest.FromString,
+                    response_serializer=serving_dot_pb_dot_admin__service__pb2.GetStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -246,6 +263,33 @@ class AdminService:
             '/dragoman.v1.AdminService/SetDefaultModel',
             serving_dot_pb_dot_admin__service__pb2.SetDefaultModelRequest.SerializeToString,
             serving_dot_pb_dot_admin__service__pb2.SetDefaultModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.v1.AdminService/GetStatistics',
+            serving_dot_pb_dot_admin__service__pb2.GetStatisticsRequest.SerializeToString,
+            serving_dot_pb_dot_admin__service__pb2.GetStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

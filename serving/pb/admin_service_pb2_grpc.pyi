@@ -50,6 +50,8 @@ class AdminServiceStub:
     """Reads the bundle of a version again that is served, and replaces it."""
     SetDefaultModel: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetDefaultModelRequest, _admin_service_pb2.SetDefaultModelResponse]
     """Makes a model that is served the one for requests that name none."""
+    GetStatistics: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetStatisticsRequest, _admin_service_pb2.GetStatisticsResponse]
+    """Tells what each model that is served has done since the server started, from the same counters as its metrics."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -73,6 +75,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Reads the bundle of a version again that is served, and replaces it."""
     SetDefaultModel: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetDefaultModelRequest, _admin_service_pb2.SetDefaultModelResponse]  # type: ignore[assignment]
     """Makes a model that is served the one for requests that name none."""
+    GetStatistics: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetStatisticsRequest, _admin_service_pb2.GetStatisticsResponse]  # type: ignore[assignment]
+    """Tells what each model that is served has done since the server started, from the same counters as its metrics."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes which models a server serves, while it serves. A change happens as a whole or not at all: a bundle that is
@@ -117,5 +121,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetDefaultModelResponse, _abc.Awaitable[_admin_service_pb2.SetDefaultModelResponse]]:
         """Makes a model that is served the one for requests that name none."""
+
+    @_abc_1.abstractmethod
+    def GetStatistics(
+        self,
+        request: _admin_service_pb2.GetStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetStatisticsResponse, _abc.Awaitable[_admin_service_pb2.GetStatisticsResponse]]:
+        """Tells what each model that is served has done since the server started, from the same counters as its metrics."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,7 +1,7 @@
 """Which language a text is in, among some that are possible.
 
 py3langid (BSD, 4 MB with its model, NumPy only) tells 97 languages by the bytes they use, and is unsure where a text
-says little. lingua is better at single words, and has a hundred megabytes.
+says little. lingua is better at single words, and has 96 MB (``docs/adr/0014-http-in-the-loop-of-grpc.md``).
 """
 
 from __future__ import annotations

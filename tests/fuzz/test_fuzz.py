@@ -66,11 +66,11 @@ FLOATS = st.floats(width=32) | st.floats(0, 2, width=32)
 class Background:
     """A toy server in an event loop of its own, as Hypothesis is synchronous."""
 
-    def __init__(self) -> None:
+    def __init__(self, **config: object) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._context = serving(toy_config(max_contents=8))
+        self._context = serving(toy_config(max_contents=8, **config))
         self.toy: Toy = self.run(self._context.__aenter__())
 
     def run(self, work: Coroutine[Any, Any, Answer]) -> Answer:

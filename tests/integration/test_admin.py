@@ -178,6 +178,20 @@ async def test_health_tells_of_each_model(operated: Operated) -> None:
     assert await told("en-fr/4") == 1
 
 
+async def test_statistics_are_those_of_the_metrics(operated: Operated) -> None:
+    await operated.translate("I drink milk. You drink tea.")
+    await failure(operated.toy.stub.Translate(request("x", beam_size=99)))
+    answer = await operated.admin.GetStatistics(admin_pb.GetStatisticsRequest())
+    (found,) = answer.models
+    assert (found.model.name, found.model.version, found.healthy) == ("en-fr", 3, True)
+    assert found.sentences["ok"] == 2
+    assert found.source_tokens == operated.toy.sample("dragoman_source_tokens_total", model="en-fr/3")
+    assert found.target_tokens > 0
+    assert found.phases["queue"].count == 2
+    assert found.phases["step"].seconds > 0
+    assert (answer.calls_in_flight, found.queue_depth, found.running) == (0, 0, 0)
+
+
 # --- replacing what is in use -----------------------------------------------------------------------------------------
 
 

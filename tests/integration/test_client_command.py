@@ -53,6 +53,27 @@ def test_texts_from_the_command_line(service: ScriptedService) -> None:
     assert {(request.model, request.options.beam_size) for request in service.requests} == {("m", 4)}
 
 
+def test_files_are_translated_beside_themselves(service: ScriptedService, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"key": ["value", 1.0]}\r\n')
+    (tmp_path / "b.md").write_text("# A title\n")
+    done = translate(service, "--output", str(tmp_path), str(tmp_path / "a.json"), str(tmp_path / "b.md"))
+    written = [tmp_path / "a.fr.json", tmp_path / "b.fr.md"]
+    assert (done.returncode, done.stdout.decode().split(), done.stderr) == (0, [*map(str, written)], b"")
+    assert written[0].read_bytes() == b'\xef\xbb\xbf{"key": ["VALUE", 1.0]}\r\n'
+    assert {request.mime_type for request in service.requests} == {"text/plain", "text/html"}
+
+
+def test_a_file_that_fails_is_not_written(service: ScriptedService, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\n")
+    (tmp_path / "b.json").write_text("{")
+    service.answer = lambda _, context: fail(context, grpc.StatusCode.INTERNAL, "broken")
+    done = translate(service, str(tmp_path / "a.txt"), str(tmp_path / "b.json"))
+    assert done.returncode == 1
+    assert b"1 texts failed, the first because broken" in done.stderr
+    assert b"is not JSON" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.fr.txt.part", "a.txt", "b.json"]
+
+
 def test_lines_in_order_many_in_flight_blank_ones_kept(service: ScriptedService) -> None:
     together = threading.Barrier(16)
     some = threading.Semaphore(16)  # the first sixteen are answered only when all of them are there

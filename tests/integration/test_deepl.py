@@ -30,6 +30,13 @@ async def test_texts_come_back_in_order(toy: Toy) -> None:
     }
 
 
+@pytest.mark.parametrize("kind", ["html", "xml"])
+async def test_markup_is_kept(toy: Toy, kind: str) -> None:
+    text = "<p>abc <b>def</b></p>"
+    found = (await translate(toy, text=[text], tag_handling=kind)).json
+    assert found["translations"][0]["text"] == text
+
+
 async def test_usage_counts_characters(toy: Toy) -> None:
     await translate(toy, text=["abc", "def"])
     assert (await ask(toy, "GET", "/v2/usage")).json == {"character_count": 6, "character_limit": 10**12}
@@ -60,6 +67,7 @@ async def test_sentences_are_split_as_asked(toy: Toy, split: str, parts: int) ->
             "target_lang: is 'DE', which no model has here; served: en to fr",
         ),
         ({"text": "a", "formality": "more"}, "formality: is of a wrong kind or value"),
+        ({"text": "a <b>", "tag_handling": "xml"}, "text[0]: "),
         ({"text": "a", "style_id": "x"}, "style_id: is not honoured here"),
         ({"text": "a", "split_sentences": "2"}, "split_sentences: is of a wrong kind or value"),
         ({"text": "a", "glossary_id": "none"}, "glossary"),

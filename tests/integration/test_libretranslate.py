@@ -41,6 +41,11 @@ async def test_alternatives_are_told_where_they_are_asked_for(toy: Toy) -> None:
     assert listed == {"translatedText": [found["translatedText"]], "alternatives": [found["alternatives"]]}
 
 
+async def test_markup_is_kept(toy: Toy) -> None:
+    found = (await translate(toy, q="<p>abc <b>def</b></p>", format="html")).json
+    assert found == {"translatedText": "<p>abc <b>def</b></p>"}
+
+
 async def test_the_language_is_detected_text_by_text(toy: Toy) -> None:
     found = (await translate(toy, q=[ENGLISH, FRENCH], source="auto")).json
     assert [one["language"] for one in found["detectedLanguage"]] == ["en", "fr"]

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import pytest
 
-from serving.client import AsyncTranslationClient, Options
+from serving.client import AsyncTranslationClient, CallCancelled, Options, ServerUnavailable
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import failure, request
 
@@ -130,6 +130,53 @@ async def test_a_second_signal_ends_it_at_once(numbers: tuple[signal.Signals, si
         assert last["dropped"]["calls"] == 1
         assert 8 < last["dropped"]["sentences"] <= 16  # one after the other, and some may have ended
         assert (await failure(accepted)).code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[arg-type]
+
+
+async def test_a_drain_under_load_fails_no_call_that_was_accepted() -> None:
+    async with toy_process("--drain-timeout", "10") as running, AsyncTranslationClient(running.listen) as client:
+        stop, texts = asyncio.Event(), ["a few words", "and some more of them"]
+
+        async def caller() -> str:
+            while not stop.is_set():
+                try:
+                    result = await client.translate(texts, Options(beam_size=1), deadline=30)
+                except (ServerUnavailable, CallCancelled):  # gRPC itself cancels what arrives while ports close
+                    return "refused"
+                assert [translation.hypotheses[0].text for translation in result.translations] == texts
+            return "stopped"
+
+        callers = [asyncio.ensure_future(caller()) for _ in range(8)]
+        await asyncio.sleep(0.5)
+        running.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(12):  # the grace and two seconds
+            rest = await running.rest()
+            assert await running.process.wait() == 0
+        stop.set()
+        assert set(await asyncio.gather(*callers)) == {"refused"}
+        assert "drained" in [line["event"] for line in rest]
+        assert {line["code"] for line in rest if line["event"] == "call"} <= {"OK", "UNAVAILABLE"}
+
+
+async def test_callers_of_a_server_that_was_killed_know_at_once_and_are_answered_by_another() -> None:
+    async with (
+        toy_process() as doomed,
+        toy_process() as other,
+        grpc.aio.insecure_channel(doomed.listen) as channel,
+        AsyncTranslationClient(f"ipv4:{doomed.listen},{other.listen}", balance=True) as client,
+    ):
+        await client.translate(["both are connected"])
+        alone = asyncio.ensure_future(TranslationServiceStub(channel).Translate(request(*[TEXT] * 8)))
+        calls = [asyncio.ensure_future(client.translate([TEXT], Options(beam_size=1))) for _ in range(8)]
+        async with asyncio.timeout(60):
+            for few in (0, 1):  # wait until it has more than these
+                while await asyncio.to_thread(doomed.metric, f"dragoman_calls_in_flight {few}.0"):
+                    await asyncio.sleep(0.01)
+        doomed.process.kill()
+        async with asyncio.timeout(1):
+            error = await failure(alone)  # type: ignore[arg-type]
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        for result in await asyncio.gather(*calls):  # by the shipped retries
+            assert result.translations[0].hypotheses[0].text == TEXT
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -38,6 +38,14 @@ async def test_a_request_is_the_proto_in_json(toy: Toy) -> None:
     assert blank["hypotheses"][0]["text"] == ""
 
 
+async def test_translations_are_scored(toy: Toy) -> None:
+    asked = {"pairs": [{"source": "abc", "target": "abc"}, {"source": "abc", "target": "cba"}]}
+    reply = await ask(toy, "POST", "/v1/score", asked)
+    assert reply.status == 200
+    copied, other = reply.json["scores"]
+    assert copied["score"] > other["score"]
+
+
 async def test_models_are_listed(toy: Toy) -> None:
     (model,) = (await ask(toy, "GET", "/v1/models")).json["models"]
     assert (model["name"], model["source_language"], model["is_default"]) == ("toy", "en", True)
@@ -134,6 +142,31 @@ async def test_a_deadline_is_kept(toy: Toy) -> None:
     assert (reply.status, reply.json["error"]["status"]) == (504, "DEADLINE_EXCEEDED")
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/models HTTP/1.1\r\nHo"])
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("serving.api.web.server._HEAD_SECONDS", 0.2)
+    assert toy.server.web is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", toy.server.web.port)
+    writer.write(sent)
+    async with asyncio.timeout(30):
+        await reader.read()
+    writer.close()
+
+
+async def test_a_body_that_does_not_come_holds_no_place(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.api.web.exchange._BODY_SECONDS", 0.2)
+    assert toy.server.web is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", toy.server.web.port)
+    head = b"POST /v1/translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(head + b"Content-Length: 9\r\n\r\n{")
+    assert toy.server.admission.in_flight == 0
+    async with asyncio.timeout(30):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400")
+    writer.close()
+
+
 async def test_the_web_port_may_be_closed() -> None:
     async with serving(toy_config(web="")) as toy:
         assert toy.server.web is None
@@ -167,7 +200,7 @@ def tokens(tmp_path: Path) -> tuple[Path, dict[Role, str]]:
     return file, {role: token for role, (token, _) in made.items()}
 
 
-TRANSLATING = ["/v1/translate", "/translate", "/detect", "/v2/translate", "/v2/glossaries"]
+TRANSLATING = ["/v1/translate", "/v1/score", "/translate", "/detect", "/v2/translate", "/v2/glossaries"]
 LOOKING = [
     "/v1/models",
     "/languages",

@@ -54,6 +54,8 @@ def main(address: str, token: str, certificate: Path) -> dict[str, Any]:
         "one": translated(english, source_language_code="en"),
         "list": translated(english, french),
         "model": translated(english, model=f"{PARENT}/models/general/nmt"),
+        "markup": translated("A dog runs in the <b>snow</b>.", mime_type="text/html"),
+        "default": translated("A dog runs in the <b>snow</b>.", mime_type=""),
         "languages": [
             [one.language_code, one.display_name, one.support_source, one.support_target] for one in languages
         ],

@@ -54,6 +54,13 @@ def test_sentences_and_formatting(client: deepl.DeepLClient) -> None:
     assert whole.text == FRENCH
 
 
+@pytest.mark.parametrize("kind", ["html", "xml"])
+def test_markup(client: deepl.DeepLClient, kind: str) -> None:
+    found = client.translate_text("A dog runs in the <b>snow</b>.", target_lang="FR", tag_handling=kind)
+    assert isinstance(found, deepl.TextResult)
+    assert found.text == "Un chien court dans la <b>neige</b>."
+
+
 def test_languages(client: deepl.DeepLClient) -> None:
     assert [(one.code, one.name) for one in client.get_source_languages()] == [("EN", "English")]
     assert [(one.code, one.supports_formality) for one in client.get_target_languages()] == [("FR", False)]

@@ -45,6 +45,11 @@ def test_a_list_with_detection(told: dict[str, Any]) -> None:
     assert told["detected"][0] == "fr"
 
 
+def test_markup(told: dict[str, Any]) -> None:
+    assert told["markup"] == [["Un chien court dans la <b>neige</b>.", "en", "en-fr/3"]]
+    assert told["default"] == told["markup"]
+
+
 def test_languages(told: dict[str, Any]) -> None:
     assert told["languages"] == [["en", "English", True, False], ["fr", "French", False, True]]
 

@@ -15,21 +15,26 @@ from serving.api.language_routing import LanguageRouter
 from serving.api.web.endpoint import Asked, Dialect, Endpoints
 from serving.api.web.exchange import Exchange, Fields
 from serving.errors import Unauthenticated
-from serving.messages import LongInput, Options, Segmentation
+from serving.messages import LongInput, MimeType, Options, Segmentation
 
 TRANSLATE_FIELDS = (
     "text",
     "source_lang",
     "target_lang",
     "split_sentences",
+    "tag_handling",
     "preserve_formatting",
     "formality",
     "show_billed_characters",
 )
 IGNORED_FIELDS = ("context", "model_type", "outline_detection", "tag_handling_version", "enable_beta_languages")
-# The whole text is one unit, and what is too long for a model is cut as little as possible.
-_WHOLE = Options(segmentation=Segmentation.NONE, long_input=LongInput.SPLIT)
-_SPLIT_SENTENCES = {"1": Options(), "0": _WHOLE, "nonewlines": _WHOLE}
+# With long_input: the whole text is one unit, and what is too long for a model is cut as little as possible.
+_SPLIT_SENTENCES = {
+    "1": (Segmentation.SENTENCES, None),
+    "0": (Segmentation.NONE, LongInput.SPLIT),
+    "nonewlines": (Segmentation.NONE, LongInput.SPLIT),
+}
+_TAG_HANDLING = {"": MimeType.PLAIN, "html": MimeType.HTML, "xml": MimeType.XML}
 _FORMALITY = ("default", "prefer_more", "prefer_less")
 # Regions that are asked for by name though a model of the language has none: these clients refuse the bare language.
 _REGIONS = {"en": ("EN-GB", "EN-US"), "pt": ("PT-PT", "PT-BR")}
@@ -70,13 +75,15 @@ class DeepL:
         fields = Fields(await asked.exchange.fields(), known=TRANSLATE_FIELDS, ignored=IGNORED_FIELDS)
         fields.choice("formality", _FORMALITY, "default")
         fields.switch("preserve_formatting")
+        segmentation, long_input = _SPLIT_SENTENCES[fields.choice("split_sentences", _SPLIT_SENTENCES, "1")]
+        mime_type = _TAG_HANDLING[fields.choice("tag_handling", _TAG_HANDLING, "")]
         texts = fields.texts("text")
         source = fields.text("source_lang", "")
         found = await self._router.translate(
             texts,
             source,
             fields.text("target_lang"),
-            _SPLIT_SENTENCES[fields.choice("split_sentences", _SPLIT_SENTENCES, "1")],
+            Options(segmentation=segmentation, long_input=long_input, mime_type=mime_type),
             call=asked.call,
             deadline=asked.deadline,
         )

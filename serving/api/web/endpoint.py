@@ -19,7 +19,7 @@ from serving.api.calls import Calls
 from serving.api.errors import code_of, http_status_of, status_of
 from serving.api.web.exchange import Exchange
 from serving.errors import InvalidRequest, Overloaded, ResponseTooLarge, Unauthenticated, Unavailable
-from serving.observability.call import REQUEST_ID_KEY, Call, request_id_of
+from serving.observability.call import REQUEST_ID_KEY, Call, request_id_of, trace_context_of
 
 EVENTS = "text/event-stream"
 _TIMEOUT_HEADER = "x-server-timeout"  # in seconds, as Google's APIs have it
@@ -113,7 +113,10 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         streams = EVENTS in request.headers.get("accept", "")
-        call = Call(request_id_of(request.headers.items()), self.name, kind="server_stream" if streams else "unary")
+        call = Call(
+            request_id_of(request.headers.items()), self.name, kind="server_stream" if streams else "unary",
+            trace_context=trace_context_of(request.headers.items()),
+        )  # fmt: skip
         begun = False
 
         async def sending(message: Message) -> None:

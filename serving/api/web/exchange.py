@@ -16,6 +16,7 @@ from serving.errors import Cancelled, FieldViolation, InvalidRequest
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 _BODY_SECONDS = 30
+_MOST_DIGITS = 10
 _Done = TypeVar("_Done")
 
 
@@ -119,6 +120,11 @@ class Exchange:
             raise InvalidRequest([FieldViolation("body", f"is no JSON: {error}")]) from None
         if not isinstance(found, dict):
             raise InvalidRequest([FieldViolation("body", "is no JSON object; send one with the fields by name")])
+        if "\\u" in text:
+            try:
+                json.dumps(found, ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                raise InvalidRequest([FieldViolation("body", "has half of a surrogate pair; escape both")]) from None
         return found
 
 
@@ -167,7 +173,7 @@ class Fields:
             InvalidRequest: It is something else.
         """
         value = self._given.get(name, default)
-        if isinstance(value, str) and value.strip().isdecimal():
+        if isinstance(value, str) and value.isdecimal() and len(value) < _MOST_DIGITS:
             return int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise _wrong(name, value, "an integer")

@@ -13,9 +13,10 @@ from serving.api.language_routing import LanguageRouter, Routed
 from serving.api.web.endpoint import Asked, Dialect, Endpoints
 from serving.api.web.exchange import Exchange, Fields
 from serving.errors import Unauthenticated
-from serving.messages import Options
+from serving.messages import MimeType, Options
 
 _AUTO = "auto"
+_FORMATS = {"text": MimeType.PLAIN, "html": MimeType.HTML}
 TRANSLATE_FIELDS = ("q", "source", "target", "format", "alternatives", "api_key")
 DETECT_FIELDS = ("q", "api_key")
 
@@ -54,13 +55,13 @@ class LibreTranslate:
         """Translate a text or a list of texts."""
         fields = Fields(await asked.exchange.fields(), known=TRANSLATE_FIELDS)
         source = fields.text("source")
-        fields.choice("format", ("text",), "text")
+        mime_type = _FORMATS[fields.choice("format", _FORMATS, "text")]
         alternatives = fields.integer("alternatives", 0)
         found = await self._router.translate(
             fields.texts("q"),
             "" if source == _AUTO else source,
             fields.text("target"),
-            _options(alternatives),
+            _options(alternatives, mime_type),
             call=asked.call,
             deadline=asked.deadline,
         )
@@ -110,11 +111,11 @@ class LibreTranslate:
         )
 
 
-def _options(alternatives: int) -> Options:
+def _options(alternatives: int, mime_type: MimeType) -> Options:
     """Return a search that is wide enough for so many alternatives beside the best."""
     if not alternatives:
-        return Options()
-    return Options(n_best=alternatives + 1, beam_size=max(4, alternatives + 1))
+        return Options(mime_type=mime_type)
+    return Options(mime_type=mime_type, n_best=alternatives + 1, beam_size=max(4, alternatives + 1))
 
 
 def _detected(language: str, confidence: float) -> dict[str, Any]:

@@ -9,12 +9,16 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from serving.api.tls import Tls
 from serving.config import split_address
 from serving.errors import StartupError
+
+_HEAD_SECONDS = 10
 
 
 class WebServer:
@@ -27,7 +31,7 @@ class WebServer:
         self._server = _InOurLoop(
             uvicorn.Config(
                 application,
-                http="h11",
+                http=_ImpatientProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -77,6 +81,33 @@ class _InOurLoop(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""
         yield
+
+
+class _ImpatientProtocol(H11Protocol):
+    """HTTP/1.1 that waits for the rest of a request's head as long as uvicorn waits for its beginning."""
+
+    _closing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._closing:
+            self._closing.cancel()
+
+    def _watch(self) -> None:
+        incomplete = self.conn.their_state is h11.IDLE
+        if incomplete and self._closing is None:
+            self._closing = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+        elif not incomplete and self._closing:
+            self._closing.cancel()
+            self._closing = None
 
 
 class _LatestCertificate(ssl.SSLContext):

@@ -34,11 +34,16 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
         endpoints.calls.answering(asked.call)
         return _EventStream(first, events, asked.call.request_id)
 
+    async def score(asked: Asked) -> Response:
+        request = await _parsed(asked, pb.ScoreRequest())
+        return JSONResponse(_as_json(await servicer.Score(request, cast("Any", asked))))
+
     async def list_models(asked: Asked) -> Response:
         return JSONResponse(_as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
 
     return [
         endpoints.route("POST", "/v1/translate", translate, translates=True),
+        endpoints.route("POST", "/v1/score", score, translates=True),
         endpoints.route("GET", "/v1/models", list_models),
     ]
 
@@ -60,7 +65,7 @@ class _EventStream(StreamingResponse):
         self._first = first
         self._others = others
         self._request_id = request_id
-        super().__init__(self._events(), media_type=EVENTS)
+        super().__init__(self._events(), headers={"X-Accel-Buffering": "no"}, media_type=EVENTS)  # proxies pass it on
 
     async def _events(self) -> AsyncIterator[str]:
         try:

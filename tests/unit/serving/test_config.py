@@ -42,6 +42,8 @@ def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
         admin="127.0.0.1:3",
         watch=True,
         run_timeout=1.5,
+        otlp_endpoint="http://collector:4317",
+        trace_ratio=0.5,
         client_limits=ClientLimits(calls=3, rate=0.5),
         max_memory_bytes=7,
         tokens=Path("t"),

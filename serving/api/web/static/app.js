@@ -39,16 +39,18 @@ function fill(select, values, label) {
 }
 
 const unique = (values) => [...new Set(values)];
+const sourcesOf = (model) => (model.source_languages?.length ? model.source_languages : [model.source_language]);
+const targetsOf = (model) => (model.target_languages?.length ? model.target_languages : [model.target_language]);
 
 function chooseTargets() {
-  const fitting = models.filter((model) => model.source_language === at("source-language").value);
-  fill(at("target-language"), unique(fitting.map((model) => model.target_language)), nameOf);
+  const fitting = models.filter((model) => sourcesOf(model).includes(at("source-language").value));
+  fill(at("target-language"), unique(fitting.flatMap(targetsOf)).filter((tag) => tag !== at("source-language").value), nameOf);
   chooseModels();
 }
 
 function chooseModels() {
   const pair = [at("source-language").value, at("target-language").value];
-  const fitting = models.filter((model) => model.source_language === pair[0] && model.target_language === pair[1]);
+  const fitting = models.filter((model) => sourcesOf(model).includes(pair[0]) && targetsOf(model).includes(pair[1]));
   fill(at("model"), fitting.map((model) => `${model.name}/${model.version}`), (label) => label);
   at("source").lang = pair[0];
   at("target").lang = at("target-words").lang = at("alternatives").lang = pair[1];
@@ -62,7 +64,7 @@ async function loadModels() {
   if (!response.ok) return fail(body.error.message);
   at("token-form").hidden = true;
   models = body.models.sort((one, other) => other.is_default - one.is_default);
-  fill(at("source-language"), unique(models.map((model) => model.source_language)), nameOf);
+  fill(at("source-language"), unique(models.flatMap(sourcesOf)), nameOf);
   chooseTargets();
   at("status").textContent = models.length === 1 ? "One model is loaded." : `${models.length} models are loaded.`;
 }
@@ -85,6 +87,8 @@ function request(text) {
   return {
     model,
     version,
+    source_language: at("source-language").value,
+    target_language: at("target-language").value,
     contents: [text],
     include_alignments: true,
     options: { n_best: Math.min(wanted, beam), beam_size: beam },
@@ -122,7 +126,7 @@ async function translate() {
 function show(answer, text) {
   const translation = answer?.translations[0];
   at("details").hidden = !translation?.parts;
-  at("copy").disabled = !translation;
+  at("copy").disabled = !translation || !navigator.clipboard; // browsers have none for pages of other machines without TLS
   at("flags").replaceChildren(...(translation?.flags ?? []).map(flagItem));
   if (!translation) {
     at("target").textContent = at("figures").textContent = at("status").textContent = "";

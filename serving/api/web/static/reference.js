@@ -32,7 +32,8 @@ function operation(path, verb, { summary, requestBody, parameters, responses }) 
   const section = made("section", "", made("h3", "", made("code", `${verb.toUpperCase()} ${path}`)), made("p", summary));
   section.className = "operation";
   for (const { schema } of Object.values(requestBody?.content ?? {}).slice(0, 1)) {
-    section.append(made("p", "Takes ", schema.$ref ? typeOf(schema) : table(schema.properties)));
+    const fields = Object.keys(schema.properties ?? {}).map((name) => made("code", ` ${name} `));
+    section.append(made("p", "Takes ", ...(schema.$ref ? [typeOf(schema)] : fields)));
   }
   if (parameters) section.append(made("p", `In the path or the query: ${parameters.map((one) => one.name).join(", ")}.`));
   for (const [type, { schema }] of Object.entries(responses["200"]?.content ?? {})) {

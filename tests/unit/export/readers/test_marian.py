@@ -145,19 +145,26 @@ def test_the_decoder_s_yaml_says_what_belongs_to_the_model(vocabulary: bytes, tm
         "models:\n- /somewhere/else/model.intgemm.alphas.bin\n"
         "vocabs: [vocab.deen.spm, vocab.deen.spm]\n"
         "shortlist: [lex.s2t, 10, 10]\n"
-        "beam-size: 1\nnormalize: 0.6\nword-penalty: 0\ngemm-precision: int8shiftAlphaAll\nallow-unk: true\n"
+        "beam-size: 1\nnormalize: 0.6\nalignment: soft\n"
+        "word-penalty: 0\ngemm-precision: int8shiftAlphaAll\nallow-unk: true\n"
     )
     trained = kind_of(tmp_path).read(tmp_path, ("de", "en"))
     rounded = dequantized(weights, 8)["encoder_l1_ffn_W1"].T
     assert np.array_equal(trained.model.get_parameter("encoder_layers.0.feed_forward.expand.weight").detach(), rounded)
     assert (trained.defaults.beam_size, trained.defaults.length_penalty) == (1, 0.6)
     assert trained.vocabulary.suppressed == (PIECES,)
+    assert trained.alignment == (-1, 0)
     assert trained.shortlist is not None
     assert trained.shortlist.always.tolist() == list(range(10))
     (source, target) = (trained.encode([word])[0] for word in ("a", "the"))
     assert set(trained.shortlist.candidates(np.array([*source, 0]))) == {*range(10), *source, *target}
     alone = kind_of(tmp_path / "model.npz").read(tmp_path / "model.npz", ("de", "en"))
     assert (alone.defaults.beam_size, alone.vocabulary.suppressed) == (4, (UNKNOWN, PIECES))
+    assert alone.alignment is None
+    for layer, expected in (("1", (0, 0)), ("2", (1, 0))):
+        options = {**STUDENT, "transformer-guided-alignment-layer": layer}
+        (tmp_path / "model.intgemm.alphas.bin").write_bytes(bin_of(weights, options))
+        assert kind_of(tmp_path).read(tmp_path, ("de", "en")).alignment == expected
 
 
 def test_separate_vocabularies_and_bytes(tmp_path: Path) -> None:

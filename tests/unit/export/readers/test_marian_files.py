@@ -236,6 +236,7 @@ def test_weights_that_do_not_fit_are_refused(
         ({"d.yml": b"models:\n" + b"- [" * 10_000}, "d.yml is not YAML"),
         ({"d.yml": b"models: !!python/object/apply:os.system [false]\n"}, ""),
         ({"lex.a.bin": b"", "lex.b.bin": b""}, "several lexicons"),
+        ({"d.yml": b"models: [model.npz]\nshortlist: [vocab.spm, many]\n"}, "has something else than numbers"),
     ],
 )
 def test_files_beside_the_model_that_do_not_fit(

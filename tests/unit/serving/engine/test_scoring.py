@@ -8,7 +8,8 @@ import pytest
 
 from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.errors import InvalidRequest
-from serving.messages import FinishReason, Options, ScorePair, ScoreResult
+from serving.messages import FinishReason, Options
+from serving.score_messages import ScorePair, ScoreResult
 from tests.unit.serving.engine.toy_engine import tokenizer
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.api.token_bucket import TokenBucket
+from serving.token_bucket import TokenBucket
 
 
 def test_a_rate_limit_admits_a_second_of_burst_and_says_when_to_return() -> None:

@@ -1,0 +1,131 @@
+"""Memory of a server under random work: it stays, and a server that leaks is found out.
+
+Only with ``SOAK_SECONDS``, which ``make soak`` sets to half an hour: in seconds, buffers still grow to their sizes. A
+run of less than ten minutes has more room for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serving.client import AsyncTranslationClient, CallError, Options
+from tests.integration.test_process import Running, server_process
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
+pytestmark = pytest.mark.skipif(not SECONDS, reason="SOAK_SECONDS is not set; make soak sets it")
+LONG = SECONDS >= 600
+MOST_GROWTH, MOST_BYTES = (1.02, 50 << 20) if LONG else (1.10, 50 << 20)
+MODELS = Path(__file__).parents[2] / "models"
+WORDS = (
+    "the",
+    "water",
+    "is",
+    "cold",
+    "we",
+    "drink",
+    "milk",
+    "in",
+    "an",
+    "old",
+    "house",
+    "near",
+    "it",
+    "rains",
+    "on",
+    "us",
+)
+LEAK = 1 << 20  # bytes a call
+CALLERS = 8
+
+
+async def warm(running: Running) -> None:
+    """Have every buffer once: the longest texts, as many as come together, with every beam size."""
+    async with AsyncTranslationClient(running.listen, deadline=120) as client:
+        for beam in (1, 2, 4):
+            for text in (" ".join(WORDS * 32), " ".join(WORDS)):
+                await asyncio.gather(*(client.translate([text], Options(beam_size=beam)) for _ in range(CALLERS)))
+
+
+async def work(running: Running, seconds: float) -> list[int]:
+    """Texts of 1 to 512 words, beams, cancels and streams; the server's resident bytes, measured again and again."""
+    process, sizes, until = psutil.Process(running.process.pid), list[int](), time.monotonic() + seconds
+
+    async def caller(client: AsyncTranslationClient, number: int) -> None:
+        chance = random.Random(number)
+        while time.monotonic() < until:
+            text = " ".join(chance.choices(WORDS, k=int(2 ** chance.uniform(0, 9))))
+            options = Options(beam_size=chance.choice([1, 1, 2, 4]))
+            timeout = chance.choice([30.0, 30.0, 30.0, 0.05])
+            with suppress(CallError, asyncio.CancelledError):
+                if chance.random() < 0.3:
+                    async for _ in client.translate_stream([text], options, deadline=timeout):
+                        if chance.random() < 0.05:
+                            break
+                else:
+                    call = asyncio.ensure_future(client.translate([text], options, deadline=timeout))
+                    if chance.random() < 0.1:
+                        asyncio.get_running_loop().call_later(chance.uniform(0, 0.2), call.cancel)
+                    await call
+
+    async def watch() -> None:
+        while time.monotonic() < until:
+            await asyncio.sleep(seconds / 200)
+            sizes.append(process.memory_info().rss)
+
+    async with AsyncTranslationClient(running.listen) as client:
+        await asyncio.gather(watch(), *(caller(client, number) for number in range(CALLERS)))
+    return sizes
+
+
+def growth(sizes: list[int]) -> tuple[float, float]:
+    """How the last tenth compares with the second one: the ratio, and bytes."""
+    tenth = len(sizes) // 10
+    early, late = statistics.median(sizes[tenth : 2 * tenth]), statistics.median(sizes[-tenth:])
+    print(f"resident bytes after the first tenth {early:,.0f}, at the end {late:,.0f}: {late / early - 1:+.2%}")
+    return late / early, late - early
+
+
+@pytest.mark.timeout(SECONDS + 300)
+async def test_memory_stays() -> None:
+    async with server_process("-m", "serving", "--models", str(MODELS), "--threads", "1") as running:
+        await warm(running)
+        ratio, more = growth(await work(running, SECONDS))
+    assert ratio <= MOST_GROWTH
+    assert more <= MOST_BYTES
+
+
+@pytest.mark.timeout(SECONDS + 300)
+async def test_a_leak_is_found() -> None:
+    async with server_process("-m", "tests.integration.test_memory_growth", "--models", str(MODELS)) as running:
+        await warm(running)
+        ratio, more = growth(await work(running, min(SECONDS, 300.0)))
+    assert ratio > MOST_GROWTH or more > MOST_BYTES
+
+
+def leaking_server() -> int:
+    """The real command, with a leak in what happens to each request."""
+    import serving.cli
+    from serving.engine.translator import Translator
+
+    leaked, prepare = [], Translator._prepare
+
+    def leaking(self: Translator, *arguments: object) -> object:
+        leaked.append(os.urandom(LEAK))
+        return prepare(self, *arguments)  # type: ignore[arg-type]
+
+    setattr(Translator, "_prepare", leaking)  # noqa: B010
+    return serving.cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(leaking_server())
