@@ -31,7 +31,7 @@ from serving.messages import (
 from serving.text.casing import raised
 from serving.text.characters import composing_edits
 from serving.text.edits import EditedText
-from serving.text.glossary import Glossary
+from serving.text.glossary import TermFinder
 from serving.text.markup.document import Markup
 from serving.text.markup.placement import markup_edits
 from serving.text.quality import quality_flags
@@ -87,7 +87,7 @@ def _translation(
     tokenizer: SubwordTokenizer,
     options: Options,
     language: str,
-    glossary: Glossary | None,
+    glossary: TermFinder | None,
 ) -> Translation:
     if not parts:
         given = text.markup.raw if text.markup else text.reading.given[: text.end]
@@ -182,7 +182,7 @@ def _flags(
 
 
 def _terms(
-    text: PreparedText, rank: Sequence[FinishedHypothesis], tokenizer: SubwordTokenizer, glossary: Glossary
+    text: PreparedText, rank: Sequence[FinishedHypothesis], tokenizer: SubwordTokenizer, glossary: TermFinder
 ) -> tuple[TermUse, ...]:
     """Count terms in what the model said, before case, spans and tags are put into it."""
     wanted, used = Counter[int](), Counter[int]()

@@ -22,7 +22,7 @@ from serving.engine.validation import ServingLimits, beam_size, prefix_violation
 from serving.errors import FieldViolation, InvalidRequest
 from serving.messages import LongInput, Options, Segmentation
 from serving.text.casing import Case
-from serving.text.glossary import Glossary, spellings_in_case
+from serving.text.glossary import TermFinder, spellings_in_case
 from serving.text.markup.document import Markup
 from serving.text.markup.mime_types import read_markup
 from serving.text.markup.tokens import MalformedMarkup
@@ -68,7 +68,7 @@ class Prepared:
 
     texts: tuple[PreparedText, ...]
     sentences: tuple[Sentence, ...]
-    glossary: Glossary | None = None
+    glossary: TermFinder | None = None
 
 
 def default_max_length(source_tokens: int, options: Options, prefix_tokens: int, limit: int) -> int:
@@ -109,7 +109,7 @@ def prepare(
     if violations:
         raise InvalidRequest(violations)
     common = _common_options(options, manifest)
-    glossary = Glossary(options.glossary) if options.glossary else None
+    glossary = TermFinder(options.glossary) if options.glossary else None
     if glossary:
         texts = [_with_terms(text, glossary) for text in texts]
     sentences = []
@@ -132,7 +132,7 @@ def prepare(
     return Prepared(tuple(texts), tuple(sentences), glossary)
 
 
-def _with_terms(text: PreparedText, glossary: Glossary) -> PreparedText:
+def _with_terms(text: PreparedText, glossary: TermFinder) -> PreparedText:
     """Find the terms of each part in what the model reads of it, so that none is within a protected span."""
     found = (glossary.found(part.text, any_case=part.case is not Case.SENTENCE) for part in text.parts)
     return replace(text, terms=tuple(found))

@@ -11,7 +11,7 @@ from serving.messages import GlossaryEntry
 from serving.text.words import UNSPACED
 
 
-class Glossary:
+class TermFinder:
     """The entries of one request.
 
     A term without capitals is found whatever its case, one with capitals only as it is spelt. Of terms that overlap the

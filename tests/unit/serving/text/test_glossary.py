@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from serving.messages import GlossaryEntry
-from serving.text.glossary import Glossary, spellings_in_case
+from serving.text.glossary import TermFinder, spellings_in_case
 
 
 def found(text: str, *sources: str, any_case: bool = False) -> dict[str, int]:
-    glossary = Glossary([GlossaryEntry(source, "x") for source in sources])
+    glossary = TermFinder([GlossaryEntry(source, "x") for source in sources])
     return {sources[entry]: count for entry, count in glossary.found(text, any_case=any_case).items()}
 
 
@@ -31,7 +31,7 @@ def test_the_longest_of_overlapping_terms_counts() -> None:
 
 
 def test_use_in_a_translation() -> None:
-    glossary = Glossary([GlossaryEntry("x", "pomme de terre"), GlossaryEntry("y", "Paris")])
+    glossary = TermFinder([GlossaryEntry("x", "pomme de terre"), GlossaryEntry("y", "Paris")])
     assert glossary.used(0, "Pomme de terre, pommes de terre") == 1
     assert glossary.used(1, "paris, Paris") == 1
 
