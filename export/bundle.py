@@ -20,7 +20,7 @@ from export.passes.shortlist import SHORTLIST_FILE
 from export.passes.weights import int8_weights, round_weights, store_shared
 from export.precisions import DEFAULT_PRECISIONS, SHORTLISTED, PrecisionName, declared, precision_graphs
 from export.trained_model import TrainedModel
-from export.verify import MAX_BLEU_LOSS, Evidence, Translations, translate_evidence, translate_in_torch, verify
+from export.verify import MAX_BLEU_LOSS, Evidence, Translations, translate_evidence, verify
 from serving.bundle.bundle import MANIFEST_FILE, load_bundle, sha256
 from serving.bundle.manifest import (
     FORMAT_VERSION,
@@ -72,13 +72,14 @@ def write_bundle(trained: TrainedModel, root: Path, options: BundleOptions, evid
     target = root / options.name / str(options.version)
     if target.exists():
         raise ExportError(f"{target} exists: give another version, or delete it")
-    trained.settings.check_lengths(options.max_source_tokens, options.max_target_tokens)
-    sources, targets = _teacher_pairs(trained, evidence)
+    before_source, before_target = trained.languages.longest
+    trained.settings.check_lengths(options.max_source_tokens + before_source, options.max_target_tokens + before_target)
+    original = translate_evidence(trained, evidence)
+    sources, targets = _teacher_pairs(trained, evidence, original)
     alignment = _alignment(trained, sources, targets)
     inputs: Inputs = {}
     if "int8" in options.precisions:
         inputs = calibrate(trained.model, sources, targets, reverse=trained.reverse_source)
-    original = translate_evidence(trained, evidence)
     int8 = int8_weights(trained.model)
     if options.weights == "int8":
         round_weights(trained.model, int8)
@@ -150,14 +151,13 @@ def _verify(
     return records
 
 
-def _teacher_pairs(trained: TrainedModel, evidence: Evidence) -> tuple[list[list[int]], list[list[int]]]:
+def _teacher_pairs(
+    trained: TrainedModel, evidence: Evidence, original: Translations
+) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of real sources, and of their references or else the model's own translations."""
-    sources = trained.encode(evidence.sources[:_TEACHER_PAIRS])
-    if evidence.references:
-        targets = trained.encode_targets(evidence.references[:_TEACHER_PAIRS])
-    else:
-        targets = translate_in_torch(trained, sources, 1, evidence.max_length)
-    return sources, targets
+    targets = trained.encode_targets(evidence.references) if evidence.references else original.tokens[1]
+    sources, starts = evidence.source_ids(trained)[:_TEACHER_PAIRS], evidence.starts
+    return sources, [[*start, *target] for _, start, target in zip(sources, starts, targets, strict=False)]
 
 
 def _alignment(trained: TrainedModel, sources: list[list[int]], targets: list[list[int]]) -> dict[str, float]:
@@ -197,8 +197,7 @@ def _manifest(
         format_version=FORMAT_VERSION,
         name=options.name,
         version=options.version,
-        source_language=trained.languages[0],
-        target_language=trained.languages[1],
+        languages=trained.languages,
         architecture=Architecture(family=str(sizes.pop("family")), sizes=sizes),
         vocabulary_size=trained.vocabulary.target_size,
         special_ids=trained.special_ids,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 from export.bundle import BundleOptions
@@ -14,7 +14,7 @@ from export.errors import ExportError, VerificationError
 from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.trained_model import TrainedModel
 from export.verify import MAX_BLEU_LOSS, Evidence
-from serving.bundle.manifest import VerificationRecord
+from serving.bundle.manifest import LanguagePair, VerificationRecord
 from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
 from training.data.parallel_text import Pair
@@ -80,6 +80,7 @@ def fitting(
     *,
     sentences: tuple[int, int],
     translated: bool,
+    languages: Sequence[LanguagePair] = (),
 ) -> Evidence:
     """Take the first sentences that a bundle takes whole.
 
@@ -89,6 +90,7 @@ def fitting(
         limits: Source and target tokens at most.
         sentences: How many are needed, and how many are enough.
         translated: Whether the targets of the pairs are translations.
+        languages: That the sentences are translated between, in turn; none if the model need not be told.
 
     Raises:
         ExportError: There are too few.
@@ -101,7 +103,8 @@ def fitting(
             f"there are {len(found)} sentences of 1 to {max_source} tokens to verify on, {fewest} are "
             "needed: give --sentences with more, or a higher --max-sentences"
         )
-    return Evidence([pair.source for pair in found], [pair.target for pair in found] if translated else [], max_target)
+    sources, targets = [pair.source for pair in found], [pair.target for pair in found] if translated else []
+    return Evidence(sources, targets, max_target, list(islice(cycle(languages), len(found))))
 
 
 def report(command: str, work: Callable[[], dict[str, VerificationRecord]]) -> int:

@@ -12,9 +12,10 @@ from export.bundle import write_bundle
 from export.command_line import add_bundle_arguments, bundle_options, fitting, report
 from export.errors import ExportError
 from export.precisions import SHORTLISTED
-from export.readers.kinds import kind_of
+from export.readers.kinds import Kind, kind_of
+from export.readers.languages import chosen
 from serving.bundle.bundle import load_bundle
-from serving.bundle.manifest import LANGUAGE_TAG, VerificationRecord
+from serving.bundle.manifest import LanguagePair, Languages, VerificationRecord
 from training.data.parallel_text import CorpusFiles
 
 # English sentences of a checkout; what is installed has none.
@@ -40,13 +41,20 @@ def _parser() -> argparse.ArgumentParser:
         "--languages",
         nargs=2,
         metavar=("SOURCE", "TARGET"),
-        help="BCP-47 tags, such as en de (default: what the model says, else the name if it is of two tags)",
+        type=lambda tags: tags.split(","),
+        help="BCP-47 tags, such as en de, or several on a side with commas between (default: what the model says, "
+        "else the name if it is of two tags)",
     )
     parser.add_argument(
         "--sentences",
         type=Path,
         help=f"sentences in the source language to calibrate and verify on, one a line, plain or .gz; at least "
         f"{_FEWEST_SENTENCES} (default for English: those of the load tests)",
+    )
+    parser.add_argument(
+        "--sentences-in",
+        metavar="TAG",
+        help="language of --sentences (default: the model's only source language, or English if it reads that)",
     )
     add_bundle_arguments(parser)
     return parser
@@ -56,14 +64,13 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     if asked.references is not None and asked.sentences is None:
         raise ExportError("--references are translations of --sentences: give both, or neither")
     kind = kind_of(asked.source)
-    languages = asked.languages or kind.languages(asked.source) or _of_name(asked.name)
-    if languages is None:
-        raise ExportError(f"{kind.name} does not say its languages: give them, such as --languages en de")
-    if wrong := [tag for tag in languages if not re.fullmatch(LANGUAGE_TAG, tag)]:
-        raise ExportError(f"{wrong[0]!r} is not a language tag such as en or pt-BR: give others with --languages")
-    print(f"dragoman-import: {asked.source} is {kind.name}, {languages[0]} to {languages[1]}", file=sys.stderr)
-    pairs = CorpusFiles(source=(sentences := _sentences(asked, languages[0])), target=asked.references or sentences)
-    trained = kind.read(asked.source, (languages[0], languages[1]))
+    languages = _languages(asked, kind)
+    print(f"dragoman-import: {asked.source} is {kind.name}, {languages.in_words}", file=sys.stderr)
+    directions = _directions(asked, languages)
+    pairs = CorpusFiles(
+        source=(sentences := _sentences(asked, directions[0].source)), target=asked.references or sentences
+    )
+    trained = kind.read(asked.source, languages)
     served = any(name in SHORTLISTED for name in asked.precisions)
     options = bundle_options(asked, trained.shortlist if served else None)
     evidence = fitting(
@@ -72,6 +79,7 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
         (options.max_source_tokens, options.max_target_tokens),
         sentences=(_FEWEST_SENTENCES, asked.max_sentences),
         translated=asked.references is not None,
+        languages=directions,
     )
     target = write_bundle(trained, asked.out, options, evidence)
     print(f"dragoman-import: wrote {target}", file=sys.stderr)
@@ -79,9 +87,45 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     return {name: precision.verification for name, precision in precisions.items()}
 
 
-def _of_name(name: str) -> tuple[str, str] | None:
-    match = re.fullmatch(r"([a-z]{2,3})-([a-z]{2,3})", name)
-    return (match[1], match[2]) if match else None
+def _languages(asked: argparse.Namespace, kind: Kind) -> Languages:
+    """Return the languages of the bundle.
+
+    Raises:
+        ExportError: Nothing says them, or the model has no such languages.
+    """
+    own = kind.languages(asked.source)
+    if asked.languages is not None:
+        return chosen(own, *asked.languages)
+    of_name = re.fullmatch(r"([a-z]{2,3})-([a-z]{2,3})", asked.name)
+    if own is None and of_name is None:
+        raise ExportError(f"{kind.name} does not say its languages: give them, such as --languages en de")
+    return own or chosen(None, [of_name[1]], [of_name[2]])  # type: ignore[index]
+
+
+def _directions(asked: argparse.Namespace, languages: Languages) -> list[LanguagePair]:
+    """Return the pairs of languages that the sentences are translated between.
+
+    Raises:
+        ExportError: The language of the sentences is unknown, or they have references in one language of many.
+    """
+    sources = list(languages.sources)
+    source = asked.sentences_in or (sources[0] if len(sources) == 1 else "")
+    if not source and asked.sentences is None:
+        source = next((tag for tag in sources if _is_english(tag)), "")
+    targets = [target for target in languages.targets if target != source] or list(languages.targets)
+    if asked.references is not None and len(targets) > 1:
+        raise ExportError(f"--references are in one language, but the model writes {len(targets)}: leave them out")
+    found = [languages.pair(source, target) for target in targets]
+    if None in found:
+        raise ExportError(
+            f"the language of the sentences is {source or 'unknown'}: say which of {', '.join(sources)} it is with "
+            "--sentences-in"
+        )
+    return [pair for pair in found if pair is not None]
+
+
+def _is_english(tag: str) -> bool:
+    return tag.partition("-")[0].lower() in {"en", "eng"}
 
 
 def _sentences(asked: argparse.Namespace, language: str) -> Path:
@@ -92,7 +136,7 @@ def _sentences(asked: argparse.Namespace, language: str) -> Path:
     """
     if asked.sentences is not None:
         return Path(asked.sentences)
-    if language.split("-")[0].lower() not in {"en", "eng"} or not _SENTENCES.is_file():
+    if not _is_english(language) or not _SENTENCES.is_file():
         raise ExportError(
             f"there are no sentences in {language} to calibrate and verify on: give a file with one a line, "
             f"{_FEWEST_SENTENCES} or more, with --sentences"

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import DecodingDefaults, SpecialIds, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, SpecialIds, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.opening import read_tokenizer
@@ -29,7 +29,7 @@ class TrainedModel:
     Attributes:
         model: In eval mode, on the CPU, float32.
         settings: Of the model.
-        languages: Source and target, BCP-47.
+        languages: That it translates, and the tokens that tell it which.
         tokenizer: As the manifest names it.
         files: Contents of the tokenizer's files, by name.
         reverse_source: Whether the model reads sources backwards.
@@ -40,7 +40,7 @@ class TrainedModel:
 
     model: TranslationModel[Any]
     settings: ModelSettings
-    languages: tuple[str, str]
+    languages: Languages
     tokenizer: Tokenizer
     files: Mapping[str, bytes]
     reverse_source: bool = False
@@ -63,7 +63,7 @@ class TrainedModel:
         return cls(
             checkpoint.model,
             config.model,
-            config.languages,
+            Languages.between(*config.languages),
             tokenizer,
             {tokenizer.target: target, tokenizer.source: source},
             config.data.reverse_source,

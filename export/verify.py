@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import VerificationRecord
+from serving.bundle.manifest import LanguagePair, VerificationRecord
 from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Sentence
 from serving.opening import offline_engine
@@ -47,11 +47,24 @@ class Evidence:
         sources: Sentences.
         references: Their human translations, or empty: then no BLEU is recorded.
         max_length: Target tokens at most.
+        languages: Of each sentence; empty where the model need not be told.
     """
 
     sources: Sequence[str]
     references: Sequence[str]
     max_length: int
+    languages: Sequence[LanguagePair] = ()
+
+    def source_ids(self, trained: TrainedModel) -> list[list[int]]:
+        """Return the sentences as token ids, with those of the languages before them."""
+        pairs = self.languages or [LanguagePair("", "")] * len(self.sources)
+        ids = trained.encode(self.sources)
+        return [[*pair.before_source, *row] for pair, row in zip(pairs, ids, strict=True)]
+
+    @property
+    def starts(self) -> list[tuple[int, ...]]:
+        """The tokens that the languages put before each translation."""
+        return [pair.before_target for pair in self.languages] or [()] * len(self.sources)
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,8 @@ class Translations:
 
 def translate_evidence(trained: TrainedModel, evidence: Evidence) -> Translations:
     """Translate the evidence in PyTorch, greedily and by beam search."""
-    ids = trained.encode(evidence.sources)
-    tokens = {beam: translate_in_torch(trained, ids, beam, evidence.max_length) for beam in (1, BEAM)}
+    ids, starts = evidence.source_ids(trained), evidence.starts
+    tokens = {beam: translate_in_torch(trained, ids, beam, evidence.max_length, starts) for beam in (1, BEAM)}
     score = bleu(trained, tokens[BEAM], evidence.references)[0] if evidence.references else None
     return Translations(tokens, score)
 
@@ -99,9 +112,8 @@ def verify(
     Raises:
         VerificationError: A figure misses its limit; lists every one.
     """
-    ids = trained.encode(evidence.sources)
-    sources = [trained.framed(row) for row in ids]
-    found = {beam: translate_in_engine(runner, sources, beam, evidence.max_length) for beam in expected.tokens}
+    sources, starts = [trained.framed(row) for row in evidence.source_ids(trained)], evidence.starts
+    found = {beam: translate_in_engine(runner, sources, beam, evidence.max_length, starts) for beam in expected.tokens}
     equal = {
         beam: float(np.mean([a == b for a, b in zip(expected.tokens[beam], found[beam], strict=True)]))
         for beam in expected.tokens
@@ -116,7 +128,7 @@ def verify(
         },
         shapes_checked=len(SHAPES),
         max_abs_log_prob_difference=largest_difference(trained.model, runner),
-        sentences=len(ids),
+        sentences=len(sources),
         greedy_equal_ratio=equal[1],
         beam_equal_ratio=equal[BEAM],
         beam_size=BEAM,
@@ -189,15 +201,20 @@ def require_close(record: VerificationRecord, max_bleu_loss: float, precision: s
 
 
 def translate_in_torch(
-    trained: TrainedModel, ids: Sequence[Sequence[int]], beam: int, max_length: int
+    trained: TrainedModel,
+    ids: Sequence[Sequence[int]],
+    beam: int,
+    max_length: int,
+    starts: Sequence[tuple[int, ...]] = (),
 ) -> list[list[int]]:
-    """Return the reference's best hypotheses as token ids, without special ids."""
-    options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
+    """Return the reference's best hypotheses as token ids, without special ids; arguments as for the engine."""
     found = list[list[int]]()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
     try:
-        for row in progress(ids, f"translating in PyTorch, beam {beam}", total=len(ids)):
+        rows = list(zip(ids, starts or [()] * len(ids), strict=True))
+        for row, start in progress(rows, f"translating in PyTorch, beam {beam}"):
+            options = decode.DecodeOptions(beam_size=beam, max_length=max_length, start=start)
             ((best, *_),) = decode.translate(trained.model, [list(row)], options, reverse_source=trained.reverse_source)
             found.append(list(best.tokens))
             if len(found) == _FIRST:
@@ -221,7 +238,11 @@ def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:
 
 
 def translate_in_engine(
-    runner: OnnxRunner, sources: Sequence[NDArray[np.int64]], beam: int, max_length: int
+    runner: OnnxRunner,
+    sources: Sequence[NDArray[np.int64]],
+    beam: int,
+    max_length: int,
+    starts: Sequence[tuple[int, ...]] = (),
 ) -> list[list[int]]:
     """Return the export's best hypotheses as token ids, decoded in company by serving's engine.
 
@@ -230,9 +251,12 @@ def translate_in_engine(
         sources: What the encoder reads, special ids included. Shapes (src,).
         beam: Size of the beam.
         max_length: Target tokens at most.
+        starts: Tokens that languages put before each translation, if they do.
     """
-    options = DecodingOptions(max_length=max_length, beam_size=beam)
-    sentences = [Sentence(source, options) for source in sources]
+    sentences = [
+        Sentence(source, DecodingOptions(max_length=max_length, beam_size=beam, start=start))
+        for source, start in zip(sources, starts or [()] * len(sources), strict=True)
+    ]
     with offline_engine(runner) as engine:
         futures = [engine.submit([sentence]).future for sentence in sentences]
         stage = f"translating with {runner.precision_name}, beam {beam}"

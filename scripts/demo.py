@@ -81,7 +81,8 @@ def _translate(address: str) -> bool:
     with TranslationClient(address) as client:
         model = client.get_model()
         print(
-            f"model {model.name}/{model.version}: {model.family}, {model.source_language} to {model.target_language}, "
+            f"model {model.name}/{model.version}: {model.family}, {', '.join(model.source_languages)} to "
+            f"{', '.join(model.target_languages)}, "
             f"{model.precision} on {model.device}\n"
         )
         for beam in BEAMS:

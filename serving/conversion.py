@@ -47,7 +47,14 @@ _TO_QUALITY_FLAG = {wire: flag for flag, wire in _QUALITY_FLAG.items()}
 _TO_FINISH_REASON = {wire: reason for reason, wire in _FINISH_REASON.items()}
 
 
-def to_request(texts: Sequence[str], options: Options, *, model: str, version: int) -> pb.TranslateRequest:
+def to_request(
+    texts: Sequence[str],
+    options: Options,
+    model: str,
+    version: int,
+    source_language: str = "",
+    target_language: str = "",
+) -> pb.TranslateRequest:
     """Build the request for some texts."""
     chosen = {name: getattr(options, name) for name in pb.DecodingOptions.DESCRIPTOR.fields_by_name}
     if options.sampling is not None:
@@ -55,6 +62,8 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
     return pb.TranslateRequest(
         model=model,
         version=version,
+        source_language=source_language,
+        target_language=target_language,
         contents=texts,
         options=pb.DecodingOptions(**chosen),
         segmentation=_SEGMENTATION[options.segmentation],
@@ -244,6 +253,8 @@ def to_model(message: pb.Model) -> messages.Model:
         | {
             "family": architecture.family,
             "sizes": dict(architecture.sizes),
+            "source_languages": tuple(message.source_languages),
+            "target_languages": tuple(message.target_languages),
             "limits": messages.ModelLimits(**_values(message.limits)),
             "defaults": messages.ModelDefaults(**_values(message.defaults)),
             "verification": messages.Verification(**_values(message.verification)),

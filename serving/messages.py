@@ -353,8 +353,10 @@ class Model:
         name: The name that ``model`` in a call refers to.
         version: Its version; a call that names none gets the newest.
         is_default: Whether a call that names no model gets this one.
-        source_language: BCP-47 tag.
-        target_language: BCP-47 tag.
+        source_language: BCP-47 tag, empty where there are several.
+        target_language: The same of the language it translates into.
+        source_languages: BCP-47 tags; it translates from any of them into any of the targets.
+        target_languages: The same of the languages it translates into.
         family: Family of its architecture; for people, not for programs to branch on.
         sizes: Sizes and choices by name, each spelled as JSON.
         limits: Limits that no request may exceed.
@@ -376,3 +378,5 @@ class Model:
     precision: str
     device: str
     verification: Verification
+    source_languages: tuple[str, ...] = ()
+    target_languages: tuple[str, ...] = ()

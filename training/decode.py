@@ -19,7 +19,7 @@ Greedy search is the case B = 1. There are no further stopping heuristics.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,8 @@ class DecodeOptions:
         no_repeat_ngram_size: Forbid any n-gram of this size to occur twice; 0 for no limit.
         repetition_penalty: Factor on the log-probs of tokens already generated; above 1 discourages them.
         prefix: Token ids that every hypothesis starts with.
+        start: Token ids that come even before those, such as a language's: with a log-prob of 0, counted in the length
+            of the score, and in no hypothesis.
     """
 
     beam_size: int = 1
@@ -52,6 +54,7 @@ class DecodeOptions:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,12 @@ def _candidates(log_probs: Tensor, live: list[_Live], options: DecodeOptions, vo
 def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) -> list[ReferenceHypothesis]:
     """Search for one sentence, from the state that ``encode`` gave for its single row."""
     vocabulary, beam, alpha = model.vocabulary, options.beam_size, options.length_penalty
-    live, pool = [_Live()], list[ReferenceHypothesis]()
+    live, pool, first = [_Live(options.start)], list[ReferenceHypothesis](), len(options.start)
+    options = _counting_start(options)
     inputs = torch.tensor([vocabulary.decoder_start])
+    for token in options.start:
+        _, state = model.decode_step(inputs, state)
+        inputs = torch.tensor([token])
     while live and len(pool) < beam and len(live[0].tokens) < options.max_length:
         logits, state = model.decode_step(inputs, state)
         log_probs = _candidates(logits.float().log_softmax(dim=-1), live, options, vocabulary)
@@ -158,15 +165,21 @@ def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) ->
                 survivors.append(grown)
             elif rank < beam:
                 score = grown.total / len(grown.tokens) ** alpha
-                pool.append(ReferenceHypothesis(grown.tokens[:-1], score, grown.log_probs, finished=True))
+                pool.append(ReferenceHypothesis(grown.tokens[first:-1], score, grown.log_probs, finished=True))
         live = survivors[:beam]
         state = state.select(torch.tensor(parents[:beam], dtype=torch.int64))
         inputs = torch.tensor([h.tokens[-1] for h in live], dtype=torch.int64)
     for h in live[: max(0, beam - len(pool))]:
         pool.append(
-            ReferenceHypothesis(h.tokens, h.total / max(1, len(h.tokens)) ** alpha, h.log_probs, finished=False)
+            ReferenceHypothesis(h.tokens[first:], h.total / max(1, len(h.tokens)) ** alpha, h.log_probs, finished=False)
         )
     return sorted(pool, key=lambda h: -h.score)[: options.n_best]
+
+
+def _counting_start(options: DecodeOptions) -> DecodeOptions:
+    """Let prefix and lengths count the start."""
+    lengths = {name: len(options.start) + getattr(options, name) for name in ("min_length", "max_length")}
+    return replace(options, prefix=(*options.start, *options.prefix), **lengths)
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from export.errors import ReadingError
 from export.readers.ctranslate2 import read_with_sentencepiece
 from export.readers.reading import read_object
 from export.trained_model import TrainedModel
+from serving.bundle.manifest import Languages
 
 _LARGEST = 4 << 30  # bytes of all files, unpacked
 _MOST_TIMES = 200  # that a file may grow: weights hardly shrink, and vocabularies to a tenth
@@ -30,7 +31,7 @@ def recognises(source: Path) -> bool:
     return source.is_file() and zipfile.is_zipfile(source)
 
 
-def languages(source: Path) -> tuple[str, str] | None:
+def languages(source: Path) -> Languages | None:
     """Return the languages that ``metadata.json`` names.
 
     Raises:
@@ -39,10 +40,10 @@ def languages(source: Path) -> tuple[str, str] | None:
     with tempfile.TemporaryDirectory() as place:
         metadata = read_object(_unpacked(source, Path(place), re.compile(r"metadata\.json")) / "metadata.json")
     pair = metadata.get("from_code"), metadata.get("to_code")
-    return (str(pair[0]), str(pair[1])) if all(pair) else None
+    return Languages.between(str(pair[0]), str(pair[1])) if all(pair) else None
 
 
-def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
+def read(source: Path, languages: Languages) -> TrainedModel:
     """Read the package.
 
     Raises:

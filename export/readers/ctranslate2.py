@@ -24,7 +24,7 @@ from export.readers.reading import (
     with_filler,
 )
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import Tokenizer
+from serving.bundle.manifest import Languages, Tokenizer
 from training.errors import ModelError
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -58,12 +58,12 @@ def recognises(source: Path) -> bool:
     return (source / "model.bin").is_file() and bool(vocabularies)
 
 
-def languages(source: Path) -> tuple[str, str] | None:
+def languages(source: Path) -> Languages | None:
     """Return None: the directory does not say."""
     return None
 
 
-def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
+def read(source: Path, languages: Languages) -> TrainedModel:
     """Read the directory.
 
     Raises:
@@ -75,7 +75,7 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
 
 
 def read_with_sentencepiece(
-    source: Path, languages: tuple[str, str], sentencepiece: tuple[Path, Path] | None
+    source: Path, languages: Languages, sentencepiece: tuple[Path, Path] | None
 ) -> TrainedModel:
     """Read the directory; SentencePiece models of source and target cut texts into the tokens of the vocabularies.
 

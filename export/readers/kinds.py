@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import ExportError
-from export.readers import argos, ctranslate2, huggingface_marian, marian
+from export.readers import argos, ctranslate2, huggingface_marian, huggingface_multilingual, marian
 from export.trained_model import TrainedModel
+from serving.bundle.manifest import Languages
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class Kind:
     Attributes:
         name: As people call it.
         recognises: Whether a directory or file holds one.
-        languages: Its source and target language, if it says.
+        languages: Those it translates, if it says.
         read: Reads it, given its languages.
     """
 
     name: str
     recognises: Callable[[Path], bool]
-    languages: Callable[[Path], tuple[str, str] | None]
-    read: Callable[[Path, tuple[str, str]], TrainedModel]
+    languages: Callable[[Path], Languages | None]
+    read: Callable[[Path, Languages], TrainedModel]
 
 
 KINDS = (
@@ -34,6 +35,18 @@ KINDS = (
         huggingface_marian.recognises,
         huggingface_marian.languages,
         huggingface_marian.read,
+    ),
+    Kind(
+        "a Hugging Face M2M100 or NLLB model",
+        huggingface_multilingual.recognises_m2m100,
+        huggingface_multilingual.languages,
+        huggingface_multilingual.read,
+    ),
+    Kind(
+        "a Hugging Face mBART-50 model",
+        huggingface_multilingual.recognises_mbart,
+        huggingface_multilingual.languages,
+        huggingface_multilingual.read,
     ),
     Kind("a Marian model", marian.recognises, marian.languages, marian.read),
     Kind("an Argos package", argos.recognises, argos.languages, argos.read),

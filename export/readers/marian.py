@@ -18,7 +18,7 @@ from export.readers.marian_options import MarianOptions, read_table
 from export.readers.marian_weights import read_settings, renamed
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, tied, with_filler
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import DecodingDefaults, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -55,14 +55,14 @@ def recognises(source: Path) -> bool:
     return bool(model_files(source))
 
 
-def languages(source: Path) -> tuple[str, str] | None:
+def languages(source: Path) -> Languages | None:
     """Return the languages, if the name of a vocabulary says them, as ``vocab.enfr.spm`` does."""
     folder = source if source.is_dir() else source.parent
     pairs = {(match[1], match[2]) for path in folder.iterdir() if (match := _PAIR.fullmatch(path.name))}
-    return pairs.pop() if len(pairs) == 1 else None
+    return Languages.between(*pairs.pop()) if len(pairs) == 1 else None
 
 
-def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
+def read(source: Path, languages: Languages) -> TrainedModel:
     """Read the model.
 
     Raises:

@@ -16,7 +16,7 @@ from export.bundle import BundleOptions, write_bundle
 from export.precisions import DEFAULT_PRECISIONS, PrecisionName
 from export.trained_model import TrainedModel
 from export.verify import Evidence
-from serving.bundle.manifest import Tokenizer
+from serving.bundle.manifest import Languages, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.data.words import PATTERN, SPECIAL
 from training.models.contract import Vocabulary
@@ -87,7 +87,7 @@ def _trained(settings: TransformerSettings, vocabulary_size: int) -> TrainedMode
     content = json.dumps({"pattern": PATTERN, "tokens": [*SPECIAL, *words]}).encode()
     file = "source.words.json"
     tokenizer = Tokenizer(kind="words", source=file, target=file)
-    return TrainedModel(model, settings, ("en", "fr"), tokenizer, {file: content})
+    return TrainedModel(model, settings, Languages.between("en", "fr"), tokenizer, {file: content})
 
 
 def _words(vocabulary_size: int) -> list[str]:

@@ -99,7 +99,7 @@ def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
 def compare_real(bundle: Bundle, data: Path, setting: Setting) -> tuple[Rows, Rows]:
     """Compare a bundle on real sentences, by length and all at once; return rows as :func:`compare_random` does."""
     manifest = bundle.manifest
-    corpus = read_corpus(data, manifest.source_language, manifest.target_language)
+    corpus = read_corpus(data, manifest.languages)
     sources = token_ids(bundle, corpus.sources)
     case = corpus_case(manifest, sources)
     with _workers(bundle, setting, huggingface=True) as workers:

@@ -11,6 +11,7 @@ import sacrebleu
 from loadtests.offline.searches import Ids
 from loadtests.service.sentences import read_lines
 from serving.bundle.bundle import Bundle
+from serving.bundle.manifest import Languages
 from serving.opening import open_tokenizer
 
 _TEST_SET = Path("multi30k", "test_2016_flickr")
@@ -24,16 +25,19 @@ class Corpus:
     references: list[str]
 
 
-def read_corpus(data: Path, source_language: str, target_language: str) -> Corpus:
+def read_corpus(data: Path, languages: Languages) -> Corpus:
     """Read a test set from the folder of the corpora, or from two files up to their languages.
 
     Raises:
-        ValueError: There are no sentences, or not as many references.
+        ValueError: The model has several pairs of languages, there are no sentences, or not as many references.
     """
+    pair = languages.pair("", "")
+    if pair is None:
+        raise ValueError(f"the model translates {languages.in_words}, and only one pair can be compared; give another")
     prefix = data / _TEST_SET if data.is_dir() else data
-    sources, references = (_lines(prefix, language) for language in (source_language, target_language))
+    sources, references = (_lines(prefix, language) for language in (pair.source, pair.target))
     if not sources:
-        raise ValueError(f"there is no {prefix}.{source_language}, with or without .gz; name another with --data")
+        raise ValueError(f"there is no {prefix}.{pair.source}, with or without .gz; name another with --data")
     if references and len(references) != len(sources):
         raise ValueError(f"{prefix} has {len(sources)} sentences, but {len(references)} references; make them parallel")
     return Corpus(sources, references)

@@ -40,7 +40,7 @@ def text(asked: Namespace, bundle: Bundle) -> Corpus:
     """Return the sentences that the options select."""
     if asked.data is None:
         return Corpus(sentences(None, None)[: asked.sentences], [])
-    corpus = read_corpus(asked.data, bundle.manifest.source_language, bundle.manifest.target_language)
+    corpus = read_corpus(asked.data, bundle.manifest.languages)
     return Corpus(corpus.sources[: asked.sentences], corpus.references[: asked.sentences])
 
 

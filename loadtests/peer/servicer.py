@@ -32,8 +32,8 @@ class PeerServicer(TranslationServiceServicer):
             name=self._manifest.name,
             version=self._manifest.version,
             is_default=True,
-            source_language=self._manifest.source_language,
-            target_language=self._manifest.target_language,
+            source_languages=self._manifest.languages.sources,
+            target_languages=self._manifest.languages.targets,
             precision=model.compute_type,
             device="cpu",
         )

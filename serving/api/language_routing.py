@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import product
 
 from serving.api.models import ModelRegistry, ServedModel
 from serving.engine.request import TranslationRequest
@@ -123,7 +124,8 @@ class LanguageRouter:
         with ExitStack() as used:
             for model in groups.values():
                 used.enter_context(model.calls.one())
-            answers = await self._translated(groups.values(), texts, wanted, options, call, deadline)
+            directions = [(model, source) if model else None for model, (source, _) in zip(wanted, found, strict=True)]
+            answers = await self._translated(directions, target, texts, options, call, deadline)
         return [
             Routed(answer.text if answer else text, language, confidence, model.label if model else "", answer)
             for text, (language, confidence), model, answer in zip(texts, found, wanted, answers, strict=True)
@@ -131,22 +133,29 @@ class LanguageRouter:
 
     async def _translated(
         self,
-        models: Iterable[ServedModel],
+        directions: Sequence[tuple[ServedModel, str] | None],
+        target: str,
         texts: Sequence[str],
-        wanted: Sequence[ServedModel | None],
         options: Options,
         call: Call,
         deadline: float | None,
     ) -> list[Translation | None]:
+        """Translate each text by the model and from the language in its place; None leaves it as it is."""
         answers: list[Translation | None] = [None] * len(texts)
+        groups = defaultdict[tuple[str, str], list[int]](list)
+        for place, direction in enumerate(directions):
+            if direction is not None:
+                groups[direction[0].label, direction[1]].append(place)
 
-        async def translate(model: ServedModel) -> None:
-            places = [place for place, other in enumerate(wanted) if other is model]
+        async def translate(places: Sequence[int]) -> None:
+            model, source = next(found for place in places if (found := directions[place]) is not None)
             request = TranslationRequest(
                 texts=tuple(texts[place] for place in places),
                 options=options,
                 deadline=deadline,
                 request_id=call.request_id,
+                source_language=source,
+                target_language=target,
                 phases=call.phases,
             )
             result = await model.translator.translate(request)
@@ -155,8 +164,8 @@ class LanguageRouter:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for model in models:
-                    group.create_task(translate(model))
+                for places in groups.values():
+                    group.create_task(translate(places))
         except* DragomanError as failed:
             raise _first(failed) from None
         return answers
@@ -166,7 +175,10 @@ class LanguageRouter:
         models = sorted(self._models.models(), key=lambda model: not self._models.is_default(model))
         pairs: dict[tuple[str, str], ServedModel] = {}
         for model in models:
-            pairs.setdefault((model.manifest.source_language, model.manifest.target_language), model)
+            languages = model.manifest.languages
+            for pair in product(languages.sources, languages.targets):
+                if pair[0] != pair[1] or languages.pair("", "") is not None:  # of several, none becomes itself
+                    pairs.setdefault(pair, model)
         return pairs
 
     def _known(self, field: str, asked: str, known: set[str]) -> str:

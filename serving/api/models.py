@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
@@ -45,14 +45,9 @@ class ServedModel:
         """The model's name in metrics and logs."""
         return self.manifest.label
 
-    def translates(self, source_language: str, target_language: str) -> bool:
-        """Return whether it translates between two languages, given as BCP-47 tags."""
-        own = self.manifest.source_language, self.manifest.target_language
-        return (source_language.lower(), target_language.lower()) == (own[0].lower(), own[1].lower())
-
     def described(self, *, is_default: bool) -> Model:
         """Describe the model to callers."""
-        manifest = self.manifest
+        manifest, languages = self.manifest, self.manifest.languages
         record = manifest.precisions[self.precision].verification
         figures = {figure.name: getattr(record, figure.name) for figure in fields(Verification)}
         measured = {name: value for name, value in figures.items() if value is not None}
@@ -60,8 +55,10 @@ class ServedModel:
             name=manifest.name,
             version=manifest.version,
             is_default=is_default,
-            source_language=manifest.source_language,
-            target_language=manifest.target_language,
+            source_language=_only(languages.sources),
+            target_language=_only(languages.targets),
+            source_languages=tuple(languages.sources),
+            target_languages=tuple(languages.targets),
             family=manifest.architecture.family,
             sizes={name: json.dumps(value) for name, value in manifest.architecture.sizes.items()},
             limits=ModelLimits(
@@ -75,6 +72,10 @@ class ServedModel:
             device=self.device,
             verification=Verification(**measured),
         )
+
+
+def _only(tags: Collection[str]) -> str:
+    return next(iter(tags)) if len(tags) == 1 else ""
 
 
 class ModelRegistry:
@@ -159,20 +160,16 @@ class ModelRegistry:
         """Find the model a request asks for.
 
         Args:
-            name: Empty for the model of the languages, if both are given, or else the default one.
+            name: Empty for the only model of the languages, or the default one where there are several or none.
             version: 0 for the newest.
-            source_language: BCP-47 tag, or empty.
-            target_language: BCP-47 tag, or empty.
+            source_language: BCP-47 tag; empty for any.
+            target_language: BCP-47 tag; empty for any.
 
         Raises:
-            InvalidRequest: The name is missing, and there is no default, or several models have the languages.
+            InvalidRequest: The name is missing, and neither the languages nor a default tell it.
             NotFound: There is no such model or version.
         """
-        if not (wanted := name or self._of_languages(source_language, target_language) or self._default()):
-            served = ", ".join(self._names())
-            raise InvalidRequest(
-                [FieldViolation("model", f"names no model and this server has no default; take one of {served}")]
-            )
+        wanted = name or self._of_languages(source_language, target_language)
         if (found := self._find(wanted, version)) is None:
             served = ", ".join(model.label for model in self.models())
             asked = f"{wanted}/{version}" if version else wanted
@@ -181,17 +178,27 @@ class ModelRegistry:
 
     def served_pairs(self) -> tuple[str, ...]:
         """Return every model with the languages it translates between, in words."""
-        return tuple(f"{model.manifest.pair} by {model.label}" for model in self.models())
+        return tuple(f"{model.manifest.languages.in_words} by {model.label}" for model in self.models())
 
-    def _of_languages(self, source_language: str, target_language: str) -> str:
-        """Return the name of the model that translates between two languages, the default one first, or nothing."""
-        fitting = {m.manifest.name for m in self._models.values() if m.translates(source_language, target_language)}
-        if self._default() in fitting:
-            return self._default()
-        if len(fitting) > 1:
-            problem = f"names no model, and several translate {source_language}-{target_language}; take one of "
-            raise InvalidRequest([FieldViolation("model", problem + ", ".join(sorted(fitting)))])
-        return fitting.pop() if fitting else ""
+    def _of_languages(self, source: str, target: str) -> str:
+        """Return the name of the model for some languages, either of which may be empty."""
+        newest = [model for name in self._names() if (model := self._find(name, 0)) is not None]
+        fitting = [model.manifest.name for model in newest if model.manifest.languages.has(source, target)]
+        default = self._default()
+        if default in fitting:
+            return default
+        if len(fitting) == 1:
+            return fitting[0]
+        if default and not fitting:  # its own check of the languages says what is served
+            return default
+        asked = f"{source}-{target}" if source and target else f"from {source}" if source else f"into {target}"
+        if not fitting:
+            problem = f"names no model, and none translates {asked}; served: {', '.join(self.served_pairs())}"
+        elif source or target:
+            problem = f"names no model, and several translate {asked}; take one of {', '.join(fitting)}"
+        else:
+            problem = f"names no model and this server has no default; take one of {', '.join(fitting)}"
+        raise InvalidRequest([FieldViolation("model", problem)])
 
     def _default(self) -> str:
         names = self._names()

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from serving.bundle.manifest import FORMAT_VERSION, Manifest
+from serving.bundle.manifest import READABLE, Manifest
 from serving.bundle.onnx_model import model_problems
 from serving.errors import StartupError
 
@@ -60,8 +60,9 @@ def load_bundle(directory: Path) -> Bundle:
         ) from error
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+        versions = " or ".join(map(str, READABLE))
         raise StartupError(
-            f"{path} is not a manifest of format version {FORMAT_VERSION} ({found}); export the bundle again"
+            f"{path} is not a manifest of format version {versions} ({found}); export the bundle again"
         ) from error
     problems = [problem for file, sha in manifest.files.items() if (problem := _problem(directory / file, sha))]
     if not problems:

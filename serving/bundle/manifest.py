@@ -8,18 +8,23 @@ the architecture.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+READABLE: Final = (2, 3)
 
 # Limits that no real model comes near: a manifest is data from outside, and sizes become memory.
 _MAX_ELEMENTS: Final = 1 << 24  # of one tensor for each entry, position or beam
 _MAX_VOCABULARY: Final = 1 << 24
 _MAX_TOKENS: Final = 1 << 16
+_MAX_LANGUAGES: Final = 1 << 12
+_MAX_LANGUAGE_TOKENS: Final = 8
+_NAMED: Final = 60  # languages that an error or a line of the log names
 
 # A file beside the manifest: no folder, no parent, nothing hidden.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -191,6 +196,96 @@ class DecodingDefaults(_Strict):
     length_penalty: float = Field(default=1.0, ge=0, allow_inf_nan=False)
 
 
+class LanguageTokens(_Strict):
+    """Tokens that tell a model which language it has before it, or shall write.
+
+    ``before_source`` stand before the text, those of the source language first. A translation begins with
+    ``before_target``, for which the model has no choice: they cost nothing and are no part of the answer.
+    """
+
+    before_source: tuple[TokenId, ...] = Field(
+        default=(), max_length=_MAX_LANGUAGE_TOKENS, exclude_if=lambda tokens: not tokens
+    )
+    before_target: tuple[TokenId, ...] = Field(
+        default=(), max_length=_MAX_LANGUAGE_TOKENS, exclude_if=lambda tokens: not tokens
+    )
+
+
+@dataclass(frozen=True)
+class LanguagePair:
+    """A source and a target language, as BCP-47 tags, and the tokens that tell a model of both."""
+
+    source: str
+    target: str
+    before_source: tuple[int, ...] = ()
+    before_target: tuple[int, ...] = ()
+
+
+LanguageTable = Annotated[dict[LanguageTag, LanguageTokens], Field(min_length=1, max_length=_MAX_LANGUAGES)]
+
+
+class Languages(_Strict):
+    """The languages that a model translates: from any of the sources into any of the targets."""
+
+    sources: LanguageTable
+    targets: LanguageTable
+
+    @classmethod
+    def between(cls, source: str, target: str) -> Languages:
+        """Return the languages of a model of one pair, which needs no telling."""
+        return cls(sources={source: LanguageTokens()}, targets={target: LanguageTokens()})
+
+    @property
+    def first(self) -> LanguagePair:
+        """The first language of each side."""
+        return LanguagePair(next(iter(self.sources)), next(iter(self.targets)))
+
+    @property
+    def in_words(self) -> str:
+        """The languages for people; of very many, the first."""
+        return f"{_listed(self.sources)} to {_listed(self.targets)}"
+
+    @property
+    def longest(self) -> tuple[int, int]:
+        """The most tokens that a language adds to a source and to a translation."""
+        source, target = ([*table.values()] for table in (self.sources, self.targets))
+        before = max(len(one.before_source) for one in source) + max(len(one.before_source) for one in target)
+        return before, max(len(one.before_target) for one in target)
+
+    def has(self, source: str, target: str) -> bool:
+        """Return whether these are among the languages; an empty tag stands for any."""
+        asked = ((source, self.sources), (target, self.targets))
+        return all(not tag or _find(tag, table) is not None for tag, table in asked)
+
+    def pair(self, source: str, target: str) -> LanguagePair | None:
+        """Return two languages, their tags in whatever case; an empty tag stands for the only language of its side.
+
+        Returns:
+            None if one of them is absent, or empty where there are several.
+        """
+        found = [
+            _find(tag or (next(iter(table)) if len(table) == 1 else ""), table)
+            for tag, table in ((source, self.sources), (target, self.targets))
+        ]
+        if found[0] is None or found[1] is None:
+            return None
+        sides = self.sources[found[0]], self.targets[found[1]]
+        before = tuple(token for side in sides for token in side.before_source)
+        return LanguagePair(found[0], found[1], before, sides[1].before_target)
+
+
+def _find(tag: str, table: Mapping[str, LanguageTokens]) -> str | None:
+    if tag in table:
+        return tag
+    return next((known for known in table if known.lower() == tag.lower()), None)
+
+
+def _listed(tags: Mapping[str, LanguageTokens]) -> str:
+    names = list(tags)
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest
+
+
 class Architecture(_Strict):
     """Family and sizes, for people and tools; serving never branches on them."""
 
@@ -199,13 +294,15 @@ class Architecture(_Strict):
 
 
 class Manifest(_Strict):
-    """Everything that serving needs to know about a bundle."""
+    """Everything that serving needs to know about a bundle.
 
-    format_version: Literal[2]
+    In format version 2, ``source_language`` and ``target_language`` stood for ``languages``.
+    """
+
+    format_version: Literal[2, 3]
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     version: int = Field(ge=1)
-    source_language: LanguageTag
-    target_language: LanguageTag
+    languages: Languages
     architecture: Architecture
     vocabulary_size: int = Field(gt=0, le=_MAX_VOCABULARY)
     special_ids: SpecialIds
@@ -222,15 +319,28 @@ class Manifest(_Strict):
         return f"{self.name}/{self.version}"
 
     @property
-    def pair(self) -> str:
-        """The languages it translates between, for people."""
-        return f"{self.source_language} to {self.target_language}"
-
-    @property
     def graph_files(self) -> tuple[str, ...]:
         """The ONNX files of all precisions."""
         graphs = (graph for precision in self.precisions.values() for graph in (precision.encoder, precision.decoder))
         return tuple(dict.fromkeys(graph.file for graph in graphs))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_one_pair(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or content.get("format_version") != 2 or "languages" in content:
+            return content
+        rest = {key: value for key, value in content.items() if not key.endswith("_language")}
+        sides = {f"{side}s": content.get(f"{side}_language") for side in ("source", "target")}
+        return {**rest, "languages": {side: {tag: {}} for side, tag in sides.items() if isinstance(tag, str)}}
+
+    @model_validator(mode="after")
+    def _languages_have_tokens(self) -> Manifest:
+        tokens = {token for table in self.languages.targets.values() for token in table.before_target}
+        if max(tokens, default=0) >= self.vocabulary_size:
+            raise ValueError(
+                f"a target language has the token {max(tokens)}, the vocabulary has {self.vocabulary_size}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _every_file_is_hashed(self) -> Manifest:

@@ -119,16 +119,23 @@ class SubwordTokenizer:
         """Size of the target vocabulary."""
         return int(self._target.get_piece_size())
 
-    def encode(self, text: str, limit: int | None = None) -> EncodedSource:
-        """Encode a source text, or its first ``limit`` tokens, special tokens not counted."""
+    def encode(self, text: str, limit: int | None = None, before: Sequence[int] = ()) -> EncodedSource:
+        """Encode a source text, or its first ``limit`` tokens, special tokens not counted.
+
+        Args:
+            text: The text.
+            limit: Most tokens of it.
+            before: Token ids that stand before it and are special too, such as those of languages.
+        """
         mapping = self._mapped(text)
         ids, offsets = mapping["ids"][:limit], mapping["offsets"][:limit]
         if self._reverse:
             ids, offsets = ids[::-1], offsets[::-1]
+        before = [*self._before, *before]
         return EncodedSource(
-            ids=np.array([*self._before, *ids, *self._after], dtype=np.int64),
+            ids=np.array([*before, *ids, *self._after], dtype=np.int64),
             spans=np.array(
-                [*((0, 0) for _ in self._before), *offsets, *((len(text), len(text)) for _ in self._after)], np.int64
+                [*((0, 0) for _ in before), *offsets, *((len(text), len(text)) for _ in self._after)], np.int64
             ).reshape(-1, 2),
             size=len(ids),
             dropped=len(mapping["ids"]) - len(ids),

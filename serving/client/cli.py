@@ -92,6 +92,12 @@ class _Run:
     def __init__(self, arguments: argparse.Namespace, client: TranslationClient) -> None:
         self._arguments = arguments
         self._client = client
+        self._wanted = {
+            "model": arguments.model,
+            "version": arguments.model_version,
+            "source_language": arguments.source,
+            "target_language": arguments.target,
+        }
         self._options = replace(
             chosen_options(arguments), alignments=arguments.alignments or arguments.plot is not None
         )
@@ -156,13 +162,11 @@ class _Run:
             return OK if run.run(paths) else FAILED
 
     def _translate(self, client: TranslationClient, text: str) -> Translation:
-        model, version = self._arguments.model, self._arguments.model_version
-        return client.translate([text], self._options, model=model, version=version).translations[0]
+        return client.translate([text], self._options, **self._wanted).translations[0]
 
     def _follow(self, client: TranslationClient, text: str) -> Translation:
         """Write a translation as it comes, but for the end of the line; a refusal comes before the first word."""
-        model, version = self._arguments.model, self._arguments.model_version
-        with closing(client.translate_stream([text], self._options, model=model, version=version)) as events:
+        with closing(client.translate_stream([text], self._options, **self._wanted)) as events:
             for event in events:
                 if isinstance(event, Result):
                     return event.translations[0]
@@ -252,7 +256,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_tls_flags(parser)
     add_token_flags(parser)
-    parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
+    parser.add_argument("--from", dest="source", default="", metavar="TAG", help="language of the texts, such as en")
+    parser.add_argument("--to", dest="target", default="", metavar="TAG", help="language to translate into")
+    parser.add_argument(
+        "--model", default="", metavar="NAME", help="if not given, the one for the languages, or the server's default"
+    )
     parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
     add_option_flags(parser)
     parser.add_argument(

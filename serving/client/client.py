@@ -89,6 +89,8 @@ class TranslationClient(_Client):
         *,
         model: str = "",
         version: int = 0,
+        source_language: str = "",
+        target_language: str = "",
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Result:
@@ -97,15 +99,17 @@ class TranslationClient(_Client):
         Args:
             texts: In the model's source language; a blank one gets a blank translation.
             options: How to translate.
-            model: Name of the model; empty means the server's default.
+            model: Name of the model; empty means the one for the languages, or the server's default.
             version: Version of the model; 0 means the newest.
+            source_language: BCP-47 tag; may be empty where the model reads one language.
+            target_language: BCP-47 tag; may be empty where the model writes one language.
             deadline: Seconds the call may take.
             request_id: Name of the call in the server's log; without it the client makes one.
 
         Raises:
             CallError: The call failed; its class says how.
         """
-        request = to_request(_checked(texts), options, model=model, version=version)
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         request_id = request_id or new_request_id()
         return to_result(self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
@@ -116,6 +120,8 @@ class TranslationClient(_Client):
         *,
         model: str = "",
         version: int = 0,
+        source_language: str = "",
+        target_language: str = "",
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Generator[TextDelta | Result]:
@@ -127,7 +133,7 @@ class TranslationClient(_Client):
         Raises:
             CallError: The call failed, maybe after some deltas; its class says how.
         """
-        request = to_request(_checked(texts), options, model=model, version=version)
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         return self._stream(pb.TranslateStreamRequest(translate=request), deadline, request_id or new_request_id())
 
     def _stream(
@@ -248,6 +254,8 @@ class AsyncTranslationClient(_Client):
         *,
         model: str = "",
         version: int = 0,
+        source_language: str = "",
+        target_language: str = "",
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> Result:
@@ -256,7 +264,7 @@ class AsyncTranslationClient(_Client):
         Raises:
             CallError: The call failed; its class says how.
         """
-        request = to_request(_checked(texts), options, model=model, version=version)
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         request_id = request_id or new_request_id()
         return to_result(await self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
@@ -267,6 +275,8 @@ class AsyncTranslationClient(_Client):
         *,
         model: str = "",
         version: int = 0,
+        source_language: str = "",
+        target_language: str = "",
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> AsyncGenerator[TextDelta | Result]:
@@ -275,7 +285,7 @@ class AsyncTranslationClient(_Client):
         Raises:
             CallError: The call failed, maybe after some deltas; its class says how.
         """
-        request = to_request(_checked(texts), options, model=model, version=version)
+        request = to_request(_checked(texts), options, model, version, source_language, target_language)
         asked, request_id = pb.TranslateStreamRequest(translate=request), request_id or new_request_id()
         timeout = _timeout(deadline, self._deadline)
         call = self._stub.TranslateStream(asked, timeout=timeout, metadata=self._metadata(request_id))

@@ -23,13 +23,15 @@ from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
 DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
 _FIRST_TIME = 32  # target positions reserved at first; doubles
-# Options of each slot: fields of ``DecodingOptions`` and ``Sampling``, and two that ``_start_slot`` derives.
+# Options of each slot: fields of ``DecodingOptions`` and ``Sampling``, and some that ``_start_slot`` derives. Lengths
+# count the start.
 _OPTION_FIELDS = [
     ("length_penalty", np.float64),
     ("max_length", np.int64),
     ("min_length", np.int64),
     ("no_repeat_ngram_size", np.int64),
     ("repetition_penalty", np.float32),
+    ("start_length", np.int64),
     ("prefix_length", np.int64),
     ("n_best", np.int64),
     ("enough", np.int64),
@@ -97,13 +99,15 @@ class BeamSearch:
             self._busy += 1
 
     def _start_slot(self, slot: int, options: DecodingOptions) -> None:
-        self._reserve(options.max_length + 1, len(options.prefix))
+        start, prefix = len(options.start), (*options.start, *options.prefix)
+        self._reserve(start + options.max_length + 1, len(prefix))
         given = vars(options) | vars(options.sampling or Sampling(seed=0))
         given["enough"] = options.enough or options.beam_size
-        given |= {"sampled": options.sampling is not None, "prefix_length": len(options.prefix)}
+        given |= {"sampled": options.sampling is not None, "start_length": start, "prefix_length": len(prefix)}
+        given |= {name: start + given[name] for name in ("max_length", "min_length")}
         for name, _ in _OPTION_FIELDS:
             self._options[name][slot] = given[name]
-        self._prefix[slot, : len(options.prefix)] = options.prefix
+        self._prefix[slot, : len(prefix)] = prefix
         self._position[slot] = 0
         self._scores[slot] = DEAD
         self._scores[slot, 0] = 0.0
@@ -243,7 +247,8 @@ class BeamSearch:
             self._only(drawn, candidates.scores[drawn, rank], candidates.tokens[drawn, rank], scores, tokens, parents)
         forced = np.flatnonzero(self._position[:n] < options["prefix_length"])
         if forced.size:
-            total = self._scores[forced, 0] + candidates.target_log_probs[forced, 0]
+            free = self._position[forced] < options["start_length"][forced]
+            total = self._scores[forced, 0] + np.where(free, np.float32(0), candidates.target_log_probs[forced, 0])
             self._only(forced, total, self._targets[forced, 0], scores, tokens, parents)
         return scores, tokens, parents
 
@@ -326,12 +331,13 @@ class BeamSearch:
         same = ((ancestors == first[:, None]) | ~alive[:, :, None]).all(axis=1)
         same &= (leaders[:, time] == first) | ~finished[:, None]
         same &= time <= position[:, None]
-        counts: Ints = np.logical_and.accumulate(same, axis=1).sum(axis=1, dtype=np.int64)
-        return counts
+        counts = np.logical_and.accumulate(same, axis=1).sum(axis=1, dtype=np.int64)
+        told: Ints = np.maximum(counts - self._options["start_length"][slots], 0)
+        return told
 
     def tokens(self, slot: int, start: int, stop: int) -> list[tuple[int, int]]:
         """Return settled tokens ``start`` .. ``stop``, each with the source position it attends to most."""
-        time = np.arange(start + 1, stop + 1)
+        time = self._options["start_length"][slot] + np.arange(start + 1, stop + 1)
         beams = self._ancestors[slot, (self._scores[slot] > DEAD).argmax(), time]
         return list(
             zip(self._tokens[slot, beams, time].tolist(), self._alignment[slot, beams, time].tolist(), strict=True)
@@ -342,10 +348,10 @@ class BeamSearch:
 
         There are at least ``beam`` to choose from, unless constraints left no other continuation.
         """
-        found = []
+        found, first = [], 1 + int(self._options["start_length"][slot])
         for score, length, end, reason, ancestors in self._finished.best(slot, int(self._options["n_best"][slot])):
-            time = np.arange(1, length + 1)
-            beams = ancestors[1 : length + 1]
+            time = np.arange(first, length + 1)
+            beams = ancestors[first : length + 1]
             log_probs = self._log_probs[slot, beams, time].tolist()
             found.append(
                 FinishedHypothesis(

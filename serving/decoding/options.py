@@ -23,6 +23,8 @@ class DecodingOptions:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 is off.
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         prefix: Target tokens the translation must begin with.
+        start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
+            in the score's length, and are no part of a hypothesis.
         sampling: Random choice instead of search; has a seed.
         terms: What the translation must contain; None is nothing.
         enough: Finished hypotheses that end the search; 0 is the beam size.
@@ -36,6 +38,7 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
+    start: tuple[int, ...] = ()
     sampling: Sampling | None = None
     terms: Terms | None = None
     enough: int = 0

@@ -55,9 +55,8 @@ def assemble(
     rest = iter(decoded)
     for text in prepared.texts:
         parts = [next(rest) for _ in text.parts]
-        translations.append(
-            _translation(text, parts, tokenizer, request.options, manifest.target_language, prepared.glossary)
-        )
+        language = prepared.languages.target
+        translations.append(_translation(text, parts, tokenizer, request.options, language, prepared.glossary))
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return Result(
         translations=tuple(translations),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import LanguagePair, Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
 from serving.decoding.terms import Terms, WordBorders
@@ -66,6 +66,7 @@ class PreparedText:
 class Prepared:
     """A request, ready to be decoded: ``sentences`` are the parts of all texts, in order."""
 
+    languages: LanguagePair
     texts: tuple[PreparedText, ...]
     sentences: tuple[Sentence, ...]
     glossary: TermFinder | None = None
@@ -92,6 +93,8 @@ def prepare(
     violations = request_violations(request, manifest, limits)
     if len(request.texts) > limits.max_contents:
         raise InvalidRequest(violations)
+    known = manifest.languages
+    languages = known.pair(request.source_language, request.target_language) or known.first
     prefixes = tuple(tokenizer.encode_prefix(prefix) for prefix in options.target_prefixes)
     violations += prefix_violations(prefixes, options, manifest, limits)
     texts, terms = [], term_pattern(options.protected_terms)
@@ -102,7 +105,7 @@ def prepare(
         except MalformedMarkup as error:
             violations.append(FieldViolation(f"contents[{index}]", str(error)))
             continue
-        prepared = prepare_text(reading, markup, plan, manifest, tokenizer)
+        prepared = prepare_text(reading, markup, plan, manifest, tokenizer, languages)
         if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
@@ -125,11 +128,12 @@ def prepare(
                 max_length=options.max_length
                 or default_max_length(source.size, options, len(own_prefix), manifest.limits.max_target_tokens),
                 prefix=own_prefix,
+                start=languages.before_target,
             )
             if prepared.terms and prepared.terms[place]:
                 decoding = _constrained(decoding, prepared.terms[place], options, tokenizer, limits)
             sentences.append(Sentence(source.ids, decoding, request.deadline, options.priority, request.request_id))
-    return Prepared(tuple(texts), tuple(sentences), glossary)
+    return Prepared(languages, tuple(texts), tuple(sentences), glossary)
 
 
 def _with_terms(text: PreparedText, glossary: TermFinder) -> PreparedText:
@@ -199,10 +203,15 @@ def _read(
 
 
 def prepare_text(
-    reading: Reading, markup: Markup | None, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer
+    reading: Reading,
+    markup: Markup | None,
+    options: Options,
+    manifest: Manifest,
+    tokenizer: SubwordTokenizer,
+    languages: LanguagePair,
 ) -> PreparedText:
     """Split a text into parts as its options ask, each tokenised."""
-    limit, policy, language = manifest.limits.max_source_tokens, _policy(options), manifest.source_language
+    limit, policy, language = manifest.limits.max_source_tokens, _policy(options), languages.source
     read, end = reading.text, len(reading.given)
     by_sentence = _segmentation(options) is Segmentation.SENTENCES
     pieces: Iterable[Part]
@@ -225,7 +234,7 @@ def prepare_text(
         part = reading.part(piece.start, piece.end)
         if options.adapt_case:
             part = in_sentence_case(part, tokenizer.count, language)
-        return part, tokenizer.encode(part.text, limit)
+        return part, tokenizer.encode(part.text, limit, languages.before_source)
 
     kept = []
     for piece in pieces:

@@ -18,7 +18,7 @@ class TranslationRequest:
         options: Of all texts.
         deadline: ``time.monotonic()`` value after which nobody waits for the answer, or None.
         request_id: For the log.
-        source_language: BCP-47 tag that must be the model's; empty if the caller does not say.
+        source_language: BCP-47 tag of one of the model's sources; may be empty where there is only one.
         target_language: The same for the language to translate into.
         served: Language pairs and models to name in the error if a language is not the model's.
         phases: Where name, start and end (``time.monotonic()``) of each phase are noted, or None.

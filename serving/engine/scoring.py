@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from serving.bundle.manifest import Manifest
+from serving.bundle.manifest import LanguagePair, Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.decoding.options import DecodingOptions
 from serving.engine.preprocessing import Prepared, PreparedText, prepare_text
@@ -32,11 +32,13 @@ def prepare_scoring(
     violations = [_renamed(found) for found in request_violations(request.sources, manifest, limits)]
     if len(request.pairs) > limits.max_contents:
         raise InvalidRequest(violations)
+    asked, known = request.sources, manifest.languages
+    languages = known.pair(asked.source_language, asked.target_language) or known.first
     texts, sentences = [], []
     for index, pair in enumerate(request.pairs):
-        text = _read(pair.source, options, manifest, tokenizer)
+        text = _read(pair.source, options, manifest, tokenizer, languages)
         texts.append(text)
-        tokens, problems = _target(pair, text, manifest, tokenizer)
+        tokens, problems = _target(pair, text, manifest, tokenizer, languages.target)
         violations += [FieldViolation(f"pairs[{index}].{field}", problem) for field, problem in problems]
         if not text.sources:
             continue
@@ -47,12 +49,13 @@ def prepare_scoring(
             if options.length_penalty is None
             else options.length_penalty,
             prefix=forced,
+            start=languages.before_target,
         )
         deadline, request_id = request.sources.deadline, request.sources.request_id
         sentences.append(Sentence(text.sources[0].ids, decoding, deadline, options.priority, request_id))
     if violations:
         raise InvalidRequest(violations)
-    return Prepared(tuple(texts), tuple(sentences))
+    return Prepared(languages, tuple(texts), tuple(sentences))
 
 
 def scores(
@@ -91,18 +94,21 @@ def _renamed(violation: FieldViolation) -> FieldViolation:
     return replace(violation, field=field)
 
 
-def _read(source: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
+def _read(
+    source: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer, languages: LanguagePair
+) -> PreparedText:
     """Read a source as Translate does where that makes one part of it, else as a whole."""
     by_sentences = replace(options, segmentation=Segmentation.SENTENCES, long_input=LongInput.REJECT)
     reading = Reading(source, tokenizer.unknown, protect=options.protect_spans)
-    text = prepare_text(reading, None, by_sentences, manifest, tokenizer)
+    text = prepare_text(reading, None, by_sentences, manifest, tokenizer, languages)
     if len(text.parts) > 1:
-        text = prepare_text(reading, None, replace(by_sentences, segmentation=Segmentation.NONE), manifest, tokenizer)
+        whole = replace(by_sentences, segmentation=Segmentation.NONE)
+        text = prepare_text(reading, None, whole, manifest, tokenizer, languages)
     return text
 
 
 def _target(
-    pair: ScorePair, text: PreparedText, manifest: Manifest, tokenizer: SubwordTokenizer
+    pair: ScorePair, text: PreparedText, manifest: Manifest, tokenizer: SubwordTokenizer, language: str
 ) -> tuple[tuple[int, ...], list[tuple[str, str]]]:
     """Return the tokens of a pair's translation, and what is wrong with the pair, by field."""
     limits = manifest.limits
@@ -118,7 +124,7 @@ def _target(
         problems.append(("target_tokens", f"has {strange[0]!r}, which is no token of this model; give the target"))
     tokens = tuple(token for token in found if token is not None)
     if not pair.tokens and text.parts:
-        tokens = tokenizer.encode_prefix(_as_decoded(pair.target, text, tokenizer, manifest.target_language))
+        tokens = tokenizer.encode_prefix(_as_decoded(pair.target, text, tokenizer, language))
     field = "target_tokens" if pair.tokens else "target"
     longest = limits.max_target_tokens - (not pair.unfinished)
     if len(tokens) > longest:

@@ -37,7 +37,7 @@ class Sentence:
     def demand(self) -> Demand:
         """Return its sizes, for the scheduler."""
         source, options = len(self.source), self.options
-        state = source + options.beam_size * (options.max_length + 1)
+        state = source + options.beam_size * (len(options.start) + options.max_length + 1)
         return Demand(options.beam_size, source, state, self.priority, self.deadline)
 
 

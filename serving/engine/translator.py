@@ -92,7 +92,7 @@ class Translator:
         characters = sum(len(text) for text in request.texts)
         self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
-        stream = TranslationStream(prepared, self._tokenizer, self._manifest.target_language, on_change)
+        stream = TranslationStream(prepared, self._tokenizer, prepared.languages.target, on_change)
         submission = self._engine.submit(prepared.sentences, stream)
         try:
             submission.future.add_done_callback(lambda _: on_change())

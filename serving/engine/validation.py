@@ -89,16 +89,20 @@ def _count_violations(count: int, limits: ServingLimits) -> list[FieldViolation]
 
 
 def _language_violations(request: TranslationRequest, manifest: Manifest) -> list[FieldViolation]:
-    given = (
-        ("source_language", request.source_language, manifest.source_language),
-        ("target_language", request.target_language, manifest.target_language),
-    )
-    served = ", ".join(request.served)
-    return [
-        FieldViolation(field, f"is {asked!r}, but {manifest.label} translates {manifest.pair}; served: {served}")
-        for field, asked, actual in given
-        if asked and asked.lower() != actual.lower()
-    ]
+    languages, served = manifest.languages, ", ".join(request.served)
+    found = []
+    for side, asked, table, known in (
+        ("source", request.source_language, languages.sources, languages.has(request.source_language, "")),
+        ("target", request.target_language, languages.targets, languages.has("", request.target_language)),
+    ):
+        if not known:
+            problem = f"is {asked!r}, but {manifest.label} translates {languages.in_words}; served: {served}"
+        elif not asked and len(table) > 1:
+            problem = f"is missing, and {manifest.label} translates {languages.in_words}; name one"
+        else:
+            continue
+        found.append(FieldViolation(f"{side}_language", problem))
+    return found
 
 
 def _option_violations(options: Options, texts: int, manifest: Manifest, limits: ServingLimits) -> list[FieldViolation]:

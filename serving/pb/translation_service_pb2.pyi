@@ -168,13 +168,13 @@ class TranslateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     GLOSSARY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Name of the model. Empty: the server's default model."""
+    """Name of the model. Empty: the only model for the languages below, else the server's default model."""
     version: _builtins.int
     """Version of the model. 0: the newest one served."""
     source_language: _builtins.str
-    """BCP-47 tag of the language of `contents`. Optional: where given it must be the model's."""
+    """BCP-47 tag of the language of `contents`, one of the model's. Optional where the model has only one."""
     target_language: _builtins.str
-    """BCP-47 tag of the language to translate into. Optional: where given it must be the model's."""
+    """BCP-47 tag of the language to translate into, one of the model's. Optional where the model has only one."""
     long_input_policy: Global___LongInputPolicy.ValueType
     """What to do with a text of more tokens than the model takes."""
     include_tokens: _builtins.bool
@@ -1024,6 +1024,8 @@ class Model(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     VERIFICATION_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGES_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     version: _builtins.int
@@ -1031,9 +1033,9 @@ class Model(_message.Message):
     is_default: _builtins.bool
     """Whether an empty model name means this model and version."""
     source_language: _builtins.str
-    """BCP-47 tag of the language it translates from."""
+    """BCP-47 tag of the language it translates from. Empty where there are several."""
     target_language: _builtins.str
-    """BCP-47 tag of the language it translates into."""
+    """BCP-47 tag of the language it translates into. Empty where there are several."""
     precision: _builtins.str
     """Name of the graphs in use, among the precisions of the model's bundle, such as fp32 or int8-shortlist."""
     device: _builtins.str
@@ -1054,6 +1056,14 @@ class Model(_message.Message):
     def verification(self) -> Global___Verification:
         """How these graphs compared with the model they were exported from."""
 
+    @_builtins.property
+    def source_languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """BCP-47 tags of all languages it translates from; it translates from each of them into each of `target_languages`."""
+
+    @_builtins.property
+    def target_languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """BCP-47 tags of all languages it translates into."""
+
     def __init__(
         self,
         *,
@@ -1068,10 +1078,12 @@ class Model(_message.Message):
         precision: _builtins.str = ...,
         device: _builtins.str = ...,
         verification: Global___Verification | None = ...,
+        source_languages: _abc.Iterable[_builtins.str] | None = ...,
+        target_languages: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "defaults", b"defaults", "limits", b"limits", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "defaults", b"defaults", "device", b"device", "is_default", b"is_default", "limits", b"limits", "name", b"name", "precision", b"precision", "source_language", b"source_language", "target_language", b"target_language", "verification", b"verification", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "defaults", b"defaults", "device", b"device", "is_default", b"is_default", "limits", b"limits", "name", b"name", "precision", b"precision", "source_language", b"source_language", "source_languages", b"source_languages", "target_language", b"target_language", "target_languages", b"target_languages", "verification", b"verification", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,7 +70,8 @@ class OnnxRunner:
         chosen = bundle.manifest.precisions[precision]
 
         def load(recording: bool) -> OnnxRunner:
-            encoder, decoder = (
+            # The decoder needs the most memory while it loads, so the encoder comes after it.
+            decoder, encoder = (
                 open_session(
                     bundle.path(graph.file),
                     device=device,
@@ -78,7 +79,7 @@ class OnnxRunner:
                     cuda_graphs=recording,
                     exact_products=chosen.seven_bits,
                 )
-                for graph in (chosen.encoder, chosen.decoder)
+                for graph in (chosen.decoder, chosen.encoder)
             )
             _check_declared(chosen, encoder, decoder)
             shortlist = Shortlist.load(bundle.path(chosen.shortlist)) if chosen.shortlist else None

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import shutil
 import statistics
 from collections import Counter
@@ -154,6 +155,13 @@ async def test_what_cannot_be_done_changes_nothing(
 async def test_there_is_no_admin_port_unless_it_is_asked_for() -> None:
     async with started() as toy:
         assert toy.server.admin_port == 0
+
+
+def test_no_manifest_opens_the_admin_port() -> None:
+    files = [path for path in (SHIPPED.parents[2] / "deploy").rglob("*") if path.is_file()]
+    assert files
+    opened = re.compile(r"DRAGOMAN_ADMIN|--admin\b|^\s*admin:", re.MULTILINE)
+    assert not [path.name for path in files if opened.search(path.read_text(errors="replace"))]
 
 
 async def test_admin_calls_wait_for_no_place_but_for_the_server(operated: Operated) -> None:

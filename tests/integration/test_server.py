@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.api.admission import Phase
 from serving.api.server import SERVICE
+from serving.bundle.manifest import Manifest
 from serving.errors import StartupError
 from serving.observability.json_logs import JsonFormatter
 from serving.pb import translation_service_pb2 as pb
@@ -364,3 +365,30 @@ async def test_logs_tell_of_every_call_and_never_the_text(
     } <= good.keys()
     (bug,) = [line for line in lines if line["event"] == "internal_error" and line["request_id"] == "bug"]
     assert bug["exception"][0]["type"] == "builtins.ValueError"
+
+
+async def test_a_model_is_chosen_by_its_languages() -> None:
+    several = toy_manifest("several").model_dump()
+    several["languages"] = {"sources": {"de": {}, "es": {}}, "targets": {"fr": {}, "it": {}}}
+    async with serving() as toy:
+        toy.add(Manifest.model_validate(several))
+        listed = (await toy.stub.ListModels(pb.ListModelsRequest())).models
+        assert [(m.name, m.source_language, m.target_language) for m in listed] == [
+            ("several", "", ""),
+            ("toy", "en", "fr"),
+        ]
+        assert list(listed[0].source_languages) == ["de", "es"]
+        assert list(listed[0].target_languages) == ["fr", "it"]
+
+        async def ask(source: str, target: str) -> str:
+            asked = pb.TranslateRequest(contents=["ab"], source_language=source, target_language=target)
+            return (await toy.stub.Translate(asked)).model
+
+        assert [await ask("es", "it"), await ask("EN", "fr"), await ask("en", "")] == ["several", "toy", "toy"]
+        for source, target, problem in (
+            ("", "fr", "several translate into fr; take one of several, toy"),
+            ("it", "", "none translates from it; served: de, es to fr, it by several/1, en to fr by toy/1"),
+        ):
+            asked = pb.TranslateRequest(contents=["a"], source_language=source, target_language=target)
+            error = await failure(toy.stub.Translate(asked))
+            assert problem in str(error.details())

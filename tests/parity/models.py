@@ -17,6 +17,7 @@ from export.passes.weights import int8_weights, store_shared
 from export.precisions import PrecisionName, declared, precision_graphs
 from serving.bundle.manifest import (
     Architecture,
+    Languages,
     Limits,
     Manifest,
     SpecialIds,
@@ -141,11 +142,10 @@ def open_exported(
         ir.save(graph, directory / file)
     vocabulary = model.vocabulary
     manifest = Manifest(
-        format_version=2,
+        format_version=3,
         name="random",
         version=1,
-        source_language="en",
-        target_language="fr",
+        languages=Languages.between("en", "fr"),
         architecture=Architecture(family="random", sizes={}),
         vocabulary_size=vocabulary.target_size,
         special_ids=SpecialIds(

@@ -10,6 +10,7 @@ from export import import_command
 from export.readers import huggingface_marian
 from export.verify import translate_in_torch
 from serving.bundle.bundle import load_bundle
+from serving.bundle.manifest import Languages
 from serving.client import Options, TranslationClient
 from tests.system.served import server
 from tests.unit.export.readers.marian_models import SENTENCES, marian
@@ -24,7 +25,7 @@ def test_a_directory_becomes_answers_in_two_commands(tmp_path: Path, capsys: pyt
     assert sorted(manifest.precisions) == ["fp32", "int8"]
     assert manifest.precisions["fp32"].verification.greedy_equal_ratio == 1.0
     assert manifest.tokenizer.target_vocabulary == "target.pieces.json"
-    expected = huggingface_marian.read(tmp_path / "opus", ("en", "de"))
+    expected = huggingface_marian.read(tmp_path / "opus", Languages.between("en", "de"))
     with server(tmp_path / "models", "--precision", "fp32") as at, TranslationClient(at.grpc) as client:
         for beam in (1, 4):
             answers = client.translate(SENTENCES[:8], Options(beam_size=beam, max_length=16)).translations

@@ -12,6 +12,7 @@ from export import import_command
 from export.readers import marian
 from export.trained_model import TrainedModel
 from serving.bundle.bundle import load_bundle
+from serving.bundle.manifest import Languages
 from serving.client import Options, TranslationClient
 from tests.system.served import server
 from tests.unit.export.readers.marian_native import (
@@ -42,7 +43,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Reference, 
     (folder / "lex.50.50.ende.s2t.bin").write_bytes(lexicon_of(lists, first=20, best=50))
     arguments = ["--name", "en-de", "--precisions", "fp32", "--max-bleu-loss", "inf", "--max-target-tokens", str(LIMIT)]
     assert import_command.main([str(folder), str(place / "models"), *arguments, "--max-sentences", "60"]) == 0
-    yield Reference(dequantized(weights, 8), STUDENT), marian.read(folder, ("en", "de")), place / "models"
+    yield (
+        Reference(dequantized(weights, 8), STUDENT),
+        marian.read(folder, Languages.between("en", "de")),
+        place / "models",
+    )
 
 
 def test_the_bundle_has_the_lexicon(both: tuple[Reference, TrainedModel, Path]) -> None:

@@ -50,14 +50,23 @@ def table(*models: bytes) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(names)}
 
 
-def marian(folder: Path, *, separate: bool = False, padding: int = 0, ends: float = 2.5, **config: Any) -> Any:
+def marian(
+    folder: Path,
+    *,
+    separate: bool = False,
+    padding: int = 0,
+    ends: float = 2.5,
+    targets: tuple[str, ...] = (),
+    **config: Any,
+) -> Any:
     """Write a random model to a folder and return it; ``padding`` more ids than there are pieces.
 
-    ``ends`` is added to the logit of the end token, so that translations are of all lengths.
+    ``ends`` is added to the logit of the end token, so that translations are of all lengths. ``targets`` have tokens.
     """
     transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra train-peer)")
     source, target = spm(SENTENCES, PIECES + 7), spm([line[::-1] for line in SENTENCES])
     tables = [table(source), table(target)] if separate else [table(source, target)] * 2
+    tables[0] |= {f">>{code}<<": len(tables[0]) + number for number, code in enumerate(targets)}
     pad = tables[1]["<pad>"]
     torch.manual_seed(0)
     settings = transformers.MarianConfig(

@@ -13,6 +13,7 @@ import torch
 from export.errors import ReadingError
 from export.readers import argos, ctranslate2
 from export.readers.kinds import kind_of
+from serving.bundle.manifest import Languages
 from tests.unit.export.readers.marian_models import SENTENCES, marian
 
 converters = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed (extra peer)").converters
@@ -50,9 +51,9 @@ def package(path: Path, model: Path, *, tokenizer: str = "sentencepiece.model", 
 def test_a_package_is_the_model_inside_it(model: Path, tmp_path: Path, places: Path) -> None:
     file = package(tmp_path / "en_de.argosmodel", model)
     kind = kind_of(file)
-    assert (kind.name, kind.languages(file)) == ("an Argos package", ("en", "de"))
-    trained = kind.read(file, ("en", "de"))
-    inside = ctranslate2.read(model, ("en", "de")).model.state_dict()
+    assert (kind.name, kind.languages(file)) == ("an Argos package", Languages.between("en", "de"))
+    trained = kind.read(file, Languages.between("en", "de"))
+    inside = ctranslate2.read(model, Languages.between("en", "de")).model.state_dict()
     assert all(torch.equal(weight, inside[name]) for name, weight in trained.model.state_dict().items())
     (ids,) = trained.encode(SENTENCES[:1])
     assert len(ids) > 5
@@ -68,7 +69,7 @@ def test_what_a_bundle_cannot_do_is_refused(model: Path, tmp_path: Path) -> None
         ("none", {"tokenizer": "other"}, "it has no tokenizer"),
     ):
         with pytest.raises(ReadingError, match=reason):
-            argos.read(package(tmp_path / name, model, **options), ("en", "de"))
+            argos.read(package(tmp_path / name, model, **options), Languages.between("en", "de"))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_hostile_package_is_refused_before_anything_is_unpacked(
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("p/metadata.json", '{"from_code": "en", "to_code": "de"}')
         file.writestr(name, content)
-    for work in (argos.languages, lambda source: argos.read(source, ("en", "de"))):
+    for work in (argos.languages, lambda source: argos.read(source, Languages.between("en", "de"))):
         with pytest.raises(ReadingError, match=reason):
             work(path)
     assert not list(places.iterdir())

@@ -19,6 +19,7 @@ from export.readers import ctranslate2 as reader
 from export.readers.ctranslate2_file import ModelFile, read_model_file
 from export.readers.kinds import kind_of
 from export.trained_model import TrainedModel
+from serving.bundle.manifest import Languages
 from tests.unit.export.readers.marian_models import SENTENCES, marian
 from training import decode
 
@@ -73,7 +74,7 @@ def test_a_real_model_transliterates_as_its_own_library(name: str, real: Path) -
     folder, draw = real / name, random.Random(0)
     kind = kind_of(folder)
     assert (kind.name, kind.languages(folder)) == ("a CTranslate2 model", None)
-    trained = kind.read(folder, ("ar", "en"))
+    trained = kind.read(folder, Languages.between("ar", "en"))
     letters = (folder / "source_vocabulary.txt").read_text(encoding="utf-8").split("\n")[3:39]
     words = ["".join(draw.choices(letters, k=draw.randint(2, 7))) for _ in range(40)]
     compared(trained, folder, ["\u0622\u062a\u0632\u0645\u0648\u0646", *words, "\u0622z\u0645"], list)
@@ -97,7 +98,7 @@ def test_a_random_model_that_its_converter_wrote(quantization: str | None, rando
         )
         converter.convert(str(tmp_path / "out"), quantization=quantization)
         tokenizer = transformers.MarianTokenizer.from_pretrained(random_model)
-    trained = kind_of(tmp_path / "out").read(tmp_path / "out", ("en", "de"))
+    trained = kind_of(tmp_path / "out").read(tmp_path / "out", Languages.between("en", "de"))
     ends = trained.framed(trained.encode(SENTENCES[:1])[0])[-1]
     assert ends == trained.vocabulary.eos
 
@@ -152,7 +153,7 @@ def test_older_versions_hold_the_same(random_model: Path, tmp_path: Path) -> Non
     ):
         path.write_bytes(content)
         with pytest.raises(ReadingError, match=reason):
-            reader.read(tmp_path / "out", ("en", "de"))
+            reader.read(tmp_path / "out", Languages.between("en", "de"))
 
 
 @pytest.mark.parametrize(
@@ -170,4 +171,4 @@ def test_what_does_not_fit_is_refused(file: str, content: Any, reason: str, rand
     path = tmp_path / "out" / file
     path.write_text(json.dumps({**json.loads(path.read_text()), **content} if file == "config.json" else content))
     with pytest.raises(ReadingError, match=reason):
-        reader.read(tmp_path / "out", ("en", "de"))
+        reader.read(tmp_path / "out", Languages.between("en", "de"))

@@ -14,6 +14,7 @@ import yaml
 
 from export.readers.kinds import kind_of
 from export.trained_model import TrainedModel
+from serving.bundle.manifest import Languages
 from tests.unit.export.readers.marian_native import (
     PIECES,
     SENTENCES,
@@ -75,7 +76,7 @@ def written(folder: Path, vocabulary: bytes, ends: float = 2.0, **options: Any) 
     (folder / "vocab.spm").write_bytes(vocabulary)
     kind = kind_of(folder)
     assert kind.name == "a Marian model"
-    return kind.read(folder, ("en", "de")), Reference(weights, merged)
+    return kind.read(folder, Languages.between("en", "de")), Reference(weights, merged)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -127,8 +128,10 @@ def test_a_binary_file_equals_its_dequantized_self(
     for folder in (tmp_path, tmp_path / "real"):
         (folder / "vocab.ende.spm").write_bytes(vocabulary)
     kind = kind_of(tmp_path)
-    assert (kind.name, kind.languages(tmp_path)) == ("a Marian model", ("en", "de"))
-    ours, real = (kind.read(folder, ("en", "de")).model.state_dict() for folder in (tmp_path, tmp_path / "real"))
+    assert (kind.name, kind.languages(tmp_path)) == ("a Marian model", Languages.between("en", "de"))
+    ours, real = (
+        kind.read(folder, Languages.between("en", "de")).model.state_dict() for folder in (tmp_path, tmp_path / "real")
+    )
     assert ours.keys() == real.keys()
     assert all(torch.equal(ours[name], real[name]) for name in real)
 
@@ -148,7 +151,7 @@ def test_the_decoder_s_yaml_says_what_belongs_to_the_model(vocabulary: bytes, tm
         "beam-size: 1\nnormalize: 0.6\nalignment: soft\n"
         "word-penalty: 0\ngemm-precision: int8shiftAlphaAll\nallow-unk: true\n"
     )
-    trained = kind_of(tmp_path).read(tmp_path, ("de", "en"))
+    trained = kind_of(tmp_path).read(tmp_path, Languages.between("de", "en"))
     rounded = dequantized(weights, 8)["encoder_l1_ffn_W1"].T
     assert np.array_equal(trained.model.get_parameter("encoder_layers.0.feed_forward.expand.weight").detach(), rounded)
     assert (trained.defaults.beam_size, trained.defaults.length_penalty) == (1, 0.6)
@@ -158,13 +161,13 @@ def test_the_decoder_s_yaml_says_what_belongs_to_the_model(vocabulary: bytes, tm
     assert trained.shortlist.always.tolist() == list(range(10))
     (source, target) = (trained.encode([word])[0] for word in ("a", "the"))
     assert set(trained.shortlist.candidates(np.array([*source, 0]))) == {*range(10), *source, *target}
-    alone = kind_of(tmp_path / "model.npz").read(tmp_path / "model.npz", ("de", "en"))
+    alone = kind_of(tmp_path / "model.npz").read(tmp_path / "model.npz", Languages.between("de", "en"))
     assert (alone.defaults.beam_size, alone.vocabulary.suppressed) == (4, (UNKNOWN, PIECES))
     assert alone.alignment is None
     for layer, expected in (("1", (0, 0)), ("2", (1, 0))):
         options = {**STUDENT, "transformer-guided-alignment-layer": layer}
         (tmp_path / "model.intgemm.alphas.bin").write_bytes(bin_of(weights, options))
-        assert kind_of(tmp_path).read(tmp_path, ("de", "en")).alignment == expected
+        assert kind_of(tmp_path).read(tmp_path, Languages.between("de", "en")).alignment == expected
 
 
 def test_separate_vocabularies_and_bytes(tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_separate_vocabularies_and_bytes(tmp_path: Path) -> None:
     write_npz(tmp_path / "model.npz", random_weights(options, (PIECES + 9, 400)), options)
     (tmp_path / "srcvocab.ende.spm").write_bytes(source)
     (tmp_path / "trgvocab.ende.spm").write_bytes(target)
-    trained = kind_of(tmp_path).read(tmp_path, ("en", "de"))
+    trained = kind_of(tmp_path).read(tmp_path, Languages.between("en", "de"))
     assert not trained.vocabulary.shared
     assert trained.vocabulary.source_size == 401  # filled up to the target's
     text = SENTENCES[0][::-1] + " \u2603"
@@ -200,7 +203,7 @@ def test_vocabularies_that_are_lists_of_tokens(cut: bool, vocabulary: bytes, tmp
     if cut:
         (tmp_path / "source.spm").write_bytes(vocabulary)
         (tmp_path / "target.spm").write_bytes(vocabulary)
-    trained = kind_of(tmp_path).read(tmp_path, ("en", "de"))
+    trained = kind_of(tmp_path).read(tmp_path, Languages.between("en", "de"))
     spelt = pieces.encode(SENTENCES[0], out_type=str)
     (ids,) = trained.encode([SENTENCES[0] if cut else " ".join(spelt)])
     assert ids == [table[piece] for piece in spelt]

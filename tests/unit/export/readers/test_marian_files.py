@@ -16,6 +16,7 @@ from export.errors import ExportError, ReadingError
 from export.readers import marian
 from export.readers.kinds import kind_of
 from export.readers.marian_file import read_model_file
+from serving.bundle.manifest import Languages
 from tests.unit.export.readers.marian_native import PIECES, STUDENT, bin_of, random_weights, spm, write_npz
 
 
@@ -83,7 +84,7 @@ def test_a_hostile_npz_is_refused(content: Callable[[], bytes], reason: str, fol
     path.write_bytes(content())
     assert kind_of(path).name == "a Marian model"
     with pytest.raises(ReadingError, match=reason):
-        marian.read(path, ("en", "de"))
+        marian.read(path, Languages.between("en", "de"))
 
 
 def changed(data: bytes, at: int, form: str, value: int) -> bytes:
@@ -115,7 +116,7 @@ def test_a_hostile_binary_file_is_refused(
     path = folder / "model.bin"
     path.write_bytes(change(bin_of(good, STUDENT, bits=8)))
     with pytest.raises(ReadingError, match=reason):
-        marian.read(path, ("en", "de"))
+        marian.read(path, Languages.between("en", "de"))
 
 
 def test_a_matrix_was_multiplied_by_a_number(good: dict[str, Any], folder: Path) -> None:
@@ -132,12 +133,12 @@ def test_a_matrix_was_multiplied_by_a_number(good: dict[str, Any], folder: Path)
 def test_what_is_renamed_is_told_by_its_content(good: dict[str, Any], folder: Path) -> None:
     (folder / "model.npz").write_bytes(bin_of(good, STUDENT))
     assert kind_of(folder).name == "a Marian model"
-    marian.read(folder, ("en", "de"))
+    marian.read(folder, Languages.between("en", "de"))
     write_npz(folder / "other.npz", good, STUDENT)
     (folder / "other.npz").rename(folder / "model.bin")
-    marian.read(folder / "model.bin", ("en", "de"))
+    marian.read(folder / "model.bin", Languages.between("en", "de"))
     with pytest.raises(ReadingError, match=r"several models \(model.bin, model.npz\): give one of them"):
-        marian.read(folder, ("en", "de"))
+        marian.read(folder, Languages.between("en", "de"))
     for path in (folder / "model.npz", folder / "model.bin"):
         path.write_bytes(b"something else")
     with pytest.raises(ExportError, match="is no model that can be read"):
@@ -185,7 +186,7 @@ def test_what_has_no_counterpart_is_refused(
 ) -> None:
     write_npz(folder / "model.npz", good, {**STUDENT, **options})
     with pytest.raises(ReadingError, match=reason):
-        marian.read(folder, ("en", "de"))
+        marian.read(folder, Languages.between("en", "de"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_weights_that_do_not_fit_are_refused(
     weights = {**good, name: weight}
     write_npz(folder / "model.npz", {name: weight for name, weight in weights.items() if weight is not None}, STUDENT)
     with pytest.raises(ReadingError, match=reason):
-        marian.read(folder, ("en", "de"))
+        marian.read(folder, Languages.between("en", "de"))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_files_beside_the_model_that_do_not_fit(
         if content is None:
             (folder / name).unlink()
     if not reason:  # a tag is a name, and nothing is called
-        marian.read(folder, ("en", "de"))
+        marian.read(folder, Languages.between("en", "de"))
         return
     with pytest.raises(ReadingError, match=reason):
-        marian.read(folder, ("en", "de"))
+        marian.read(folder, Languages.between("en", "de"))

@@ -13,6 +13,7 @@ from loadtests.offline.compare import Setting, compare_real
 from loadtests.offline.corpus import read_corpus
 from loadtests.offline.worker import EngineSpec, Worker
 from serving.bundle.bundle import load_bundle
+from serving.bundle.manifest import Languages
 
 KEYS = {"model", "precision", "sentences", "batch", "beam", "rival", "ratio", "ratio_quartiles", "rounds"}
 
@@ -47,12 +48,12 @@ def test_a_comparison_on_real_sentences(bundle: Path, corpus: Path, tmp_path: Pa
 
 
 def test_a_corpus_that_is_not_there_or_not_parallel(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(read_corpus(corpus, "en", "de").references) == 0
+    assert len(read_corpus(corpus, Languages.between("en", "de")).references) == 0
     with pytest.raises(ValueError, match=r"no .*set\.de"):
-        read_corpus(corpus, "de", "fr")
+        read_corpus(corpus, Languages.between("de", "fr"))
     corpus.with_name("set.fr").write_text("eins\n")
     with pytest.raises(ValueError, match="40 sentences, but 1 references"):
-        read_corpus(corpus, "en", "fr")
+        read_corpus(corpus, Languages.between("en", "fr"))
     with pytest.raises(SystemExit):
         compare.main([])
     assert "--bundle and --data are needed, or --quick" in capsys.readouterr().err

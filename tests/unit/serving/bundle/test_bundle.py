@@ -52,7 +52,7 @@ def test_every_damaged_file_is_named(bundle: Path) -> None:
     [
         (lambda m: m.update(format_version=1), "format_version"),
         (lambda m: m.update(colour="red"), "colour"),
-        (lambda m: m.update(source_language="no tag"), "source_language"),
+        (lambda m: m.update(source_language="no tag"), "languages.sources"),
         (lambda m: m["limits"].update(max_source_tokens=0), "limits.max_source_tokens"),
         (lambda m: m["files"].pop("weights.bin") and m["files"].pop("encoder.onnx"), "encoder.onnx"),
         (lambda m: m["precisions"]["fp32"]["memory"][0].update(axes=["slot", "somewhere"]), "memory.0.axes.1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sentencepiece import SentencePieceProcessor
 
+from serving.bundle.manifest import LanguagePair
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, PreparedText
@@ -22,7 +23,9 @@ def translation(*found: tuple[int, ...], n_best: int) -> Translation:
     text = "Le chat"
     reading = Reading(text, tokenizer().unknown)
     part = reading.part(0, len(text))
-    prepared = Prepared((PreparedText(reading, (part,), (tokenizer().encode(text),), len(text)),), ())
+    prepared = Prepared(
+        LanguagePair("en", "fr"), (PreparedText(reading, (part,), (tokenizer().encode(text),), len(text)),), ()
+    )
     hypotheses = tuple(
         FinishedHypothesis(tokens, (-0.5,) * (len(tokens) + 1), (0,) * len(tokens), -float(rank), FinishReason.EOS)
         for rank, tokens in enumerate(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -202,9 +202,9 @@ async def test_large_requests_are_tokenised_off_the_event_loop(monkeypatch: pyte
     with served() as copy:
         encode = copy.translator._tokenizer.encode
 
-        def recording(text: str, limit: int | None = None) -> object:
+        def recording(text: str, limit: int | None = None, before: Sequence[int] = ()) -> object:
             threads.add(threading.current_thread().name)
-            return encode(text, limit)
+            return encode(text, limit, before)
 
         monkeypatch.setattr(copy.translator._tokenizer, "encode", recording)
         split = Options(long_input=LongInput.SPLIT)
