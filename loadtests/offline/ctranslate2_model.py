@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
+from numpy.typing import NDArray
 
 from loadtests.offline.bundle_weights import Weights, read_weights
 from serving.bundle.bundle import load_bundle
@@ -20,7 +21,6 @@ _PLAIN = {
     "normalization": "layer",
     "norm_epsilon": 1e-5,
     "decoder_autoregression": "attention",
-    "decoder_kv_heads": 0,
 }
 
 
@@ -40,7 +40,7 @@ def convert(bundle: Path, out: Path) -> None:
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
     sizes = _checked_sizes(manifest.architecture.family, manifest.architecture.sizes)
-    spec = transformer_spec(read_weights(loaded), sizes)
+    spec = transformer_spec(_with_all_heads(read_weights(loaded), sizes), sizes)
     ids = manifest.special_ids
     spec.register_source_vocabulary(_tokens(spec.encoder.embeddings[0].weight))
     spec.register_target_vocabulary(_tokens(spec.decoder.embeddings.weight))
@@ -81,6 +81,26 @@ def _checked_sizes(family: str, sizes: Mapping[str, Any]) -> Mapping[str, Any]:
         found = ", ".join(f"{name} {value}" for name, value in unlike.items())
         raise ConversionError(f"the model has {found}, which is not converted: compare a model without")
     return sizes
+
+
+def _with_all_heads(weights: Weights, sizes: Mapping[str, Any]) -> Weights:
+    """Repeat heads of keys and values that several heads of queries share: the same function, without sharing.
+
+    CTranslate2 shares them in self-attention only.
+    """
+    heads, shared = int(sizes["heads"]), int(sizes.get("decoder_kv_heads", 0))
+    if not shared:
+        return weights
+    size = int(sizes["dim"]) // heads
+
+    def repeated(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+        apart = matrix.reshape(2, shared, size, *matrix.shape[1:])  # keys, then values
+        return apart.repeat(heads // shared, axis=1).reshape(-1, *matrix.shape[1:])
+
+    return {
+        name: repeated(weight) if name.startswith("decoder_layers.") and ".key_value." in name else weight
+        for name, weight in weights.items()
+    }
 
 
 def transformer_spec(weights: Weights, sizes: Mapping[str, Any]) -> Any:

@@ -38,7 +38,7 @@ Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
 
 _REFILL = 8  # a full lane takes sentences again when one in so many slots is free
-_LENGTHS = (24, 48)  # source tokens, where a class of lengths ends
+_LENGTHS = (32, 64)  # source tokens, where a class of lengths ends
 _CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
 

@@ -24,6 +24,7 @@ _UNUSUAL = replace(
     scale_embedding=False,
     tie="none",
     output_bias=True,
+    decoder_kv_heads=2,
 )
 
 
