@@ -17,6 +17,7 @@ from serving.decoding import constraints, sampling
 from serving.decoding.finished import FinishedPool
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
+from serving.decoding.term_search import TermSearch
 from serving.messages import FinishReason, Sampling
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
@@ -33,6 +34,7 @@ _OPTION_FIELDS = [
     ("start_length", np.int64),
     ("prefix_length", np.int64),
     ("n_best", np.int64),
+    ("enough", np.int64),
     ("sampled", np.bool_),
     ("temperature", np.float32),
     ("top_k", np.int64),
@@ -73,6 +75,7 @@ class BeamSearch:
         self._log_probs = np.zeros((slots, beam, _FIRST_TIME), dtype=np.float32)
         self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
         self._finished = FinishedPool(beam, slots, _FIRST_TIME)
+        self._terms = TermSearch(beam, slots)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
         self._no_edits = Edits.none(slots, beam)
 
@@ -99,6 +102,7 @@ class BeamSearch:
         start, prefix = len(options.start), (*options.start, *options.prefix)
         self._reserve(start + options.max_length + 1, len(prefix))
         given = vars(options) | vars(options.sampling or Sampling(seed=0))
+        given["enough"] = options.enough or options.beam_size
         given |= {"sampled": options.sampling is not None, "start_length": start, "prefix_length": len(prefix)}
         given |= {name: start + given[name] for name in ("max_length", "min_length")}
         for name, _ in _OPTION_FIELDS:
@@ -112,6 +116,7 @@ class BeamSearch:
         self._ancestors[slot] = -1
         self._ancestors[slot, :, 0] = self._beams
         self._finished.clear(slot)
+        self._terms.start(slot, options.terms)
 
     def _reserve(self, time: int, prefix: int) -> None:
         """Grow the arrays to hold these target positions and prefix tokens."""
@@ -137,13 +142,20 @@ class BeamSearch:
             tokens=self._tokens[self._rows[:n], self._beams, position[:, None]],
             parents=self._parents[:n],
             positions=position,
-            scores=self._scores[:n],
+            scores=self._terms.levelled(self._scores[:n]),
             targets=self._targets[:n],
             edits=self._edits(n),
             candidates=self._candidates(n),
         )
 
     def _edits(self, n: int) -> Edits:
+        edits = self._penalties(n)
+        if not self._terms.busy[:n].any():
+            return edits
+        terms = self._terms.edits(n, eos_id=self._eos, pad_id=self._pad)
+        return constraints.joined(terms, edits, pad_id=self._pad)
+
+    def _penalties(self, n: int) -> Edits:
         options, position = self._options[:n], self._position[:n]
         penalised = bool(((options["repetition_penalty"] != 1) | (options["no_repeat_ngram_size"] > 0)).any())
         if not penalised and not (position < options["min_length"]).any():
@@ -167,7 +179,8 @@ class BeamSearch:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
             # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
-            return 2 * self._beam
+            terms = self._terms.busy[:n].any()
+            return min(self._terms.candidates(), self._beam * self._vocabulary) if terms else 2 * self._beam
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
@@ -194,7 +207,22 @@ class BeamSearch:
         at_limit = self._position[:n] >= self._options["max_length"][:n]
         self._collect_unfinished(at_limit)
         stuck = ~(self._scores[:n] > DEAD).any(axis=1)
-        return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck)
+        return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck | self._outdone())
+
+    def _outdone(self) -> NDArray[np.bool_]:
+        """Tell which slots with terms have what they need: no live hypothesis scores better than a finished one.
+
+        Where terms come late, hypotheses that used them too early end first. Shape (busy slot,), bool.
+        """
+        outdone = self._terms.busy[: self._busy] & (
+            self._finished.count[: self._busy] >= self._options["enough"][: self._busy]
+        )
+        slots = np.flatnonzero(outdone)
+        if slots.size:
+            lengths = np.broadcast_to(self._position[slots, None], (slots.size, self._beam)).ravel()
+            live = self._normalised(np.repeat(slots, self._beam), self._scores[slots].ravel(), lengths)
+            outdone[slots] = self._finished.best_scores(slots) >= live.reshape(slots.size, -1).max(axis=1)
+        return outdone
 
     def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints]:
         """Return scores, tokens and parents after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
@@ -202,6 +230,10 @@ class BeamSearch:
         scores = candidates.scores[:, :width].copy()
         tokens = candidates.tokens[:, :width].copy()
         parents = candidates.parents[:, :width].copy()
+        with_terms = np.flatnonzero(self._terms.busy[:n])
+        if with_terms.size:
+            found = self._terms.choose(with_terms, self._scores, candidates, eos_id=self._eos)
+            scores[with_terms], tokens[with_terms], parents[with_terms] = found
         options = self._options[:n]
         drawn = np.flatnonzero(options["sampled"])
         if drawn.size:
@@ -231,9 +263,14 @@ class BeamSearch:
         if slots.size == 0:
             return
         lengths = self._position[slots]  # the end token is not stored, but counts in the score's length
+        normalised = self._normalised(slots, scores[slots, ranks], lengths + 1)
+        late = self._terms.busy[slots] & (self._finished.count[slots] >= self._options["enough"][slots])
+        if late.any():  # hypotheses that used their terms too early must not fill the pool
+            kept = ~late | (normalised > self._finished.best_scores(slots))
+            slots, ranks, lengths, normalised = slots[kept], ranks[kept], lengths[kept], normalised[kept]
         self._finished.add(
             slots,
-            self._normalised(slots, scores[slots, ranks], lengths + 1),
+            normalised,
             lengths,
             gains[slots, ranks],
             self._ancestors[slots, parents[slots, ranks]],
@@ -247,7 +284,11 @@ class BeamSearch:
         n = self._busy
         # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
-        slots, beams = np.nonzero(at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room))
+        wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room)
+        with_terms = self._terms.busy[:n]
+        if with_terms.any():
+            wanted &= self._terms.fullest(n) & ~(with_terms & (self._finished.count[:n] > 0))[:, None]
+        slots, beams = np.nonzero(wanted)
         lengths = self._position[slots]
         scores = self._normalised(slots, self._scores[slots, beams], lengths)
         none = np.zeros(slots.size, dtype=np.float32)
@@ -272,6 +313,8 @@ class BeamSearch:
         self._log_probs[here] = gains[rows, live]
         self._alignment[here] = alignment[rows, live]
         self._scores[:n] = scores[rows, live]
+        if self._terms.busy[:n].any():
+            self._terms.extend(n, parents, tokens[rows, live])
         self._parents[:n] = parents
 
     def settled(self, slots: Ints) -> Ints:
@@ -343,4 +386,5 @@ class BeamSearch:
             ):
                 array[targets] = array[sources]
             self._finished.move(sources, targets)
+            self._terms.keep(sources, targets)
         self._busy = int(order.size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.decoding.terms import Terms
 from serving.messages import Sampling
 
 
@@ -25,6 +26,8 @@ class DecodingOptions:
         start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
             in the score's length, and are no part of a hypothesis.
         sampling: Random choice instead of search; has a seed.
+        terms: What the translation must contain; None is nothing.
+        enough: Finished hypotheses that end the search; 0 is the beam size.
     """
 
     max_length: int
@@ -37,3 +40,10 @@ class DecodingOptions:
     prefix: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
     sampling: Sampling | None = None
+    terms: Terms | None = None
+    enough: int = 0
+
+    @property
+    def given_tokens(self) -> tuple[int, ...]:
+        """Tokens that the translation contains whatever the model thinks of them."""
+        return self.prefix if self.terms is None else (*self.prefix, *self.terms.symbols.tolist())
