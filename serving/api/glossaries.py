@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from unicodedata import normalize
 
 from serving.errors import FieldViolation, InvalidRequest, NotFound
+from serving.messages import GlossaryEntry
 
 _MOST_GLOSSARIES = 1000  # of one owner
 _MOST_ENTRIES = 10_000  # of one glossary
@@ -34,6 +36,11 @@ class Glossary:
     target_language: str
     created: datetime
     entries: Mapping[str, str]
+
+    def entries_for(self, texts: Iterable[str]) -> tuple[GlossaryEntry, ...]:
+        """Return the entries whose terms may occur in some texts: a request may have fewer than a glossary holds."""
+        read = _comparable("\n".join(texts))
+        return tuple(GlossaryEntry(*entry) for entry in self.entries.items() if _comparable(entry[0]) in read)
 
 
 class GlossaryStore:
@@ -106,6 +113,10 @@ def read_entries(text: str, form: str) -> dict[str, str]:
     if not 1 <= len(entries) <= _MOST_ENTRIES:
         raise _bad(f"has {len(entries)} entries; give from 1 to {_MOST_ENTRIES}")
     return entries
+
+
+def _comparable(text: str) -> str:
+    return " ".join(normalize("NFC", text).split()).casefold()
 
 
 def _bad(problem: str) -> InvalidRequest:

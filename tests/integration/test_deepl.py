@@ -70,7 +70,8 @@ async def test_sentences_are_split_as_asked(toy: Toy, split: str, parts: int) ->
         ({"text": "a <b>", "tag_handling": "xml"}, "text[0]: "),
         ({"text": "a", "style_id": "x"}, "style_id: is not honoured here"),
         ({"text": "a", "split_sentences": "2"}, "split_sentences: is of a wrong kind or value"),
-        ({"text": "a", "glossary_id": "none"}, "glossary"),
+        ({"text": "a", "glossary_id": "none", "source_lang": ""}, "a glossary needs the language of the text"),
+        ({"text": "a", "glossary_id": "none", "source_lang": "en"}, "there is no glossary 'none'"),
     ],
 )
 async def test_what_cannot_be_honoured_is_refused(toy: Toy, fields: dict[str, object], said: str) -> None:

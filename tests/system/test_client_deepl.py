@@ -81,6 +81,9 @@ def test_glossaries(client: deepl.DeepLClient) -> None:
     assert client.get_glossary(made.glossary_id).name == "animals"
     assert client.get_glossary_entries(made) == {"dog": "toutou", "snow": "poudreuse"}
     assert [one.glossary_id for one in client.list_glossaries()] == [made.glossary_id]
+    found = client.translate_text(ENGLISH, source_lang="EN", target_lang="FR", glossary=made)
+    assert isinstance(found, deepl.TextResult)
+    assert {"toutou", "poudreuse"} <= set(found.text.lower().strip(".").split())
     client.delete_glossary(made)
     with pytest.raises(deepl.GlossaryNotFoundException):
         client.get_glossary(made.glossary_id)

@@ -55,7 +55,7 @@ def web_application(
     routes = [
         *v1_routes(endpoints, servicer),
         *LibreTranslate(router, needs_key=needs_token).routes(endpoints),
-        *DeepL(router).routes(endpoints),
+        *DeepL(router, glossaries).routes(endpoints),
         *DeepLGlossaries(glossaries, router).routes(endpoints),
         *page_routes(is_ready),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -10,12 +11,13 @@ from starlette.routing import Route
 
 from serving.api.access import only_token
 from serving.api.errors import http_status_of, status_of
+from serving.api.glossaries import GlossaryStore
 from serving.api.language_names import english_name
 from serving.api.language_routing import LanguageRouter
 from serving.api.web.endpoint import Asked, Dialect, Endpoints
 from serving.api.web.exchange import Exchange, Fields
-from serving.errors import Unauthenticated
-from serving.messages import LongInput, MimeType, Options, Segmentation
+from serving.errors import FieldViolation, InvalidRequest, Unauthenticated
+from serving.messages import GlossaryEntry, LongInput, MimeType, Options, Segmentation
 
 TRANSLATE_FIELDS = (
     "text",
@@ -25,6 +27,7 @@ TRANSLATE_FIELDS = (
     "tag_handling",
     "preserve_formatting",
     "formality",
+    "glossary_id",
     "show_billed_characters",
 )
 IGNORED_FIELDS = ("context", "model_type", "outline_detection", "tag_handling_version", "enable_beta_languages")
@@ -57,9 +60,10 @@ DEEPL = Dialect(_key, _failure, _NAMES)
 class DeepL:
     """Answers in the form of DeepL."""
 
-    def __init__(self, router: LanguageRouter) -> None:
-        """Translate by the models of ``router``."""
+    def __init__(self, router: LanguageRouter, glossaries: GlossaryStore) -> None:
+        """Translate by the models of ``router``, with the terms of callers' ``glossaries``."""
         self._router = router
+        self._glossaries = glossaries
         self._characters = Counter[str]()  # by caller, since this process began
 
     def routes(self, endpoints: Endpoints) -> list[Route]:
@@ -78,12 +82,14 @@ class DeepL:
         segmentation, long_input = _SPLIT_SENTENCES[fields.choice("split_sentences", _SPLIT_SENTENCES, "1")]
         mime_type = _TAG_HANDLING[fields.choice("tag_handling", _TAG_HANDLING, "")]
         texts = fields.texts("text")
-        source = fields.text("source_lang", "")
+        source, target = fields.text("source_lang", ""), fields.text("target_lang")
+        glossary_id = fields.text("glossary_id", "")
+        entries = self._entries(asked.caller, glossary_id, source, target, texts) if glossary_id else ()
         found = await self._router.translate(
             texts,
             source,
-            fields.text("target_lang"),
-            Options(segmentation=segmentation, long_input=long_input, mime_type=mime_type),
+            target,
+            Options(segmentation=segmentation, long_input=long_input, mime_type=mime_type, glossary=entries),
             call=asked.call,
             deadline=asked.deadline,
         )
@@ -95,6 +101,20 @@ class DeepL:
             for text, translation in zip(texts, translations, strict=True):
                 translation["billed_characters"] = len(text)
         return JSONResponse({"translations": translations})
+
+    def _entries(
+        self, caller: str, glossary_id: str, source: str, target: str, texts: Sequence[str]
+    ) -> tuple[GlossaryEntry, ...]:
+        if not source:
+            raise InvalidRequest(
+                [FieldViolation("source_lang", "is missing; a glossary needs the language of the text")]
+            )
+        glossary = self._glossaries.get(caller, glossary_id)
+        pair = glossary.source_language, glossary.target_language
+        if self._router.pair(source, target) != pair:
+            problem = f"is a glossary from {pair[0]} to {pair[1]}; name one of the languages that are asked for"
+            raise InvalidRequest([FieldViolation("glossary_id", problem)])
+        return glossary.entries_for(texts)
 
     async def languages(self, asked: Asked) -> Response:
         """List the languages of one side of the models."""

@@ -2,6 +2,7 @@ import pytest
 
 from serving.api.glossaries import GlossaryStore, read_entries
 from serving.errors import InvalidRequest, NotFound
+from serving.messages import GlossaryEntry
 
 
 def test_tables_are_read() -> None:
@@ -17,6 +18,14 @@ def test_tables_are_read() -> None:
 def test_what_is_no_table_is_refused(text: str, form: str) -> None:
     with pytest.raises(InvalidRequest, match="entries: "):
         read_entries(text, form)
+
+
+def test_only_terms_that_may_occur_are_sent() -> None:
+    made = GlossaryStore().add("one", "animals", "en", "fr", {"cat": "chat", "New York": "New York", "dog": "chien"})
+    assert made.entries_for(["A Cat\nin New  York", "Nothing."]) == (
+        GlossaryEntry("cat", "chat"),
+        GlossaryEntry("New York", "New York"),
+    )
 
 
 def test_each_owner_has_its_own() -> None:
