@@ -5,22 +5,23 @@ The search, for one sentence and beam width B:
 1. One live hypothesis, score 0, whose first input is the decoder's start token.
 2. Each step takes the float32 log-softmax over the whole vocabulary. Log-probs of tokens already generated are
    multiplied by the repetition penalty; then some tokens are ruled out: pad, unk, bos and the start token always,
-   those that would repeat an n-gram, and eos below the minimum length. While a prefix is being forced, its token is
-   the only candidate, and none of these edits applies.
+   those that would repeat an n-gram, and eos below the minimum length; with ``renormalize`` the others gain what these
+   lose. While a prefix is being forced, its token is the only candidate, and none of these edits applies.
 3. Candidates are all (live hypothesis, token) pairs, scored by the sum of log-probs; the best 2B count, ties going to
    the lower (hypothesis, token). An eos candidate ranked among the first B finishes its hypothesis with score
    sum / length^alpha, length counting eos; one ranked lower is dropped. The first B others live on.
-4. The sentence ends when B hypotheses have finished, or after ``max_length`` tokens; then live ones, best first, fill
-   up the pool, with score sum / length^alpha.
+4. The sentence ends when B hypotheses have finished, or as ``early_stopping`` says, or after ``max_length`` tokens;
+   then live ones, best first, fill up the pool, with score sum / length^alpha.
 
-Greedy search is the case B = 1. There are no further stopping heuristics.
+Greedy search is the case B = 1, which always ends with its first hypothesis. What searches of other toolkits do
+differently has options of its own; they are at the end of ``DecodeOptions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -42,6 +43,18 @@ class DecodeOptions:
         no_repeat_ngram_size: Forbid any n-gram of this size to occur twice; 0 for no limit.
         repetition_penalty: Factor on the log-probs of tokens already generated; above 1 discourages them.
         prefix: Token ids that every hypothesis starts with.
+        early_stopping: When to stop: ``on``, when B have finished; ``best``, the same, and sooner if the best live
+            hypothesis, at its present length, scores no better than the ``n_best``-th finished one; ``heuristic``, when
+            B have finished and it scores no better than the B-th best; ``never``, the same, with the score that it
+            would have if it reached ``max_length`` for free.
+        renormalize: Tokens that are ruled out leave the others more likely.
+        ends_at_limit: The last of ``max_length`` tokens is eos, for free; it does not count as finished.
+        ranked_at_limit: At the limit the first B candidates enter the pool, and no others fill it up.
+        prefix_scored: Whether the log-probs of the prefix are part of the score.
+        prefix_counted: Whether its tokens are part of the length.
+        any_ends_after_prefix: Whether an eos right behind a prefix counts at any rank; otherwise at the first only, and
+            no other candidate takes its place.
+        beam_shrinks: A finished hypothesis keeps its place: B falls by one.
     """
 
     beam_size: int = 1
@@ -52,6 +65,20 @@ class DecodeOptions:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
+    early_stopping: Literal["on", "best", "heuristic", "never"] = "on"
+    renormalize: bool = False
+    ends_at_limit: bool = False
+    ranked_at_limit: bool = False
+    prefix_scored: bool = True
+    prefix_counted: bool = True
+    any_ends_after_prefix: bool = True
+    beam_shrinks: bool = False
+
+    def score(self, total: float, length: int, free: float) -> float:
+        """Score of a summed log-prob; ``free`` of it belong to the prefix."""
+        total = total if self.prefix_scored else total - free
+        length = length if self.prefix_counted else length - len(self.prefix)
+        return total / max(length, 1) ** self.length_penalty
 
 
 @dataclass(frozen=True)
@@ -112,7 +139,7 @@ def edit_log_probs(log_probs: Tensor, tokens: Sequence[int], options: DecodeOpti
     if len(tokens) < options.min_length:
         forbidden.add(vocabulary.eos)
     edited[list(forbidden)] = -torch.inf
-    return edited
+    return edited.log_softmax(dim=-1) if options.renormalize else edited
 
 
 def best_candidates(totals: Tensor, count: int) -> list[int]:
@@ -131,9 +158,10 @@ def best_candidates(totals: Tensor, count: int) -> list[int]:
 def _candidates(log_probs: Tensor, live: list[_Live], options: DecodeOptions, vocabulary: Vocabulary) -> Tensor:
     """Edited next-token log-probs of all live hypotheses, shape (live, vocab)."""
     forced = options.prefix[len(live[0].tokens) :]
-    if forced:
+    if forced or (options.ends_at_limit and len(live[0].tokens) + 1 == options.max_length):
         only = torch.full_like(log_probs, -torch.inf)
-        only[:, forced[0]] = log_probs[:, forced[0]]
+        token = forced[0] if forced else vocabulary.eos
+        only[:, token] = log_probs[:, token] if forced else 0.0
         return only
     return torch.stack(
         [edit_log_probs(row, h.tokens, options, vocabulary) for row, h in zip(log_probs, live, strict=True)]
@@ -142,31 +170,53 @@ def _candidates(log_probs: Tensor, live: list[_Live], options: DecodeOptions, vo
 
 def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) -> list[ReferenceHypothesis]:
     """Search for one sentence, from the state that ``encode`` gave for its single row."""
-    vocabulary, beam, alpha = model.vocabulary, options.beam_size, options.length_penalty
-    live, pool = [_Live()], list[ReferenceHypothesis]()
+    vocabulary, beam, limit = model.vocabulary, options.beam_size, options.max_length
+    live, pool, free = [_Live()], list[ReferenceHypothesis](), 0.0
     inputs = torch.tensor([vocabulary.decoder_start])
-    while live and len(pool) < beam and len(live[0].tokens) < options.max_length:
+    while live and len(live[0].tokens) < limit and not _stops(live[0], pool, options, free):
         logits, state = model.decode_step(inputs, state)
         log_probs = _candidates(logits.float().log_softmax(dim=-1), live, options, vocabulary)
         totals = torch.tensor([h.total for h in live])[:, None] + log_probs
-        parents, survivors = list[int](), list[_Live]()
-        for rank, index in enumerate(best_candidates(totals.flatten(), 2 * beam)):
+        length = len(live[0].tokens) + 1
+        places = beam - len(pool) if options.beam_shrinks else beam
+        width = places if options.beam_shrinks else 2 * beam
+        parents, survivors = list[int](), list[tuple[int, _Live]]()
+        for rank, index in enumerate(best_candidates(totals.flatten(), width)):
             parent, token = divmod(index, log_probs.shape[1])
             grown = live[parent].extended(token, float(log_probs[parent, token]), float(totals[parent, token]))
+            behind_prefix = 0 < len(options.prefix) == length - 1
             if token != vocabulary.eos:
                 parents.append(parent)
-                survivors.append(grown)
+                survivors.append((rank, grown))
+            elif behind_prefix and not options.any_ends_after_prefix and rank > 0:
+                places -= rank < beam
             elif rank < beam:
-                score = grown.total / len(grown.tokens) ** alpha
-                pool.append(ReferenceHypothesis(grown.tokens[:-1], score, grown.log_probs, finished=True))
-        live = survivors[:beam]
-        state = state.select(torch.tensor(parents[:beam], dtype=torch.int64))
+                cut = options.ends_at_limit and length == limit
+                log_prob = grown.log_probs[: -1 if cut else None]
+                score = options.score(grown.total, length, free)
+                pool.append(ReferenceHypothesis(grown.tokens[:-1], score, log_prob, finished=not cut))
+        live = [h for _, h in survivors[:places]]
+        state = state.select(torch.tensor(parents[:places], dtype=torch.int64))
         inputs = torch.tensor([h.tokens[-1] for h in live], dtype=torch.int64)
-    for h in live[: max(0, beam - len(pool))]:
-        pool.append(
-            ReferenceHypothesis(h.tokens, h.total / max(1, len(h.tokens)) ** alpha, h.log_probs, finished=False)
-        )
+        if length <= len(options.prefix):
+            free = live[0].total
+    if live and len(live[0].tokens) == limit:
+        ranked = [h for rank, h in survivors[:beam] if rank < beam]
+        for h in ranked if options.ranked_at_limit else live[: max(0, beam - len(pool))]:
+            pool.append(ReferenceHypothesis(h.tokens, options.score(h.total, limit, free), h.log_probs, finished=False))
     return sorted(pool, key=lambda h: -h.score)[: options.n_best]
+
+
+def _stops(best: _Live, pool: list[ReferenceHypothesis], options: DecodeOptions, free: float) -> bool:
+    """Whether the search has found what it looks for, by its rule of early stopping."""
+    beam, rule = options.beam_size, options.early_stopping
+    if beam == 1 or rule == "on":
+        return len(pool) >= beam
+    length = options.max_length if rule == "never" else len(best.tokens)
+    enough = options.n_best if rule == "best" else beam
+    scores = sorted((h.score for h in pool), reverse=True)
+    beaten = len(scores) >= enough and options.score(best.total, length, free) <= scores[enough - 1]
+    return beaten or (rule == "best" and len(pool) >= beam)
 
 
 @torch.inference_mode()
