@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import DecodingDefaults, SpecialIds, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, SearchConventions, SpecialIds, Tokenizer
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.opening import read_tokenizer
 from training.checkpoint import LoadedCheckpoint
@@ -33,6 +33,7 @@ class TrainedModel:
         files: Contents of the tokenizer's files, by name.
         reverse_source: Whether the model reads sources backwards.
         defaults: Of decoding.
+        search: What its users expect of a search.
     """
 
     model: TranslationModel[Any]
@@ -42,6 +43,7 @@ class TrainedModel:
     files: Mapping[str, bytes]
     reverse_source: bool = False
     defaults: DecodingDefaults = field(default_factory=DecodingDefaults)
+    search: SearchConventions = field(default_factory=SearchConventions)
 
     @classmethod
     def of(cls, checkpoint: LoadedCheckpoint) -> Self:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import sacrebleu
@@ -192,7 +193,8 @@ def translate_in_torch(
     trained: TrainedModel, ids: Sequence[Sequence[int]], beam: int, max_length: int
 ) -> list[list[int]]:
     """Return the reference's best hypotheses as token ids, without special ids."""
-    options = decode.DecodeOptions(beam_size=beam, max_length=max_length)
+    search: dict[str, Any] = {"early_stopping": trained.defaults.early_stopping.value, **dict(trained.search)}
+    options = decode.DecodeOptions(beam_size=beam, max_length=max_length, **search)
     found = list[list[int]]()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
@@ -231,7 +233,13 @@ def translate_in_engine(
         beam: Size of the beam.
         max_length: Target tokens at most.
     """
-    options = DecodingOptions(max_length=max_length, beam_size=beam)
+    manifest = runner.manifest
+    options = DecodingOptions(
+        max_length=max_length,
+        beam_size=beam,
+        early_stopping=manifest.defaults.early_stopping,
+        search=manifest.search,
+    )
     sentences = [Sentence(source, options) for source in sources]
     with offline_engine(runner) as engine:
         futures = [engine.submit([sentence]).future for sentence in sentences]

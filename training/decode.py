@@ -78,7 +78,7 @@ class DecodeOptions:
         """Score of a summed log-prob; ``free`` of it belong to the prefix."""
         total = total if self.prefix_scored else total - free
         length = length if self.prefix_counted else length - len(self.prefix)
-        return total / max(length, 1) ** self.length_penalty
+        return float(total / max(length, 1) ** self.length_penalty)
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,10 @@ class ShortlistEncoder(nn.Module):
 class ShortlistDecoder(CandidateDecoder):
     """A family's decoder, without its output layer, and the best candidates of each slot's shortlist."""
 
-    def __init__(self, decoder: FamilyDecoder, projection: nn.Linear, suppressed: Sequence[int]) -> None:
-        super().__init__(decoder, suppressed)
+    def __init__(
+        self, decoder: FamilyDecoder, projection: nn.Linear, suppressed: Sequence[int], *, renormalize: bool = False
+    ) -> None:
+        super().__init__(decoder, suppressed, renormalize=renormalize)
         self.layer = layer_specs(projection)
 
     @property

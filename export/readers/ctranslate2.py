@@ -24,7 +24,7 @@ from export.readers.reading import (
     with_filler,
 )
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import Tokenizer
+from serving.bundle.manifest import DecodingDefaults, SearchConventions, Tokenizer
 from training.errors import ModelError
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -48,6 +48,9 @@ _LINEARS = {
     "ffn/linear_1": "feed_forward.contract",
 }
 _FLAGS = ("alibi", "alibi_use_positive_positions", "scale_alibi", "multi_query_attention")
+# A translation has a token or more unless asked otherwise.
+_DEFAULTS = DecodingDefaults(min_length=1)
+_SEARCH = SearchConventions(renormalize=True, ranked_at_limit=True, prefix_scored=False, any_ends_after_prefix=False)
 # Variables that change nothing here: where alignments come from, and how factors of a source would be merged.
 _IGNORED = ("decoder/alignment_layer", "decoder/alignment_heads", "encoder/embeddings_merge")
 
@@ -96,7 +99,8 @@ def read_with_sentencepiece(
         vocabulary = replace(vocabulary, decoder_start=vocabulary.pad)
     settings = tied(settings, vocabulary, weights)
     tokenizer, contents = _tokenizer(tables, vocabulary, str(config["unk_token"]), sentencepiece)
-    return TrainedModel(assemble(settings, vocabulary, weights), settings, languages, tokenizer, contents)
+    model = assemble(settings, vocabulary, weights)
+    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=_DEFAULTS, search=_SEARCH)
 
 
 def _config(source: Path, file: ModelFile) -> dict[str, Any]:

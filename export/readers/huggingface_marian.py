@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch import Tensor
 from export.errors import ReadingError
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, read_object, tied, with_filler
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import DecodingDefaults, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, SearchConventions, Tokenizer
+from serving.messages import EarlyStopping
 from training.errors import ModelError
 from training.models.contract import Vocabulary
 from training.models.positions import sinusoidal_table
@@ -37,15 +39,18 @@ _SEARCH_NEEDS: dict[str, tuple[object, ...]] = {
     "diversity_penalty": (0.0, None),
     "repetition_penalty": (1.0, None),
     "encoder_repetition_penalty": (1.0, None),
-    "no_repeat_ngram_size": (0, None),
     "encoder_no_repeat_ngram_size": (0, None),
-    "min_length": (0, None),
-    "min_new_tokens": (0, None),
     "forced_bos_token_id": (None,),
     "begin_suppress_tokens": (None,),
     "exponential_decay_length_penalty": (None,),
     "sequence_bias": (None,),
     "penalty_alpha": (None,),
+}
+_STOPPING = {  # of ``early_stopping`` as Python spells it
+    "None": EarlyStopping.HEURISTIC,
+    "False": EarlyStopping.HEURISTIC,
+    "True": EarlyStopping.ON,
+    "never": EarlyStopping.NEVER,
 }
 _LAYER_PARTS = {
     "self_attn_layer_norm": "self_residual.norm",
@@ -108,7 +113,8 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
     for side in ("source", "target"):
         contents[f"{side}.spm"] = read_bytes(source / f"{side}.spm")
     model = assemble(settings, vocabulary, weights)
-    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=_defaults(generation))
+    defaults, search = _defaults(generation), _search(generation)
+    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults, search=search)
 
 
 def _check(config: dict[str, Any], generation: dict[str, Any]) -> None:
@@ -135,6 +141,10 @@ def _check(config: dict[str, Any], generation: dict[str, Any]) -> None:
         reasons.append(f"activation_function is {activation}, not one of {', '.join(_ACTIVATIONS)}")
     if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):
         reasons.append("bad_words_ids has a sequence of several tokens")
+    if (forced := generation.get("forced_eos_token_id")) not in (None, eos := config.get("eos_token_id")):
+        reasons.append(f"forced_eos_token_id is {forced} and eos_token_id {eos}, they must be equal")
+    if str(generation.get("early_stopping")) not in _STOPPING:
+        reasons.append(f"early_stopping is {generation['early_stopping']}, not one of true, false and never")
     numbers = ("d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "encoder_ffn_dim")
     for key in (*numbers, "vocab_size", "max_position_embeddings", "pad_token_id", "decoder_start_token_id"):
         if not isinstance(config.get(key), int) or config[key] < 0:
@@ -268,9 +278,8 @@ def _vocabulary(
     eos: Any
     eos, sizes = config.get("eos_token_id"), {"source": source_size, "target": target_size}
     eos = eos[0] if isinstance(eos, list) and len(eos) == 1 else eos
-    banned = {words[0] for words in generation.get("bad_words_ids") or []} | set(
-        generation.get("suppress_tokens") or []
-    )
+    words = {words[0] for words in generation.get("bad_words_ids") or []} - {eos}  # as the library reads them
+    banned = words | set(generation.get("suppress_tokens") or [])
     special = {config["pad_token_id"], config["decoder_start_token_id"], eos, *banned}
     reasons = []
     for side, table in files.items():
@@ -312,6 +321,31 @@ def _spellings(table: dict[str, int], size: int) -> list[str | None]:
 
 
 def _defaults(generation: dict[str, Any]) -> DecodingDefaults:
-    return DecodingDefaults(
-        beam_size=generation.get("num_beams") or 1, length_penalty=generation.get("length_penalty", 1.0) or 0.0
+    """Read the values of options.
+
+    Raises:
+        ReadingError: They are out of bounds; lists every one.
+    """
+    shortest, penalty = generation.get("min_new_tokens"), generation.get("length_penalty")
+    try:
+        return DecodingDefaults(
+            beam_size=generation.get("num_beams") or 1,
+            length_penalty=1.0 if penalty is None else penalty,
+            early_stopping=_STOPPING[str(generation.get("early_stopping"))],
+            # The one counts the start token too, the other does not.
+            min_length=max((generation.get("min_length") or 0) - 1, 0) if shortest is None else shortest,
+            no_repeat_ngram_size=generation.get("no_repeat_ngram_size") or 0,
+        )
+    except ValidationError as error:
+        reasons = [f"{problem['loc'][0]} is {problem['input']}: {problem['msg']}" for problem in error.errors()]
+        raise ReadingError(reasons) from error
+
+
+def _search(generation: dict[str, Any]) -> SearchConventions:
+    return SearchConventions(
+        renormalize=bool(generation.get("renormalize_logits")),
+        ends_at_limit=generation.get("forced_eos_token_id") is not None,
+        ranked_at_limit=True,
+        prefix_scored=False,
+        prefix_counted=False,
     )

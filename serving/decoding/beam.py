@@ -246,9 +246,11 @@ class BeamSearch:
             self._only(drawn, candidates.scores[drawn, rank], candidates.tokens[drawn, rank], scores, tokens, parents)
         forced = np.flatnonzero(self._position[:n] < options["prefix_length"])
         if forced.size:
-            total = self._scores[forced, 0] + candidates.target_log_probs[forced, 0]
+            scored, gain = options["prefix_scored"][forced], candidates.target_log_probs[forced, 0]
+            # A token that can never be generated may still be forced, where nobody asks for its probability.
+            total = self._scores[forced, 0] + np.where(scored | (gain > DEAD), gain, np.float32(0))
             self._only(forced, total, self._targets[forced, 0], scores, tokens, parents)
-            self._free[forced] = np.where(options["prefix_scored"][forced], 0, total)
+            self._free[forced] = np.where(scored, np.float32(0), total)
         conventions.shrink_beams(options, self._finished.count[:n], scores)
         conventions.end_only_best_after_prefix(
             options, self._position[:n], scores, tokens, eos_id=self._eos, pad_id=self._pad
@@ -304,7 +306,10 @@ class BeamSearch:
         alpha: NDArray[np.float64] = self._options["length_penalty"][slots]
         uncounted = self._options["prefix_length"][slots] * ~self._options["prefix_counted"][slots]
         counted = np.maximum(lengths - uncounted, 1)
-        return (totals - self._free[slots]).astype(np.float64) / counted.astype(np.float64) ** alpha
+        score: NDArray[np.float64] = (totals - self._free[slots]).astype(np.float64) / counted.astype(
+            np.float64
+        ) ** alpha
+        return score
 
     def _extend(self, live: Ints, scores: Floats, gains: Floats, tokens: Ints, parents: Ints, alignment: Ints) -> None:
         """Make the candidates of ranks ``live`` (slot, beam) the live beams. Other shapes (slot, 2 * beam)."""

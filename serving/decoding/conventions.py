@@ -52,7 +52,7 @@ def end_at_limit(
     Returns:
         Slots that were ended so. Shape (slot,), bool.
     """
-    ends = options["ends_at_limit"] & (positions + 1 == options["max_length"])
+    ends: NDArray[np.bool_] = options["ends_at_limit"] & (positions + 1 == options["max_length"])
     ends &= positions >= options["prefix_length"]
     if ends.any():
         beam = live.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from export.precisions import PrecisionName
 from serving.bundle.manifest import SearchConventions
 from serving.decoding.options import DecodingOptions
+from serving.engine.submission import Sentence
 from serving.messages import EarlyStopping, FinishReason
+from serving.opening import offline_engine
+from tests.parity.models import build, open_exported
+from tests.parity.test_shortlist import WHOLE
 from tests.unit.serving.decoding.test_beam import EOS, PAD, START, VOCABULARY, log_probs, run
 from training import decode
 from training.models.contract import TranslationModel, Vocabulary
@@ -51,7 +57,9 @@ class HashModel(TranslationModel[Histories]):
     def decode_step(self, tokens: Tensor, state: Histories) -> tuple[Tensor, Histories]:
         grown = tuple((*read, token) for read, token in zip(state.tokens, tokens.tolist(), strict=True))
         rows = np.stack([log_probs(state.source, read[1:]) for read in grown])
-        rows[:, PAD] = np.log1p(-np.exp(rows).sum(axis=1))  # what is lost to suppressed tokens, so that softmax keeps all
+        rows[:, PAD] = np.log1p(
+            -np.exp(rows).sum(axis=1)
+        )  # what is lost to suppressed tokens, so that softmax keeps all
         return torch.from_numpy(rows), replace(state, tokens=grown)
 
 
@@ -135,3 +143,27 @@ def test_what_ends_at_the_limit_is_said_to_be_cut() -> None:
     assert cut
     assert {len(hypothesis.tokens) for hypothesis in cut} == {1}
     assert all(len(hypothesis.log_probs) == len(hypothesis.tokens) for hypothesis in cut)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp32-shortlist"])
+def test_ruled_out_tokens_leave_the_others_more_likely(precision: PrecisionName, tmp_path: Path) -> None:
+    """Whether or not others in the batch have anything ruled out."""
+    model = build("transformer-pre-norm")
+    shortlist = WHOLE if "shortlist" in precision else None
+    runner = open_exported(model, tmp_path, precision, shortlist=shortlist, renormalize=True)
+    rng = np.random.default_rng(3)
+    options = [
+        DecodingOptions(max_length=14, beam_size=3, n_best=3, no_repeat_ngram_size=n % 3, min_length=n % 5)
+        for n in range(24)
+    ]
+    sources = [rng.integers(4, 40, size=rng.integers(1, 12)).tolist() for _ in options]
+    with offline_engine(runner) as engine:
+        jobs = [Sentence(np.array([*ids, 3]), wanted) for ids, wanted in zip(sources, options, strict=True)]
+        together = engine.submit(jobs).future.result()
+        alone = [engine.submit([job]).future.result()[0] for job in jobs]
+    for ids, wanted, answer, own in zip(sources, options, together, alone, strict=True):
+        kept = {k: v for k, v in asdict(wanted).items() if k not in ("sampling", "search")}
+        expected = decode.translate(model, [ids], decode.DecodeOptions(**kept, renormalize=True))[0]
+        assert [h.tokens for h in answer.hypotheses] == [h.tokens for h in expected]
+        assert [h.score for h in answer.hypotheses] == pytest.approx([h.score for h in expected], abs=1e-4)
+        assert answer.hypotheses == own.hypotheses
