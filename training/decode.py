@@ -52,8 +52,8 @@ class DecodeOptions:
         ranked_at_limit: At the limit the first B candidates enter the pool, and no others fill it up.
         prefix_scored: Whether the log-probs of the prefix are part of the score.
         prefix_counted: Whether its tokens are part of the length.
-        any_ends_after_prefix: Whether an eos right behind a prefix counts at any rank; otherwise at the first only, and
-            no other candidate takes its place.
+        end_after_prefix: An eos right behind a prefix: ``any``, counts as ever; ``best``, only at the first rank, and
+            no other takes its place; ``costly``, at any rank, but at others than the first with a sum of -1e10.
         beam_shrinks: A finished hypothesis keeps its place: B falls by one.
     """
 
@@ -71,7 +71,7 @@ class DecodeOptions:
     ranked_at_limit: bool = False
     prefix_scored: bool = True
     prefix_counted: bool = True
-    any_ends_after_prefix: bool = True
+    end_after_prefix: Literal["any", "best", "costly"] = "any"
     beam_shrinks: bool = False
 
     def score(self, total: float, length: int, free: float) -> float:
@@ -184,16 +184,17 @@ def _search(model: TranslationModel[Any], state: Any, options: DecodeOptions) ->
         for rank, index in enumerate(best_candidates(totals.flatten(), width)):
             parent, token = divmod(index, log_probs.shape[1])
             grown = live[parent].extended(token, float(log_probs[parent, token]), float(totals[parent, token]))
-            behind_prefix = 0 < len(options.prefix) == length - 1
+            late = rank > 0 and 0 < len(options.prefix) == length - 1
             if token != vocabulary.eos:
                 parents.append(parent)
                 survivors.append((rank, grown))
-            elif behind_prefix and not options.any_ends_after_prefix and rank > 0:
+            elif late and options.end_after_prefix == "best":
                 places -= rank < beam
             elif rank < beam:
                 cut = options.ends_at_limit and length == limit
                 log_prob = grown.log_probs[: -1 if cut else None]
-                score = options.score(grown.total, length, free)
+                total = -1e10 if late and options.end_after_prefix == "costly" else grown.total
+                score = options.score(total, length, free)
                 pool.append(ReferenceHypothesis(grown.tokens[:-1], score, log_prob, finished=not cut))
         live = [h for _, h in survivors[:places]]
         state = state.select(torch.tensor(parents[:places], dtype=torch.int64))

@@ -50,7 +50,7 @@ _LINEARS = {
 _FLAGS = ("alibi", "alibi_use_positive_positions", "scale_alibi", "multi_query_attention")
 # A translation has a token or more unless asked otherwise.
 _DEFAULTS = DecodingDefaults(min_length=1)
-_SEARCH = SearchConventions(renormalize=True, ranked_at_limit=True, prefix_scored=False, any_ends_after_prefix=False)
+_SEARCH = SearchConventions(renormalize=True, ranked_at_limit=True, prefix_scored=False)
 # Variables that change nothing here: where alignments come from, and how factors of a source would be merged.
 _IGNORED = ("decoder/alignment_layer", "decoder/alignment_heads", "encoder/embeddings_merge")
 
@@ -99,8 +99,10 @@ def read_with_sentencepiece(
         vocabulary = replace(vocabulary, decoder_start=vocabulary.pad)
     settings = tied(settings, vocabulary, weights)
     tokenizer, contents = _tokenizer(tables, vocabulary, str(config["unk_token"]), sentencepiece)
+    # Right behind a prefix, the library puts token 0 in the place of an end token, at a cost of 1e10.
+    search = _SEARCH.model_copy(update={"end_after_prefix": "best" if vocabulary.eos else "costly"})
     model = assemble(settings, vocabulary, weights)
-    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=_DEFAULTS, search=_SEARCH)
+    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=_DEFAULTS, search=search)
 
 
 def _config(source: Path, file: ModelFile) -> dict[str, Any]:

@@ -199,7 +199,8 @@ class SearchConventions(_Strict):
             unfinished ones only fill up the places of those that have not ended.
         prefix_scored: The log-probabilities of a forced prefix are part of the score.
         prefix_counted: Its tokens are part of the length that the score is divided by.
-        any_ends_after_prefix: The end token may follow a prefix at once; otherwise only as the most likely token.
+        end_after_prefix: Whether the end token may follow a prefix at once: as any candidate; as the best one only, and
+            nothing takes its place where it is another; or at a price that makes it the last of all where it is another.
         beam_shrinks: A hypothesis that has ended keeps its place in the beam; otherwise the next best goes on instead.
     """
 
@@ -208,7 +209,7 @@ class SearchConventions(_Strict):
     ranked_at_limit: bool = False
     prefix_scored: bool = True
     prefix_counted: bool = True
-    any_ends_after_prefix: bool = True
+    end_after_prefix: Literal["any", "best", "costly"] = "any"
     beam_shrinks: bool = False
 
 

@@ -41,7 +41,7 @@ _OPTION_FIELDS = [
     ("ranked_at_limit", np.bool_),
     ("prefix_scored", np.bool_),
     ("prefix_counted", np.bool_),
-    ("any_ends_after_prefix", np.bool_),
+    ("end_after_prefix", np.int64),
     ("beam_shrinks", np.bool_),
 ]
 
@@ -106,6 +106,7 @@ class BeamSearch:
         given = vars(options) | vars(options.sampling or Sampling(seed=0)) | vars(options.search)
         given |= {"sampled": options.sampling is not None, "prefix_length": len(options.prefix)}
         given["early_stopping"] = stopping.RULES.index(options.early_stopping) if self._beam > 1 else stopping.ON
+        given["end_after_prefix"] = conventions.END_AFTER_PREFIX.index(options.search.end_after_prefix)
         for name, _ in _OPTION_FIELDS:
             self._options[name][slot] = given[name]
         self._prefix[slot, : len(options.prefix)] = options.prefix
@@ -252,7 +253,7 @@ class BeamSearch:
             self._only(forced, total, self._targets[forced, 0], scores, tokens, parents)
             self._free[forced] = np.where(scored, np.float32(0), total)
         conventions.shrink_beams(options, self._finished.count[:n], scores)
-        conventions.end_only_best_after_prefix(
+        conventions.discourage_end_after_prefix(
             options, self._position[:n], scores, tokens, eos_id=self._eos, pad_id=self._pad
         )
         cut = conventions.end_at_limit(

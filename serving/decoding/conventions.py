@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from serving.step import Floats, Ints
 
+END_AFTER_PREFIX = ("any", "best", "costly")
+WORTHLESS = np.float32(-1e10)  # sum of log-probabilities that every other exceeds
 Options = NDArray[Any]  # structured, shape (slot,)
 
 
@@ -25,14 +27,16 @@ def shrink_beams(options: Options, finished: Ints, scores: Floats) -> None:
         scores[shrinks[:, None] & (ranks >= scores.shape[1] // 2 - finished[:, None])] = -np.inf
 
 
-def end_only_best_after_prefix(
+def discourage_end_after_prefix(
     options: Options, positions: Ints, scores: Floats, tokens: Ints, *, eos_id: int, pad_id: int
 ) -> None:
-    """Take the end token out right behind a prefix, unless it is the best candidate; nothing takes its place."""
-    behind = ~options["any_ends_after_prefix"] & (positions == options["prefix_length"]) & (positions > 0)
-    if behind.any():
-        out = behind[:, None] & (tokens == eos_id)
-        out[:, 0] = False
+    """Take the end token out right behind a prefix, or make it worthless, unless it is the best candidate."""
+    rules = options["end_after_prefix"] * ((positions == options["prefix_length"]) & (positions > 0))
+    if rules.any():
+        ends = (rules[:, None] > 0) & (tokens == eos_id)
+        ends[:, 0] = False
+        scores[ends] = WORTHLESS
+        out = ends & (rules[:, None] == END_AFTER_PREFIX.index("best"))
         scores[out], tokens[out] = -np.inf, pad_id
 
 

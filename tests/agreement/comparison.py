@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from export.trained_model import TrainedModel
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
@@ -29,7 +27,7 @@ class Agreement:
         sources: Compared.
         different: Of them, those of which a token of any hypothesis differs.
         unexplained: Of these, those that no rounding explains, in words.
-        score: Largest difference of a score where the tokens are the same.
+        score: Largest difference of a score where the tokens are the same, of scores below -1 a share of them.
         lengths: Of the hypotheses.
     """
 
@@ -47,8 +45,8 @@ class Agreement:
             self.sources += 1
             self.lengths |= {len(found) for found in tokens}
             if tokens_of(ours) == tokens:
-                differences = np.abs(np.subtract([hypothesis.score for hypothesis in ours], scores)) if scores else []
-                self.score = max(self.score, *differences, 0.0)
+                for hypothesis, score in zip(ours, scores, strict=bool(scores)):
+                    self.score = max(self.score, abs(hypothesis.score - score) / max(1.0, abs(score)))
                 continue
             self.different += 1
             if not is_a_tie(trained, source, options, tokens):

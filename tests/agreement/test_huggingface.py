@@ -76,12 +76,10 @@ def before(tokens: list[int], ends: tuple[int, ...]) -> Iterator[int]:
         yield token
 
 
-def options_of(trained: TrainedModel, **more: Any) -> DecodingOptions:
-    """What a request gets that leaves everything to the model, with all hypotheses."""
-    defaults = dict(trained.defaults)
-    return DecodingOptions(
-        max_length=LIMIT, n_best=trained.defaults.beam_size, search=trained.search, **defaults, **more
-    )
+def options_of(trained: TrainedModel, **asked: Any) -> DecodingOptions:
+    """What a request gets that leaves the rest to the model; all hypotheses, if it does not say how many."""
+    given: dict[str, Any] = {"max_length": LIMIT, "search": trained.search, **dict(trained.defaults), **asked}
+    return DecodingOptions(**{"n_best": given["beam_size"], **given})
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,7 @@ conventions = st.builds(
     ranked_at_limit=st.booleans(),
     prefix_scored=st.booleans(),
     prefix_counted=st.booleans(),
-    any_ends_after_prefix=st.booleans(),
+    end_after_prefix=st.sampled_from(["any", "best", "costly"]),
     beam_shrinks=st.booleans(),
 )
 options_of_beam = {
@@ -118,10 +118,12 @@ OTHERS: dict[str, dict[str, Any]] = {
     "best": {"early_stopping": EarlyStopping.BEST, "n_best": 1},
     "heuristic": {"early_stopping": EarlyStopping.HEURISTIC},
     "never": {"early_stopping": EarlyStopping.NEVER, "length_penalty": 1.4},
+    "end only as the best after a prefix": {"search": SearchConventions(end_after_prefix="best"), "prefix": (5, 7)},
+    "end costly after a prefix": {"search": SearchConventions(end_after_prefix="costly"), "prefix": (5, 7)},
     **{
         name: {"search": SearchConventions(**{name: not value}), "prefix": (5, 7) if "prefix" in name else ()}
         for name, value in dict(SearchConventions()).items()
-        if name != "renormalize"
+        if isinstance(value, bool) and name != "renormalize"
     },
 }
 
