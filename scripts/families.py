@@ -54,7 +54,7 @@ TRAINED = 20_000  # pairs
 VALID = 500  # pairs, the fewest that an export is verified on
 ASKED = 128  # pairs, as many as one call may hold
 ENOUGH = 0.98  # of them must come back exactly right
-LIMIT = 20  # tokens a side
+LIMIT = 20  # tokens per side
 
 RNN = {"embedding_dim": 32, "hidden_dim": 64, "attention_dim": 32}
 WIDE = {**RNN, "hidden_dim": 96}
@@ -137,6 +137,7 @@ FAMILIES = {
     "transformer-pre-norm": Family("multi30k-en-de", TRANSFORMER),
     "transformer-post-norm": Family("transformer-base", TRANSFORMER, steps=1000),
     "transformer-deep-encoder": Family("en-fr-4", {**TRANSFORMER, "encoder_layers": 4, "decoder_layers": 1}, steps=900),
+    "transformer-ssru": Family("multi30k-en-de-ssru", TRANSFORMER),
     "transformer-modern": Family("multi30k-en-de-modern", TRANSFORMER),
     "transformer-from-mlm": Family("multi30k-en-de", TRANSFORMER, start=Family("mlm-en-fr", MASKED_LM, steps=200)),
     "decoder-only-prefix": Family("multi30k-en-de-decoder-only", DECODER_ONLY),

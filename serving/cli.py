@@ -91,6 +91,7 @@ def _addresses(config: ServerConfig, server: Server) -> dict[str, object]:
     return {
         "listen": f"{_host(config.listen)}:{server.port}",
         "http": f"{_host(config.http)}:{server.http.port}",
+        **({"admin": f"{_host(config.admin)}:{server.admin_port}"} if config.admin else {}),
     }
 
 

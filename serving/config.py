@@ -51,9 +51,8 @@ class ServerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: Path = Field(
-        description="directory of bundles, NAME/VERSION/ each; read when the server starts, and only then"
-    )
+    models: Path = Field(description="directory of bundles, NAME/VERSION/ each; read when the server starts")
+    watch: bool = Field(default=False, description="load, replace and unload bundles as they change in the directory")
     default_model: str = Field(
         default="", description="model for requests that name none; required with several models"
     )
@@ -71,7 +70,11 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
-    tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for both ports")
+    admin: Address | None = Field(
+        default=None,
+        description="HOST:PORT of the gRPC service that loads and unloads models; without it there is none",
+    )
+    tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for every port")
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key")
     tls_client_ca: Path | None = Field(
         default=None, description="PEM file with the authorities whose certificates callers must have"
@@ -96,6 +99,13 @@ class ServerConfig(BaseModel):
     max_message_bytes: int = Field(default=4 << 20, ge=1024, description="maximum bytes of a request or response")
     max_calls: Count = Field(default=1024, description="maximum calls in flight")
     max_calls_per_second: Amount = Field(default=0.0, description="rate limit of calls; 0 is no limit")
+    run_timeout: Amount = Field(
+        default=EngineLimits.run_seconds,
+        description="seconds after which a run of the model is given up and the model loaded again; 0 is never",
+    )
+    max_memory_bytes: int = Field(
+        default=0, ge=0, description="memory of the process above which new calls are refused; 0 is no limit"
+    )
     drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="minimum level of log messages"
@@ -111,12 +121,18 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _ports_are_guarded(self) -> ServerConfig:
-        exposed = [port for port in (self.listen, self.http) if not is_loopback_host(split_address(port)[0])]
+        ports = [port for port in (self.listen, self.http, self.admin) if port is not None]
+        exposed = [port for port in ports if not is_loopback_host(split_address(port)[0])]
         guarded = self.tls_cert is not None and (self.tokens is not None or self.tls_client_ca is not None)
         if exposed and not (guarded or self.insecure):
             raise ValueError(
                 f"other machines can reach {' and '.join(exposed)}: listen on 127.0.0.1, or give --tls-cert and "
                 "--tls-key with --tokens or --tls-client-ca, or --insecure where a proxy or the network guards it"
+            )
+        if self.admin in exposed and not (self.tokens or self.insecure):
+            raise ValueError(
+                f"other machines can reach --admin {self.admin} and there are no tokens, so that every caller could "
+                "change the models: listen on 127.0.0.1, or give --tokens, or --insecure where the network guards it"
             )
         return self
 

@@ -67,6 +67,7 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
         long_input_policy=_LONG_INPUT[options.long_input],
         protect_spans=options.protect_spans,
         adapt_case=options.adapt_case,
+        priority=options.priority,
         include_tokens=options.tokens,
         include_alignments=options.alignments,
     )
@@ -84,6 +85,7 @@ def to_options(request: pb.TranslateRequest) -> Options:
         long_input=_TO_LONG_INPUT.get(request.long_input_policy),
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
+        priority=request.priority,
         tokens=request.include_tokens,
         alignments=request.include_alignments,
     )
@@ -108,6 +110,20 @@ def to_response(result: messages.Result) -> pb.TranslateResponse:
         queue_time=_duration(result.queue_seconds),
         compute_time=_duration(result.compute_seconds),
     )
+
+
+def to_stream_response(event: messages.TextDelta | messages.Result) -> pb.TranslateStreamResponse:
+    """Build one message of a stream."""
+    if isinstance(event, messages.Result):
+        return pb.TranslateStreamResponse(answer=to_response(event))
+    return pb.TranslateStreamResponse(delta=pb.TextDelta(index=event.index, text=event.text))
+
+
+def to_stream_event(response: pb.TranslateStreamResponse, request_id: str) -> messages.TextDelta | messages.Result:
+    """Read one message of a stream."""
+    if response.HasField("answer"):
+        return to_result(response.answer, request_id)
+    return messages.TextDelta(response.delta.index, response.delta.text)
 
 
 def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Result:

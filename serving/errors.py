@@ -2,7 +2,8 @@
 
     DragomanError
     ├── InvalidRequest       the caller must change the request
-    │   └── ResponseTooLarge its answer does not fit into a message
+    │   ├── ResponseTooLarge its answer does not fit into a message
+    │   └── Quarantined      it made the engine fail, twice
     ├── NotFound             the model or version does not exist
     ├── Unauthenticated      the caller did not show who it is
     ├── PermissionDenied     the caller's role does not allow the call
@@ -48,6 +49,14 @@ class ResponseTooLarge(InvalidRequest):
     def __init__(self, size: int, limit: int) -> None:
         remedy = "ask for less in one call: fewer texts, a smaller n_best, no tokens, no alignments"
         description = f"the response would have {size:,} bytes, and {limit:,} are the limit; {remedy}"
+        super().__init__([FieldViolation("contents", description)])
+
+
+class Quarantined(InvalidRequest):
+    """The request has a sentence that made the engine fail twice."""
+
+    def __init__(self) -> None:
+        description = "has a text that made the model fail twice; leave it out, or change it; it is refused for an hour"
         super().__init__([FieldViolation("contents", description)])
 
 

@@ -47,8 +47,11 @@ class Flag:
     metavar: str | None = None
 
 
-def _option(default: _Value, bounds: Bounds | None = None, flag: Flag | None = None) -> _Value:
-    return field(default=default, metadata={"bounds": bounds, "flag": flag})
+def _option(
+    default: _Value, bounds: Bounds | None = None, flag: Flag | None = None, *, of_request: bool = False
+) -> _Value:
+    """Declare an option; one ``of_request`` is a field of the request in the proto, not of its options."""
+    return field(default=default, metadata={"bounds": bounds, "flag": flag, "of_request": of_request})
 
 
 class LongInput(StrEnum):
@@ -131,6 +134,7 @@ class Options:
             rejects without segmentation.
         protect_spans: Addresses, paths, placeholders, code, emoji and unknown characters come back as they are.
         adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
+        priority: How urgent it is; more goes earlier.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
     """
@@ -164,6 +168,9 @@ class Options:
     )
     protect_spans: bool = True
     adapt_case: bool = True
+    priority: int = _option(
+        0, Bounds(-2, 2), Flag("--priority", int, "how urgent, from -2 (bulk) to 2", "N"), of_request=True
+    )
     tokens: bool = False
     alignments: bool = False
 
@@ -233,6 +240,14 @@ class Translation:
     def score(self) -> float:
         """Score of the best hypothesis."""
         return self.hypotheses[0].score
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """More of a translation that streams: ``text`` follows what came before for ``texts[index]``."""
+
+    index: int
+    text: str
 
 
 @dataclass(frozen=True)

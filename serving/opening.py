@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serving.bundle.bundle import Bundle
+from serving.bundle.bundle import Bundle, load_bundle
 from serving.bundle.manifest import Manifest, SpecialIds, Tokenizer
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.engine import Engine
@@ -13,6 +13,7 @@ from serving.engine.observer import Observer
 from serving.engine.scheduler import EngineLimits
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
+from serving.errors import StartupError
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.runner import Runner
 
@@ -21,11 +22,19 @@ UNLIMITED = 1 << 30  # of a queue that nobody else waits in
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model in memory, not yet running."""
+    """A model in memory, not yet running.
+
+    Attributes:
+        manifest: Of its bundle.
+        tokenizer: Text to token ids and back.
+        runner: Its graphs.
+        reopen: Loads the graphs again.
+    """
 
     manifest: Manifest
     tokenizer: SubwordTokenizer
     runner: Runner
+    reopen: Callable[[], Runner] | None = None
 
     def start(
         self,
@@ -36,7 +45,7 @@ class OpenModel:
     ) -> RunningModel:
         """Put the model behind an engine of its own."""
         name = f"{self.manifest.name}/{self.manifest.version}"
-        engine = Engine(self.runner, limits=engine_limits, observer=observer, name=name)
+        engine = Engine(self.runner, limits=engine_limits, observer=observer, name=name, reopen=self.reopen)
         translator = Translator(self.manifest, self.tokenizer, engine, limits=serving_limits, observer=observer)
         return RunningModel(engine, translator)
 
@@ -62,7 +71,14 @@ def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto",
     """
     tokenizer = open_tokenizer(bundle)
     runner = OnnxRunner.open(bundle, precision=precision, device=device, threads=threads)
-    return OpenModel(bundle.manifest, tokenizer, runner)
+
+    def reopen() -> OnnxRunner:
+        again = load_bundle(bundle.directory)
+        if again.manifest != bundle.manifest:
+            raise StartupError(f"{bundle.directory} has changed since it was loaded; reload the model")
+        return OnnxRunner.open(again, precision=runner.precision_name, device=runner.device, threads=threads)
+
+    return OpenModel(bundle.manifest, tokenizer, runner, reopen)
 
 
 def open_tokenizer(bundle: Bundle) -> SubwordTokenizer:

@@ -73,9 +73,10 @@ def _products(model: LanguageModel) -> tuple[int, int, int, int, int, int]:
     if isinstance(model, Transformer):
         wide = 2 * model.settings.dim
         encoder, decoder = wide * model.settings.encoder_layers, wide * model.settings.decoder_layers
+        own = 0 if model.settings.decoder_autoregression == "ssru" else decoder
         of_source = _weights(*(attention.key_value for attention in model.source_attention))
         source, target = _weights(model.encoder_layers) + of_source, _weights(model.decoder_layers) - of_source
-        return 0, source, target, encoder, decoder, decoder
+        return 0, source, target, encoder, own, decoder
     if isinstance(model, DecoderOnly):
         weights, wide = _weights(model.layers), 2 * model.settings.dim * model.settings.layers
         return 0, weights, weights, wide, wide, 2 * wide

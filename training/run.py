@@ -113,7 +113,7 @@ def read_validation(config: TrainingConfig, corpus: PreparedCorpus, vocabulary: 
     ]
     if not usable:
         raise DataError(
-            f"none of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens a side; "
+            f"none of the {len(pairs)} validation pairs of the labels trained on has 1 to {limit} tokens per side; "
             "give another data.valid, or raise data.max_tokens"
         )
     count = min(config.validation.max_pairs, len(usable))

@@ -1,7 +1,7 @@
 """Attention of Transformers in graphs, as ONNX operators; what PyTorch computes meanwhile are zeros of their shape.
 
 The heads stay side by side in ``dim``, as the projections give them: ONNX's Attention takes them apart, so nothing is
-transposed.
+transposed. Heads that share keys and values are laid out as queries of one head, so that what they share is read once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+from training.models.ssru import carry_one
 
 
 @dataclass
@@ -36,17 +38,19 @@ class EncoderAttention:
 
 @dataclass
 class GraphAttention:
-    """Attention of one decoder layer: of the beams of a slot to their own ancestors, and to their source.
+    """Surroundings of one decoder layer: what the beams of a slot find in their own ancestors, and in their source.
 
     Attributes:
         heads: Number of heads of queries.
         lengths: Source lengths. Shape (slot,), int64.
         memory: Keys and values of the source. Shape (slot, src, kv_dim) each.
-        past: Buffers of the target's keys and values. Shape (slot, entry, kv_dim) each.
+        past: Buffers of the target's keys and values, shape (slot, entry, kv_dim) each; or the state of a recurrence,
+            shape (slot, beam, dim).
+        parents: Beam that each hypothesis continues. Shape (slot, beam), int64.
         places: Where the step is written into them. Shape (slot, beam, 2), int64.
         mask: Shape (slot, 1, beam, entry), added to the scores.
         aligning: Head whose attention is the alignment, if this layer has it.
-        present: The buffers with the step written into them, once the layer has run.
+        present: What ``past`` has become, once the layer has run.
         alignment: Source position that the head attends to most, shape (slot, beam), once the layer has run.
     """
 
@@ -54,6 +58,7 @@ class GraphAttention:
     lengths: Tensor
     memory: list[Tensor]
     past: list[Tensor]
+    parents: Tensor
     places: Tensor
     mask: Tensor
     aligning: int | None
@@ -64,6 +69,13 @@ class GraphAttention:
         """Write keys and values (slot, beam, kv_dim) to their places, and attend: (slot, beam, dim) to the same."""
         keys, values = self._write(k, v)
         return attend(q, keys, values, self.mask, heads=self.heads)
+
+    def carry(self, forget: Tensor, x: Tensor) -> Tensor:
+        """Add the step to the parents' states, all of shape (slot, beam, dim)."""
+        (state,) = self.past
+        state = state.gather(1, self.parents.unsqueeze(-1).expand(-1, -1, state.shape[-1]))
+        self.present = [carry_one(state, forget, x)]
+        return self.present[0]
 
     def across(self, q: Tensor) -> Tensor:
         """Attend to the source: shape (slot, beam, dim) to the same."""
@@ -127,10 +139,29 @@ def attend_to_first(q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, *, heads: 
 
 def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
     q, keys = cast("tuple[Tensor, Tensor]", inputs[:2])
-    # Keys of a width smaller than the queries' have fewer heads, each for a group of the queries'.
-    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads * keys.shape[-1] // q.shape[-1]}
-    context: Tensor = torch.onnx.ops.symbolic("Attention", inputs, attributes, dtype=q.dtype, shape=q.shape, version=24)
-    return context
+    sharing = q.shape[-1] // keys.shape[-1]  # heads of queries for each one of keys and values
+    if sharing > 1:
+        mask = inputs[3] if len(inputs) > 3 else None
+        own = None if mask is None else mask.repeat_interleave(sharing, dim=2)
+        context = _attention((_sharing_as_queries(q, heads, sharing), *inputs[1:3], own, *inputs[4:]), heads // sharing)
+        return _queries_as_sharing(context, q, heads, sharing)
+    attributes: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads}
+    found: Tensor = torch.onnx.ops.symbolic("Attention", inputs, attributes, dtype=q.dtype, shape=q.shape, version=24)
+    return found
+
+
+def _sharing_as_queries(q: Tensor, heads: int, sharing: int) -> Tensor:
+    """Turn queries (slot, time, dim) into (slot, time * sharing, kv_dim); with one head of keys no number moves."""
+    slots, time, dim = q.shape
+    apart = q.reshape(slots, time, heads // sharing, sharing, dim // heads).transpose(2, 3)
+    return apart.reshape(slots, time * sharing, dim // sharing)
+
+
+def _queries_as_sharing(context: Tensor, q: Tensor, heads: int, sharing: int) -> Tensor:
+    """Undo :func:`_sharing_as_queries` for what was attended to by ``q`` (slot, time, dim)."""
+    slots, time, dim = q.shape
+    apart = context.reshape(slots, time, sharing, heads // sharing, dim // heads).transpose(2, 3)
+    return apart.reshape(slots, time, dim)
 
 
 def write(buffer: Tensor, update: Tensor, places: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 A layer's self-attention state is a static buffer (slot, entry, dim), written in place where the cache's bookkeeping
 says (``serving.runtime.cache_table``); the beams attend as queries under its mask, which admits each beam's own
-ancestors only, so reordering beams moves no state. Cross-attention keys and values are computed once per source and
-never replicated over beams.
+ancestors only, so reordering beams moves no state. A recurrence has a state (slot, beam, dim) instead, which is small
+and follows the beams' parents. Cross-attention keys and values are computed once per source and never replicated over
+beams.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from torch import Tensor
 from export.modules.attention import EncoderAttention, GraphAttention
 from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
+from training.models.ssru import Ssru
 from training.models.transformer import Transformer
+from training.models.transformer_attention import MultiHeadAttention
 from training.models.transformer_base import TransformerBase
 
 
@@ -63,24 +66,23 @@ class TransformerDecoder(FamilyDecoder):
 
     @property
     def state(self) -> tuple[StateSpec, ...]:
-        """Keys and values of the target in each layer."""
-        return tuple(
-            StateSpec(name=f"self_{kind}_{n}", dtype="float32", axes=(Axis.SLOT, Axis.ENTRY, width))
-            for n, width in enumerate(layer.self_attention.kv_dim for layer in self.model.target_layers)
-            for kind in ("keys", "values")
-        )
+        """Keys and values of the target in each layer, or the state of its recurrence."""
+        readers = enumerate(layer.target_reader for layer in self.model.target_layers)
+        return tuple(spec for number, reader in readers for spec in _state_specs(reader, number))
 
     def forward(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Run the step, from memory (slot, src, kv_dim) and state (slot, entry, kv_dim); see the base class."""
+        """Run the step, from memory (slot, src, kv_dim) and the layers' states; see the base class."""
         positions, mask = self._positions(step, lengths), self._mask(step, lengths, memory[0].shape[1])
+        own = len(past) // len(self.model.target_layers)
         layers = [
             self.attention(
                 heads=self.model.settings.heads,
                 lengths=lengths,
                 memory=memory[2 * n : 2 * n + 2],
-                past=past[2 * n : 2 * n + 2],
+                past=past[own * n : own * (n + 1)],
+                parents=step.parents,
                 places=step.places,
                 mask=mask,
                 aligning=self.alignment_head if n == self.alignment_layer else None,
@@ -98,6 +100,16 @@ class TransformerDecoder(FamilyDecoder):
     def _mask(self, step: StepInputs, lengths: Tensor, src: int) -> Tensor:
         """Return the mask of what a layer's self-attention sees, as ``attention`` wants it."""
         return step.mask
+
+
+def _state_specs(reader: MultiHeadAttention | Ssru, number: int) -> tuple[StateSpec, ...]:
+    if isinstance(reader, Ssru):
+        axes = (Axis.SLOT, Axis.BEAM, reader.value.out_features)
+        return (StateSpec(name=f"ssru_{number}", dtype="float32", axes=axes),)
+    return tuple(
+        StateSpec(name=f"self_{kind}_{number}", dtype="float32", axes=(Axis.SLOT, Axis.ENTRY, reader.kv_dim))
+        for kind in ("keys", "values")
+    )
 
 
 def memory_specs(model: TransformerBase, name: str) -> tuple[TensorSpec, ...]:

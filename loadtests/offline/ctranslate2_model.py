@@ -16,7 +16,12 @@ from serving.bundle.shortlist import Shortlist
 
 _ACTIVATIONS = {"relu": Activation.RELU, "gelu": Activation.GELU, "silu": Activation.SWISH}
 # Settings that cannot be converted unless they have this value.
-_PLAIN = {"normalization": "layer", "decoder_kv_heads": 0}
+_PLAIN = {
+    "normalization": "layer",
+    "norm_epsilon": 1e-5,
+    "decoder_autoregression": "attention",
+    "decoder_kv_heads": 0,
+}
 
 
 class ConversionError(Exception):

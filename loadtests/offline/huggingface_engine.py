@@ -20,7 +20,7 @@ from serving.bundle.bundle import Bundle, load_bundle
 # Settings with a counterpart.
 _NEEDED = {
     "normalization": "layer", "decoder_kv_heads": 0, "bias": True, "tie": "all", "output_bias": False,
-    "embedding_norm": False, "position_offset": 0,
+    "embedding_norm": False, "position_offset": 0, "norm_epsilon": 1e-5, "decoder_autoregression": "attention",
 }  # fmt: skip
 _MARIAN = transformers.MarianMTModel, transformers.MarianConfig
 _M2M100 = transformers.M2M100ForConditionalGeneration, transformers.M2M100Config

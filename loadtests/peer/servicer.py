@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -61,6 +62,12 @@ class PeerServicer(TranslationServiceServicer):
             queue_time=_duration(max((timed.queue for timed in there), default=0.0)),
             compute_time=_duration(max((timed.compute for timed in there), default=0.0)),
         )
+
+    async def TranslateStream(
+        self, request: pb.TranslateStreamRequest, context: Context
+    ) -> AsyncIterator[pb.TranslateStreamResponse]:
+        """Translate texts; the answer is the only message."""
+        yield pb.TranslateStreamResponse(answer=await self.Translate(request.translate, context))
 
     async def _answer(self, search: Search, text: str) -> Timed[Translated] | None:
         """Translate a text; None if it is blank."""

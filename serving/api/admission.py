@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 
+from serving.api.in_flight import InFlight
 from serving.errors import Overloaded, Unavailable
+from serving.runtime.memory import resident_bytes
 
 
 class Phase(StrEnum):
@@ -16,11 +17,12 @@ class Phase(StrEnum):
 
     LOADING = "loading"
     SERVING = "serving"
+    LEAVING = "leaving"  # calls are accepted, and whoever asks is told to send the next ones elsewhere
     DRAINING = "draining"
 
 
 # Seconds before a refused caller may retry: loading takes a while, but another replica has room at once.
-_RETRY_AFTER = {Phase.LOADING: 5.0, Phase.DRAINING: 1.0}
+_RETRY_AFTER = {Phase.LOADING: 5.0, Phase.DRAINING: 0.1}
 _CALLS_RETRY_AFTER = 0.5
 
 
@@ -49,14 +51,24 @@ class TokenBucket:
 class Admission:
     """Counter of the calls in flight that refuses calls over the limits; belongs to one event loop."""
 
-    def __init__(self, max_calls: int, max_calls_per_second: float = 0.0) -> None:
-        """Start in ``LOADING``; a rate of 0 means no limit."""
+    def __init__(
+        self,
+        max_calls: int,
+        max_calls_per_second: float = 0.0,
+        max_memory_bytes: int = 0,
+        resident: Callable[[], int] = resident_bytes,
+    ) -> None:
+        """Start in ``LOADING``; a rate of 0 and a memory of 0 mean no limit."""
         self.phase = Phase.LOADING
-        self.in_flight = 0
         self._max_calls = max_calls
         self._bucket = TokenBucket(max_calls_per_second) if max_calls_per_second else None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._calls = InFlight()
+        self._max_memory, self._resident = max_memory_bytes, resident
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that hold a place."""
+        return self._calls.count
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -64,35 +76,42 @@ class Admission:
 
         Raises:
             Unavailable: The server is loading or draining.
-            Overloaded: Too many calls are in flight, or they arrive too fast.
+            Overloaded: Too many calls are in flight, they arrive too fast, or memory is short.
         """
         self._refuse()
-        self.in_flight += 1
-        self._idle.clear()
-        try:
+        with self._calls.one():
             yield
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
 
     async def idle(self, timeout: float) -> bool:
         """Wait until no call is in flight and return whether that happened within ``timeout`` seconds."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout)
-        return not self.in_flight
+        return await self._calls.idle(timeout)
 
-    def _refuse(self) -> None:
-        if self.phase is not Phase.SERVING:
+    def check_phase(self) -> None:
+        """Let pass while the server serves.
+
+        Raises:
+            Unavailable: The server is loading or draining.
+        """
+        if self.phase not in {Phase.SERVING, Phase.LEAVING}:
             raise Unavailable(
                 f"the server is {self.phase}; try again, or try another server",
                 reason=self.phase,
                 retry_after=_RETRY_AFTER[self.phase],
             )
+
+    def _refuse(self) -> None:
+        self.check_phase()
         if self.in_flight >= self._max_calls:
             raise Overloaded(
                 f"{self.in_flight} calls are in flight, the limit is {self._max_calls}; try again later",
                 reason="calls_full",
+                retry_after=_CALLS_RETRY_AFTER,
+            )
+        # Without a call in flight there is nothing to wait for: one call at a time always gets through.
+        if self._max_memory and self.in_flight and (used := self._resident()) > self._max_memory:
+            raise Overloaded(
+                f"the server uses {used >> 20} MiB of memory, at most {self._max_memory >> 20} MiB; try again later",
+                reason="memory_full",
                 retry_after=_CALLS_RETRY_AFTER,
             )
         if self._bucket and (wait := self._bucket.take()):

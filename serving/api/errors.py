@@ -1,9 +1,8 @@
-"""Conversion of errors to gRPC statuses with google.rpc details."""
+"""Conversion of errors to gRPC statuses with google.rpc details, and to those of HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from http import HTTPStatus
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -18,6 +17,7 @@ from serving.observability.call import REQUEST_ID_KEY
 _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
     errors.InvalidRequest: (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     errors.ResponseTooLarge: (grpc.StatusCode.INVALID_ARGUMENT, "RESPONSE_TOO_LARGE"),
+    errors.Quarantined: (grpc.StatusCode.INVALID_ARGUMENT, "QUARANTINED"),
     errors.NotFound: (grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
     errors.Unauthenticated: (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
     errors.PermissionDenied: (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
@@ -27,9 +27,16 @@ _STATUS: dict[type[BaseException], tuple[grpc.StatusCode, str | None]] = {
     errors.Cancelled: (grpc.StatusCode.CANCELLED, "CANCELLED"),
     BaseException: (grpc.StatusCode.INTERNAL, "INTERNAL"),
 }
-_HTTP = {  # of the errors that the HTTP port raises
-    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
-    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+_HTTP = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,  # no standard has one; nobody is there to read it
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 
 DOMAIN = "dragoman"
@@ -43,9 +50,9 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return _entry(error)[0]
 
 
-def http_status_of(error: BaseException) -> HTTPStatus:
-    """Return the HTTP status of an error."""
-    return _HTTP.get(code_of(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+def http_status_of(error: BaseException) -> int:
+    """Return the HTTP status of an error, as ``google/rpc/code.proto`` maps them."""
+    return _HTTP[code_of(error)]
 
 
 def status_of(error: BaseException, request_id: str) -> status_pb2.Status:

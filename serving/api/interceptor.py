@@ -1,11 +1,9 @@
-"""Interceptor around every call: admission, statuses of errors, metrics, the access log, the request id."""
+"""Interceptor around every call of gRPC: access, bytes and messages, statuses of errors, the request id."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,41 +12,28 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from serving.api.access import Access
-from serving.api.admission import Admission
+from serving.api.calls import Calls
 from serving.api.errors import code_of, status_of, trailing_metadata
-from serving.errors import (
-    FieldViolation,
-    InvalidRequest,
-    Overloaded,
-    PermissionDenied,
-    ResponseTooLarge,
-    Unauthenticated,
-    Unavailable,
-)
-from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, current_call, request_id_of
-from serving.observability.call_metrics import CallMetrics
+from serving.errors import FieldViolation, InvalidRequest, PermissionDenied, ResponseTooLarge, Unauthenticated
+from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, request_id_of
 
-_LOG = logging.getLogger(__name__)
 # A caller's deadline arrives as a cancellation at about the moment it passes.
 _DEADLINE_SLACK = 0.05
 
 Context = aio.ServicerContext[Any, Any]
-Respond = Callable[[Call, Any, Context], Awaitable[bytes]]  # the message is its bytes
+Respond = Callable[[Call, Any, Context], Awaitable[bytes | None]]  # messages are bytes; a stream writes its own
 if TYPE_CHECKING:  # generic in the stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generic in the stubs only
-    """Interceptor of the unary methods of one service; calls of other methods pass through if they may."""
+    """Interceptor of the methods of some services; calls of other services pass through if they may."""
 
-    def __init__(
-        self, service: str, access: Access, admission: Admission, metrics: CallMetrics, max_response_bytes: int
-    ) -> None:
-        """Intercept the methods of ``service``, and ask ``access`` about every call to any."""
-        self._service = service
+    def __init__(self, services: Collection[str], access: Access, calls: Calls, max_response_bytes: int) -> None:
+        """Intercept the methods of ``services``, and ask ``access`` about every call to any."""
+        self._services = services
         self._access = access
-        self._admission = admission
-        self._metrics = metrics
+        self._calls = calls
         self._max_response_bytes = max_response_bytes
 
     async def intercept_service(
@@ -69,75 +54,81 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             self._access.to_method(handler_call_details.method, handler_call_details.invocation_metadata)
         except (Unauthenticated, PermissionDenied) as error:
             # Streaming in both directions fits every method, and reads nothing of what the caller sends.
-            ours = service == self._service
-            refuse = partial(self._observe, method, _raising(error)) if ours else partial(self._refuse, error)
+            ours = service in self._services
+            refuse = self._observed(service, method, handler, _raising(error)) if ours else partial(self._refuse, error)
             return grpc.stream_stream_rpc_method_handler(cast("Any", refuse))
-        if service != self._service or handler.unary_unary is None:
+        if service not in self._services:
             return handler
-        parse, serialize = cast("Any", handler.request_deserializer), cast("Any", handler.response_serializer)
-        answer = cast("Any", handler.unary_unary)
+        if handler.response_streaming:
+            streaming = partial(self._admitted, self._streaming(handler))
+            return grpc.unary_stream_rpc_method_handler(self._observed(service, method, handler, streaming))
+        unary = partial(self._admitted, self._unary(handler))
+        return grpc.unary_unary_rpc_method_handler(self._observed(service, method, handler, unary))
+
+    def _observed(self, service: str, method: str, handler: Handler, respond: Respond) -> Any:
+        kind = "server_stream" if handler.response_streaming else "unary"
+        return partial(self._observe, service, method, kind, respond)
+
+    def _unary(self, handler: Handler) -> Respond:
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_unary)
 
         async def respond(call: Call, raw: bytes, context: Context) -> bytes:
-            response: bytes = serialize(await answer(_parsed(parse, raw), context))
-            # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
-            if len(response) > self._max_response_bytes:
-                raise ResponseTooLarge(len(response), self._max_response_bytes)
-            return response
+            return self._serialized(handler, await answer(_parsed(parse, raw), context))
 
-        admitted = partial(self._admitted, respond)
-        return grpc.unary_unary_rpc_method_handler(cast("Any", partial(self._observe, method, admitted)))
+        return respond
 
-    async def _observe(self, method: str, respond: Respond, raw: Any, context: Context) -> bytes:
-        metadata = context.invocation_metadata()
-        call = Call(request_id_of(metadata), method, attempt_of(metadata))
-        current_call.set(call)
-        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
-        self._metrics.started(call)
-        started = time.perf_counter()
-        code = grpc.StatusCode.INTERNAL
-        try:
-            response = await respond(call, raw, context)
-            code = grpc.StatusCode.OK
-        except asyncio.CancelledError:
-            remaining = context.time_remaining()
-            late = remaining is not None and remaining <= _DEADLINE_SLACK
-            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-            raise
-        except Exception as error:
-            code = code_of(error)
-            await self._abort(error, call, context)
-        finally:
-            self._record(call, code, time.perf_counter() - started)
+    def _streaming(self, handler: Handler) -> Respond:
+        parse, answer = cast("Any", handler.request_deserializer), cast("Any", handler.unary_stream)
+
+        async def respond(call: Call, raw: bytes, context: Context) -> None:
+            async with aclosing(answer(_parsed(parse, raw), context)) as messages:
+                async for message in messages:
+                    await context.write(self._serialized(handler, message))
+                    self._calls.answering(call)
+
+        return respond
+
+    def _serialized(self, handler: Handler, message: object) -> bytes:
+        response: bytes = cast("Any", handler.response_serializer)(message)
+        # gRPC would call it RESOURCE_EXHAUSTED, after we counted it OK.
+        if len(response) > self._max_response_bytes:
+            raise ResponseTooLarge(len(response), self._max_response_bytes)
         return response
 
-    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes:
+    async def _observe(
+        self, service: str, method: str, kind: str, respond: Respond, raw: Any, context: Context
+    ) -> bytes | None:
+        metadata = context.invocation_metadata()
+        call = Call(request_id_of(metadata), method, service, kind=kind, attempt=attempt_of(metadata))
+        context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         try:
-            with self._admission.call():
+            with self._calls.observed(call, partial(_is_late, context)):
                 return await respond(call, raw, context)
-        except (Overloaded, Unavailable) as error:
-            if not call.model:
-                self._metrics.refused(call.method, error.reason)
+        except Exception as error:
+            await _abort(error, call, context)
             raise
+
+    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes | None:
+        with self._calls.admitted(call):
+            return await respond(call, raw, context)
 
     async def _refuse(self, error: Exception, requests: object, context: Context) -> None:
         """Refuse a call to a service that is not observed."""
-        await self._abort(error, Call(request_id_of(context.invocation_metadata()), method=""), context)
+        await _abort(error, Call(request_id_of(context.invocation_metadata()), method=""), context)
 
-    async def _abort(self, error: Exception, call: Call, context: Context) -> None:
-        if code_of(error) is grpc.StatusCode.INTERNAL:
-            _LOG.error("internal_error", exc_info=error)
-        status = status_of(error, call.request_id)
-        await context.abort(code_of(error), status.message, trailing_metadata(error, call.request_id))
 
-    def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
-        self._metrics.ended(call, code, seconds)
-        line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
-        line |= {"attempt": call.attempt} if call.attempt > 1 else {}
-        _LOG.info("call", extra=line | call.figures)
+async def _abort(error: Exception, call: Call, context: Context) -> None:
+    status = status_of(error, call.request_id)
+    await context.abort(code_of(error), status.message, trailing_metadata(error, call.request_id))
+
+
+def _is_late(context: Context) -> bool:
+    remaining = context.time_remaining()
+    return remaining is not None and remaining <= _DEADLINE_SLACK
 
 
 def _raising(error: Exception) -> Respond:
-    async def respond(call: Call, requests: object, context: Context) -> bytes:
+    async def respond(call: Call, requests: object, context: Context) -> None:
         raise error
 
     return respond

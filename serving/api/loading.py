@@ -29,7 +29,7 @@ def load_models(config: ServerConfig, registry: ModelRegistry, metrics: Metrics)
     for directory in bundle_directories(config.models):
         started = time.monotonic()
         try:
-            model = _load(directory, config, metrics)
+            model = load_model(directory, config, metrics)
         except StartupError as error:
             problems.append(str(error))
             continue
@@ -65,6 +65,7 @@ def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> Serve
             running_tokens=config.max_running_tokens,
             rows=config.max_rows,
             workers=config.workers,
+            run_seconds=config.run_timeout,
         ),
         serving_limits=limits,
         observer=ModelMetrics(metrics, f"{manifest.name}/{manifest.version}"),
@@ -80,7 +81,12 @@ def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> Serve
     )
 
 
-def _load(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedModel:
+def load_model(directory: Path, config: ServerConfig, metrics: Metrics) -> ServedModel:
+    """Load one bundle and start its model.
+
+    Raises:
+        StartupError: It cannot be served; lists every problem.
+    """
     bundle = load_bundle(directory)
     manifest = bundle.manifest
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):

@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.admit(self._path(), self)
             return page(self.headers.get("Accept", ""))
         except (Unauthenticated, PermissionDenied) as error:
-            return _Answer(http_status_of(error), _TEXT, f"{error}\n".encode())
+            return _Answer(HTTPStatus(http_status_of(error)), _TEXT, f"{error}\n".encode())
         except Exception:
             _LOG.exception("http_failed", extra={"path": self.path})
             return _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"internal error; the log has the rest\n")

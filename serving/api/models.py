@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 
+from serving.api.in_flight import InFlight
 from serving.bundle.manifest import Manifest
 from serving.engine.observer import EngineSnapshot
 from serving.engine.translator import Translator
@@ -14,7 +16,7 @@ from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupErro
 from serving.messages import Model, ModelDefaults, ModelLimits, Verification
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
     """One version of one model, ready to translate.
 
@@ -26,6 +28,7 @@ class ServedModel:
         translator: Text in, translations out.
         snapshot: Read its engine's gauges.
         close: End its engine.
+        calls: Calls that use it now.
     """
 
     manifest: Manifest
@@ -35,11 +38,17 @@ class ServedModel:
     translator: Translator
     snapshot: Callable[[], EngineSnapshot]
     close: Callable[[], None]
+    calls: InFlight = field(default_factory=InFlight)
 
     @property
     def label(self) -> str:
         """The model's name in metrics and logs."""
         return self.manifest.label
+
+    def translates(self, source_language: str, target_language: str) -> bool:
+        """Return whether it translates between two languages, given as BCP-47 tags."""
+        own = self.manifest.source_language, self.manifest.target_language
+        return (source_language.lower(), target_language.lower()) == (own[0].lower(), own[1].lower())
 
     def described(self, *, is_default: bool) -> Model:
         """Describe the model to callers."""
@@ -69,16 +78,47 @@ class ServedModel:
 
 
 class ModelRegistry:
-    """Models by name and version. Filled while the server loads, only read afterwards."""
+    """Models by name and version, which come and go while calls run.
+
+    Each change replaces the whole table, so that a lookup, on any thread, sees the old one or the new one.
+    """
 
     def __init__(self, default_name: str = "") -> None:
         """Start empty; without a default name the only model is the default."""
         self._default_name = default_name
         self._models: dict[tuple[str, int], ServedModel] = {}
 
-    def add(self, model: ServedModel) -> None:
-        """Add a model; a second one of the same name and version replaces it."""
-        self._models[model.manifest.name, model.manifest.version] = model
+    def add(self, model: ServedModel) -> ServedModel | None:
+        """Add a model, and return the one of the same name and version whose place it takes."""
+        key = model.manifest.name, model.manifest.version
+        replaced = self._models.get(key)
+        self._models = self._models | {key: model}
+        return replaced
+
+    def remove(self, model: ServedModel) -> None:
+        """Take a model out.
+
+        Raises:
+            InvalidRequest: It is the only version of the default model.
+        """
+        left = {key: other for key, other in self._models.items() if other is not model}
+        if model.manifest.name == self._default() and not any(name == model.manifest.name for name, _ in left):
+            problem = f"is {model.label}, the only version of the default model; make another model the default first"
+            raise InvalidRequest([FieldViolation("model", problem)])
+        self._models = left
+
+    def set_default(self, name: str) -> ServedModel:
+        """Make a model the one for requests that name none, and return its newest version.
+
+        Raises:
+            InvalidRequest: The name is empty.
+            NotFound: There is no such model.
+        """
+        if not name:
+            raise InvalidRequest([FieldViolation("name", f"is empty; take one of {', '.join(self._names())}")])
+        model = self.resolve(name, 0)
+        self._default_name = name
+        return model
 
     def models(self) -> tuple[ServedModel, ...]:
         """Return all models, by name, the newest version first."""
@@ -101,14 +141,34 @@ class ModelRegistry:
         name = model.manifest.name
         return name == self._default() and model is self._find(name, 0)
 
-    def resolve(self, name: str, version: int) -> ServedModel:
-        """Find the model a request asks for; an empty name is the default model, version 0 the newest.
+    @contextmanager
+    def borrow(
+        self, name: str, version: int, source_language: str = "", target_language: str = ""
+    ) -> Iterator[ServedModel]:
+        """Find a model as :meth:`resolve` does; it does not end before the block has ended.
 
         Raises:
-            InvalidRequest: The name is missing and there is no default.
+            InvalidRequest: See :meth:`resolve`.
+            NotFound: See :meth:`resolve`.
+        """
+        model = self.resolve(name, version, source_language, target_language)
+        with model.calls.one():
+            yield model
+
+    def resolve(self, name: str, version: int, source_language: str = "", target_language: str = "") -> ServedModel:
+        """Find the model a request asks for.
+
+        Args:
+            name: Empty for the model of the languages, if both are given, or else the default one.
+            version: 0 for the newest.
+            source_language: BCP-47 tag, or empty.
+            target_language: BCP-47 tag, or empty.
+
+        Raises:
+            InvalidRequest: The name is missing, and there is no default, or several models have the languages.
             NotFound: There is no such model or version.
         """
-        if not (wanted := name or self._default()):
+        if not (wanted := name or self._of_languages(source_language, target_language) or self._default()):
             served = ", ".join(self._names())
             raise InvalidRequest(
                 [FieldViolation("model", f"names no model and this server has no default; take one of {served}")]
@@ -122,6 +182,16 @@ class ModelRegistry:
     def served_pairs(self) -> tuple[str, ...]:
         """Return every model with the languages it translates between, in words."""
         return tuple(f"{model.manifest.pair} by {model.label}" for model in self.models())
+
+    def _of_languages(self, source_language: str, target_language: str) -> str:
+        """Return the name of the model that translates between two languages, the default one first, or nothing."""
+        fitting = {m.manifest.name for m in self._models.values() if m.translates(source_language, target_language)}
+        if self._default() in fitting:
+            return self._default()
+        if len(fitting) > 1:
+            problem = f"names no model, and several translate {source_language}-{target_language}; take one of "
+            raise InvalidRequest([FieldViolation("model", problem + ", ".join(sorted(fitting)))])
+        return fitting.pop() if fitting else ""
 
     def _default(self) -> str:
         names = self._names()

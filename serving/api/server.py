@@ -10,23 +10,32 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from serving.api.access import Access
+from serving.api.admin_servicer import AdminServicer
 from serving.api.admission import Admission, Phase
+from serving.api.calls import Calls
 from serving.api.interceptor import CallInterceptor
+from serving.api.lifecycle import ModelLifecycle
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
 from serving.api.tls import tls_of
+from serving.api.watching import BundleWatch
 from serving.config import ServerConfig
 from serving.errors import StartupError
 from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
+from serving.pb import admin_service_pb2 as admin_pb
+from serving.pb import admin_service_pb2_grpc as admin_pb_grpc
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
+ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
+_MOST_ADMIN_CALLS = 16
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
-# A drain lasts at least this long, so that callers who watch this server's health, or poll it every half second, stop
-# sending before the ports close: gRPC cancels a call that arrives at that moment, and a cancelled call is not retried.
+# Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
+# it every half second, have stopped sending by then: none has to be refused and repeated, and none arrives while the
+# ports close, when gRPC cancels a call, which is not retried.
 _NOTICE_SECONDS = 1.5
 _FLUSH_SECONDS = 1.0  # for responses in transit when the last call has ended; open health watches end here
 
@@ -36,25 +45,28 @@ class Server:
 
     def __init__(self, config: ServerConfig) -> None:
         """Prepare everything without listening yet."""
-        self.metrics = Metrics(SERVICE)
+        self.metrics = Metrics()
         self.models = ModelRegistry(config.default_model)
-        self.admission = Admission(config.max_calls, config.max_calls_per_second)
-        self.port = 0
+        self.admission = Admission(config.max_calls, config.max_calls_per_second, config.max_memory_bytes)
+        self.lifecycle = ModelLifecycle(config, self.models, self.metrics)
+        self.port = self.admin_port = 0
         self._config = config
         self._tls = tls_of(config)
-        access = Access(SERVICE, config.tokens)
+        access = Access(SERVICE, ADMIN_SERVICE, config.tokens)
+        self._told = set[str]()  # models whose health was ever told
+        calls = Calls(self.admission, self.metrics.calls)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
-        self._health_task: asyncio.Task[None] | None = None
+        self._tasks = list[asyncio.Task[None]]()
+        self._watch: BundleWatch | None = None
         self._grpc = aio.server(
-            interceptors=[
-                CallInterceptor(SERVICE, access, self.admission, self.metrics.calls, config.max_message_bytes)
-            ],
+            interceptors=[CallInterceptor({SERVICE}, access, calls, config.max_message_bytes)],
             options=_options(config),
         )
         pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if config.reflection:
             reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        self._admin = self._admin_server(access) if config.admin else None
         self.metrics.registry.register(ServerCollector(self._state))
         self.http = MetricsEndpoint(
             config.http,
@@ -72,11 +84,14 @@ class Server:
             StartupError: The address is in use, or is not an address of this machine.
         """
         await self._tell_health()
-        try:
-            self.port = self._add_port(self._config.listen)
-        except RuntimeError as error:
-            raise StartupError(f"cannot listen on {self._config.listen}; give another --listen") from error
+        config = self._config
+        if config.watch:
+            self._watch = BundleWatch(config.models, self.lifecycle)
+        self.port = self._add_port(self._grpc, "listen", config.listen)
         await self._grpc.start()
+        if self._admin and config.admin:
+            self.admin_port = self._add_port(self._admin, "admin", config.admin)
+            await self._admin.start()
         self.http.start()
 
     async def serve(self) -> None:
@@ -88,38 +103,56 @@ class Server:
         self.models.check()
         self.admission.phase = Phase.SERVING
         await self._tell_health()
-        self._health_task = asyncio.create_task(self._watch_health())
+        self._tasks.append(asyncio.create_task(self._watch_health()))
+        if self._watch:
+            self._tasks.append(asyncio.create_task(self._watch.run()))
 
     async def drain(self) -> bool:
-        """Refuse new calls, wait for those in flight and return whether all of them ended in time."""
-        self.admission.phase = Phase.DRAINING
+        """Give notice, refuse new calls, wait for those in flight and return whether all of them ended in time."""
+        self.admission.phase = Phase.LEAVING
         await self._tell_health()
-        timeout = self._config.drain_timeout
-        drained, _ = await asyncio.gather(self.admission.idle(timeout), asyncio.sleep(min(_NOTICE_SECONDS, timeout)))
-        return drained
+        notice = min(_NOTICE_SECONDS, self._config.drain_timeout)
+        await asyncio.sleep(notice)
+        self.admission.phase = Phase.DRAINING
+        return await self.admission.idle(self._config.drain_timeout - notice)
 
     async def stop(self) -> None:
         """Stop everything that still runs and free the ports."""
-        if self._health_task:
-            self._health_task.cancel()
+        for task in self._tasks:
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._health_task
-        await self._grpc.stop(_FLUSH_SECONDS)
+                await task
+        await asyncio.gather(*(server.stop(_FLUSH_SECONDS) for server in (self._grpc, self._admin) if server))
         await asyncio.to_thread(self.http.stop)
-        for model in self.models.models():
-            await asyncio.to_thread(model.close)
+        await self.lifecycle.stop()
 
-    def _add_port(self, address: str) -> int:
-        if self._tls is None:
-            return self._grpc.add_insecure_port(address)
-        return self._grpc.add_secure_port(address, self._tls.grpc_credentials())
+    def _admin_server(self, access: Access) -> aio.Server:
+        """Make the server of administration, whose calls are neither limited nor held up by those of translation."""
+        admission = Admission(_MOST_ADMIN_CALLS)
+        admission.phase = Phase.SERVING
+        limit = self._config.max_message_bytes
+        server = aio.server(
+            interceptors=[CallInterceptor({ADMIN_SERVICE}, access, Calls(admission, self.metrics.calls), limit)],
+            options=_options(self._config),
+        )
+        servicer = AdminServicer(self.lifecycle, self.admission)
+        admin_pb_grpc.add_AdminServiceServicer_to_server(servicer, server)
+        return server
+
+    def _add_port(self, server: aio.Server, option: str, address: str) -> int:
+        try:
+            if self._tls is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, self._tls.grpc_credentials())
+        except RuntimeError as error:
+            raise StartupError(f"cannot listen on {address}; give another --{option}") from error
 
     def _state(self) -> ServerState:
         models = self.models.models()
         return ServerState(
             calls_in_flight=self.admission.in_flight,
             is_serving=self.admission.phase is Phase.SERVING,
-            is_draining=self.admission.phase is Phase.DRAINING,
+            is_draining=self.admission.phase in {Phase.LEAVING, Phase.DRAINING},
             devices=frozenset(model.device for model in models),
             engines={model.label: model.snapshot() for model in models},
         )
@@ -140,6 +173,16 @@ class Server:
         status = statuses.SERVING if self._is_ready() else statuses.NOT_SERVING
         for service in ("", SERVICE):
             await self._health.set(service, status)
+        await self._tell_health_of_models()
+
+    async def _tell_health_of_models(self) -> None:
+        """Tell the health of each model under its name and version, such as ``en-fr/3``, also when it is gone."""
+        statuses = health_pb2.HealthCheckResponse
+        serving = self.admission.phase is Phase.SERVING
+        now = {model.label: serving and model.snapshot().healthy for model in self.models.models()}
+        for label in self._told | now.keys():
+            await self._health.set(label, statuses.SERVING if now.get(label) else statuses.NOT_SERVING)
+        self._told |= now.keys()
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from grpc import aio
 
 from serving.api.models import ModelRegistry, ServedModel
-from serving.conversion import from_model, to_options, to_response
+from serving.conversion import from_model, to_options, to_response, to_stream_response
 from serving.engine.request import TranslationRequest
+from serving.engine.translator import Translator
 from serving.errors import EngineFailure, FieldViolation
+from serving.messages import Result
 from serving.observability.call import current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
@@ -59,22 +63,21 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.TranslateResponse:
         """Translate texts."""
-        call = current_call.get()
-        if call is None:
-            raise EngineFailure("a call came past the interceptor")
-        model = self._resolve(request.model, request.version)
-        call.figures["contents"] = len(request.contents)
-        remaining = context.time_remaining()
-        deadline = None if remaining is None else time.monotonic() + remaining
-        asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
-        result = await model.translator.translate(asked)
-        call.figures |= {
-            "source_tokens": result.source_tokens,
-            "target_tokens": result.target_tokens,
-            "queue_seconds": round(result.queue_seconds, 6),
-            "compute_seconds": round(result.compute_seconds, 6),
-        }
+        with self._asked(request, context) as (translator, asked):
+            result = await translator.translate(asked)
+        _note(result)
         return to_response(result)
+
+    async def TranslateStream(
+        self, request: pb.TranslateStreamRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.TranslateStreamResponse]:
+        """Translate texts and tell what becomes certain of them."""
+        with self._asked(request.translate, context) as (translator, asked):
+            async with aclosing(translator.stream(asked)) as events:
+                async for event in events:
+                    if isinstance(event, Result):
+                        _note(event)
+                    yield to_stream_response(event)
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
@@ -88,6 +91,23 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Describe one model."""
         return pb.GetModelResponse(model=self._described(self._resolve(request.name, request.version)))
 
+    @contextmanager
+    def _asked(
+        self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
+    ) -> Iterator[tuple[Translator, TranslationRequest]]:
+        """Borrow the model that is to translate, and convert the request."""
+        call = current_call.get()
+        if call is None:
+            raise EngineFailure("a call came past the interceptor")
+        call.figures["contents"] = len(request.contents)
+        remaining = context.time_remaining()
+        deadline = None if remaining is None else time.monotonic() + remaining
+        asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
+        wanted = request.model, request.version, request.source_language, request.target_language
+        with self._models.borrow(*wanted) as model:
+            call.model = model.label
+            yield model.translator, asked
+
     def _resolve(self, name: str, version: int) -> ServedModel:
         model = self._models.resolve(name, version)
         if call := current_call.get():
@@ -96,3 +116,14 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
     def _described(self, model: ServedModel) -> pb.Model:
         return from_model(model.described(is_default=self._models.is_default(model)))
+
+
+def _note(result: Result) -> None:
+    """Note a result's figures for the access log."""
+    if call := current_call.get():
+        call.figures |= {
+            "source_tokens": result.source_tokens,
+            "target_tokens": result.target_tokens,
+            "queue_seconds": round(result.queue_seconds, 6),
+            "compute_seconds": round(result.compute_seconds, 6),
+        }

@@ -200,7 +200,7 @@ class SearchConventions(_Strict):
         prefix_scored: The log-probabilities of a forced prefix are part of the score.
         prefix_counted: Its tokens are part of the length that the score is divided by.
         end_after_prefix: Whether the end token may follow a prefix at once: as any candidate; as the best one only, and
-            nothing takes its place where it is another; or at a price that makes it the last of all where it is another.
+            nothing takes its place where it is another; or at a price that makes another the last of all.
         beam_shrinks: A hypothesis that has ended keeps its place in the beam; otherwise the next best goes on instead.
     """
 

@@ -18,20 +18,22 @@ from tqdm import tqdm
 
 from serving.client.client import DEFAULT_DEADLINE, TranslationClient
 from serving.client.credentials import add_tls_flags, add_token_flags, chosen_credentials, chosen_token
-from serving.client.errors import AccessDenied, CallError, InvalidRequest, ModelNotFound, ServerUnavailable
+from serving.client.errors import AccessDenied, CallError, InvalidRequest, ModelNotFound, ServerFault, ServerUnavailable
 from serving.client.output import Style, caveats, sentence
 from serving.client.pace import Pace
 from serving.client.pipeline import in_order
 from serving.client.plot import PlotError, draw_alignment
 from serving.client.text_input import EncodingError, read_lines
-from serving.messages import Translation
+from serving.messages import Result, Translation
 from serving.option_flags import add_option_flags, chosen_options, whole_number
 
 PROGRAM = "dragoman-translate"
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # argparse itself exits with 2
 
+_NOT_STREAMED = ("scores", "alignments", "plot", "json")
 _ADDRESS = re.compile(r"(unix:.+|.+:\d{1,5})")
+_NOT_UTF_8 = "not valid UTF-8; convert the input to UTF-8, or name its encoding with --encoding"
 _RETRY_FOR = 300.0  # seconds
 
 
@@ -54,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.plot is not None and len(arguments.texts) != 1:
         parser.error("--plot draws one TEXT: give exactly one")
+    if arguments.stream and any(getattr(arguments, other) for other in _NOT_STREAMED):
+        parser.error("--stream writes text alone: leave --scores, --alignments, --plot and --json out")
+    if arguments.stream and arguments.n_best > 1:
+        parser.error("--stream writes one translation of each text: leave --n-best out")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # whatever the locale
     try:
@@ -98,7 +104,7 @@ class _Run:
         texts: list[str] = self._arguments.texts
         sources = _from_arguments(texts) if texts else _from_standard_input(self._arguments.encoding)
         # A bar would run into what somebody types.
-        hidden = not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
+        hidden = self._arguments.stream or not sys.stderr.isatty() or (not texts and sys.stdin.isatty())
         status = OK
         with (
             self._client as client,
@@ -112,7 +118,7 @@ class _Run:
             for source, answer in answers:
                 bar.update()
                 if isinstance(answer, Translation):
-                    _write(self._style.answer(source.text or "", answer))
+                    _write("" if self._arguments.stream else self._style.answer(source.text or "", answer))
                     if self._arguments.plot is not None:
                         draw_alignment(source.text or "", answer.hypotheses[0], self._arguments.plot)
                     if not self._style.as_json:  # the object says it
@@ -126,24 +132,34 @@ class _Run:
                 _write(self._style.failure(source.text, answer))
         return status
 
+    def _translate(self, client: TranslationClient, text: str) -> Translation:
+        model, version = self._arguments.model, self._arguments.model_version
+        return client.translate([text], self._options, model=model, version=version).translations[0]
+
+    def _follow(self, client: TranslationClient, text: str) -> Translation:
+        """Write a translation as it comes, but for the end of the line; a refusal comes before the first word."""
+        model, version = self._arguments.model, self._arguments.model_version
+        with closing(client.translate_stream([text], self._options, model=model, version=version)) as events:
+            for event in events:
+                if isinstance(event, Result):
+                    return event.translations[0]
+                print(event.text, end="", flush=True)
+        raise ServerFault("the stream ended without an answer", code=grpc.StatusCode.OK)
+
     def _answers(
         self, client: TranslationClient, pace: Pace, sources: Iterable[Source]
     ) -> Generator[tuple[Source, Translation | CallError | str], None, None]:
         def answer(source: Source) -> Translation | CallError | str:
             if source.text is None:
-                return "not valid UTF-8; convert the input to UTF-8, or name its encoding with --encoding"
-            translate = partial(
-                client.translate,
-                [source.text],
-                self._options,
-                model=self._arguments.model,
-                version=self._arguments.model_version,
-            )
+                return _NOT_UTF_8
+            translate = self._follow if self._arguments.stream else self._translate
             try:
-                return pace.call(translate).translations[0]
+                return pace.call(partial(translate, client, source.text))
             except CallError as error:
                 return error
 
+        if self._arguments.stream:  # one after the other
+            return ((source, answer(source)) for source in sources)
         return in_order(sources, answer, in_flight=self._arguments.in_flight)
 
     def _why(self, failure: CallError | str) -> str:
@@ -223,6 +239,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="", metavar="NAME", help="the server's default model if not given")
     parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
     add_option_flags(parser)
+    parser.add_argument(
+        "--stream", action="store_true", help="write each translation while it grows, one text after the other"
+    )
     parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
     parser.add_argument(
         "--alignments",

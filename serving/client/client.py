@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
@@ -13,8 +13,8 @@ import grpc.aio
 from serving.client.channel import channel_options
 from serving.client.credentials import authorization
 from serving.client.errors import FailedCall, from_failed_call
-from serving.conversion import to_model, to_request, to_result
-from serving.messages import Model, Options, Result
+from serving.conversion import to_model, to_request, to_result, to_stream_event
+from serving.messages import Model, Options, Result, TextDelta
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 
@@ -108,6 +108,40 @@ class TranslationClient(_Client):
         request_id = request_id or new_request_id()
         return to_result(self._call(self._stub.Translate, request, deadline, request_id), request_id)
 
+    def translate_stream(
+        self,
+        texts: Sequence[str],
+        options: Options = _DEFAULTS,
+        *,
+        model: str = "",
+        version: int = 0,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> Generator[TextDelta | Result]:
+        """Translate texts and yield what is certain of the translations as they grow, then the result.
+
+        The deltas of one text, put together, are the text of its best hypothesis. Closing the iterator cancels the
+        call. The arguments are those of :meth:`translate`.
+
+        Raises:
+            CallError: The call failed, maybe after some deltas; its class says how.
+        """
+        request = to_request(_checked(texts), options, model=model, version=version)
+        return self._stream(pb.TranslateStreamRequest(translate=request), deadline, request_id or new_request_id())
+
+    def _stream(
+        self, request: pb.TranslateStreamRequest, deadline: float | None, request_id: str
+    ) -> Generator[TextDelta | Result]:
+        timeout = _timeout(deadline, self._deadline)
+        call = self._stub.TranslateStream(request, timeout=timeout, metadata=self._metadata(request_id))
+        try:
+            for response in call:
+                yield to_stream_event(response, request_id)
+        except grpc.RpcError as failure:
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
+        finally:
+            call.cancel()  # type: ignore[no-untyped-call] # absent from the stubs
+
     def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
         """Return the models that are served, by name, the newest version first.
 
@@ -180,6 +214,33 @@ class AsyncTranslationClient(_Client):
         request = to_request(_checked(texts), options, model=model, version=version)
         request_id = request_id or new_request_id()
         return to_result(await self._call(self._stub.Translate, request, deadline, request_id), request_id)
+
+    async def translate_stream(
+        self,
+        texts: Sequence[str],
+        options: Options = _DEFAULTS,
+        *,
+        model: str = "",
+        version: int = 0,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> AsyncGenerator[TextDelta | Result]:
+        """Translate texts and yield what is certain as it grows; see :meth:`TranslationClient.translate_stream`.
+
+        Raises:
+            CallError: The call failed, maybe after some deltas; its class says how.
+        """
+        request = to_request(_checked(texts), options, model=model, version=version)
+        asked, request_id = pb.TranslateStreamRequest(translate=request), request_id or new_request_id()
+        timeout = _timeout(deadline, self._deadline)
+        call = self._stub.TranslateStream(asked, timeout=timeout, metadata=self._metadata(request_id))
+        try:
+            async for response in call:
+                yield to_stream_event(response, request_id)
+        except grpc.aio.AioRpcError as failure:
+            raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
+        finally:
+            call.cancel()
 
     async def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
         """Return the models that are served, by name, the newest version first.

@@ -328,6 +328,31 @@ class BeamSearch:
         self._scores[:n] = scores[rows, live]
         self._parents[:n] = parents
 
+    def settled(self, slots: Ints) -> Ints:
+        """Return how many tokens of each slot are certain: whatever wins begins with them. Shapes (slot,), int64.
+
+        What may win are the live hypotheses, with all that grows out of them, and the best of the finished ones.
+        """
+        position, alive = self._position[slots], self._scores[slots] > DEAD
+        time = np.arange(1, int(position.max()) + 1)
+        ancestors = self._ancestors[slots][:, :, time]
+        first = ancestors[np.arange(slots.size), alive.argmax(axis=1)]
+        leaders, finished = self._finished.leaders(slots)
+        # Two hypotheses share a token if they share the row that holds it: no two rows continue the same one alike.
+        same = ((ancestors == first[:, None]) | ~alive[:, :, None]).all(axis=1)
+        same &= (leaders[:, time] == first) | ~finished[:, None]
+        same &= time <= position[:, None]
+        counts: Ints = np.logical_and.accumulate(same, axis=1).sum(axis=1, dtype=np.int64)
+        return counts
+
+    def tokens(self, slot: int, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return settled tokens ``start`` .. ``stop``, each with the source position it attends to most."""
+        time = np.arange(start + 1, stop + 1)
+        beams = self._ancestors[slot, (self._scores[slot] > DEAD).argmax(), time]
+        return list(
+            zip(self._tokens[slot, beams, time].tolist(), self._alignment[slot, beams, time].tolist(), strict=True)
+        )
+
     def hypotheses(self, slot: int) -> list[FinishedHypothesis]:
         """Return the n best hypotheses of a finished slot, best first.
 

@@ -97,6 +97,13 @@ class FinishedPool:
             for i in ranked
         ]
 
+    def leaders(self, slots: Ints) -> tuple[Ints, NDArray[np.bool_]]:
+        """Return the ancestors (slot, time) of the best hypothesis of each slot, and whether it has one (slot,)."""
+        count = self.count[slots]
+        there = np.arange(self._scores.shape[1]) < count[:, None]
+        best = np.where(there, self._scores[slots], -np.inf).argmax(axis=1)
+        return self._ancestors[slots, best], count > 0
+
     def move(self, sources: Ints, targets: Ints) -> None:
         """Copy slots ``sources`` to slots ``targets``. Shapes (move,), int64."""
         for array in (

@@ -7,14 +7,25 @@ worker dies.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import IntEnum
 
 from serving.engine.lane import Clock
 from serving.engine.observer import DropReason, EngineObserver, EngineSnapshot, Outcome, RejectReason
-from serving.engine.scheduler import EngineLimits, Scheduler, Turn
+from serving.engine.quarantine import Quarantine, Verdict
+from serving.engine.scheduler import Demand, EngineLimits, Scheduler, Turn
 from serving.engine.submission import Decoded, Job, Submission
-from serving.errors import Cancelled, DeadlineExceeded, DragomanError, EngineFailure, Overloaded, Unavailable
+from serving.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    DragomanError,
+    EngineFailure,
+    Overloaded,
+    Quarantined,
+    Unavailable,
+)
 
 _RETRY_SECONDS = (0.1, 30.0)  # shortest and longest advice to a caller
 _OUTCOMES: dict[type[DragomanError], Outcome] = {
@@ -47,6 +58,7 @@ class JobQueue:
         self._limits, self._observer, self._name, self._clock = limits, observer, name, clock
         self._changed = threading.Condition()  # guards what follows
         self._scheduler: Scheduler[Job] = Scheduler(limits)
+        self._quarantine = Quarantine()
         self._unsettled: set[Job] = set()
         self._settling = 0
         self._phase = QueuePhase.RUNNING
@@ -81,6 +93,7 @@ class JobQueue:
             Overloaded: The queue or its token budget is full.
             Unavailable: The engine is draining or has stopped.
             DeadlineExceeded: A deadline has passed, or cannot be met.
+            Quarantined: A sentence has made the engine fail twice.
         """
         jobs = submission.jobs
         with self._changed:
@@ -99,13 +112,20 @@ class JobQueue:
             return RejectReason.STOPPED
         if self._phase is QueuePhase.DRAINING:
             return RejectReason.DRAINING
-        return self._scheduler.submit([(job, job.sentence.demand()) for job in submission.jobs], self._clock())
+        now = self._clock()
+        verdicts = [self._quarantine.verdict(job.sentence, now) for job in submission.jobs]
+        if Verdict.REFUSED in verdicts:
+            return RejectReason.QUARANTINED
+        items = zip(submission.jobs, verdicts, strict=True)
+        return self._scheduler.submit([(job, _demand(job, verdict)) for job, verdict in items], now)
 
     def _refusal(self, reason: RejectReason, retry_after: float) -> DragomanError:
         limits = self._limits
         match reason:
             case RejectReason.DEADLINE:
                 return DeadlineExceeded("the deadline cannot be met by this server now; allow more time")
+            case RejectReason.QUARANTINED:
+                return Quarantined()
             case RejectReason.DRAINING | RejectReason.STOPPED:
                 message = f"model {self._name} takes no more work here; try another server"
                 return Unavailable(message, reason=reason.value, retry_after=retry_after)
@@ -163,7 +183,7 @@ class JobQueue:
             turn = self._scheduler.schedule(self._clock(), worker)
         for job in turn.expired:
             self._observer.dropped(DropReason.DEADLINE)
-            self._settle(job, DeadlineExceeded("the deadline passed in the queue"))
+            self._settle(job, DeadlineExceeded("the deadline passed in the queue, or was too near to be met"))
         return turn
 
     def finish(self, job: Job, outcome: Decoded | DragomanError) -> None:
@@ -171,8 +191,24 @@ class JobQueue:
         with self._changed:
             if not self.closed:
                 self._scheduler.finish(job)
+                if isinstance(outcome, Decoded):
+                    self._scheduler.decoded(len(job.sentence.source), outcome.finished - outcome.admitted)
+                    self._quarantine.acquit(job.sentence)
                 self._changed.notify_all()  # what did not fit beside it may fit now
         self._settle(job, outcome)
+
+    def accuse(self, jobs: Iterable[Job], *, systematic: bool) -> None:
+        """Note that a lane failed with these sentences in it; a systematic failure is no sentence's fault."""
+        with self._changed:
+            if systematic:
+                self._quarantine = Quarantine()
+            else:
+                self._quarantine.accuse([job.sentence for job in jobs], self._clock())
+
+    def running_on(self, worker: int) -> Sequence[Job]:
+        """Return what a worker has begun and not ended."""
+        with self._changed:
+            return [job for job, _ in self._scheduler.running_on(worker)]
 
     def close(self, error: DragomanError) -> None:
         """End everything that was accepted and has not ended; workers end when they next ask for work."""
@@ -204,3 +240,8 @@ class JobQueue:
                 self._settling -= 1
                 if not (self._unsettled or self._settling):
                     self._changed.notify_all()
+
+
+def _demand(job: Job, verdict: Verdict) -> Demand:
+    demand = job.sentence.demand()
+    return replace(demand, alone=True) if verdict is Verdict.ALONE else demand

@@ -18,6 +18,7 @@ from serving.errors import DragomanError, EngineFailure
 from serving.runtime.runner import Runner
 from serving.step import Candidates, Ints, StepPlan
 
+_NOBODY = -1  # listens to a sentence
 _STEPS_REMEMBERED = 8  # more than the two after which a cancelled sentence has left its slot
 
 Clock = Callable[[], float]
@@ -34,6 +35,7 @@ class Lane:
         self._grid = runner.grid(beam, slots)
         self._search = BeamSearch(beam, slots, special_ids=runner.special_ids, vocabulary_size=runner.vocabulary_size)
         self._deadlines = np.full(slots, np.inf)
+        self._told = np.full(slots, _NOBODY)  # tokens told to the listener
         self._fresh: list[Job] = []  # admitted since the last step
         self._step_ends: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
         self._observer = observer
@@ -52,6 +54,7 @@ class Lane:
         busy = len(self.jobs)
         deadlines = [np.inf if job.sentence.deadline is None else job.sentence.deadline for job in jobs]
         self._deadlines[busy : busy + len(jobs)] = deadlines
+        self._told[busy : busy + len(jobs)] = [0 if job.submission.listener else _NOBODY for job in jobs]
         for job in jobs:
             job.admitted = now
             self._observer.admitted(now - job.accepted)
@@ -93,6 +96,7 @@ class Lane:
             finished = np.union1d(finished, np.flatnonzero(poisoned))
             ended = [(self.jobs[slot], self._outcome(slot, bool(poisoned[slot]))) for slot in finished.tolist()]
             self.free(finished)
+        self._tell()
         done = self._clock()
         self._step_ends.append(done)
         slots = len(plan.positions)
@@ -101,6 +105,19 @@ class Lane:
             self._observer.first_token(done - job.accepted)
         self._fresh.clear()
         return ended
+
+    def _tell(self) -> None:
+        """Tell listeners which more tokens of their sentences are certain."""
+        slots = np.flatnonzero(self._told[: len(self.jobs)] != _NOBODY)
+        if slots.size == 0:
+            return
+        settled = self._search.settled(slots)
+        grown = settled > self._told[slots]
+        for slot, stop in zip(slots[grown].tolist(), settled[grown].tolist(), strict=True):
+            job = self.jobs[slot]
+            if job.submission.listener:
+                job.submission.listener.grew(job.index, self._search.tokens(slot, int(self._told[slot]), stop))
+        self._told[slots] = settled
 
     def _outcome(self, slot: int, poisoned: bool) -> list[FinishedHypothesis] | DragomanError:
         if poisoned:
@@ -115,6 +132,7 @@ class Lane:
         self._grid.keep(order)
         self._search.keep(order)
         self._deadlines[: order.size] = self._deadlines[order]
+        self._told[: order.size] = self._told[order]
         self.jobs = [self.jobs[slot] for slot in order.tolist()]
         return freed
 

@@ -17,6 +17,7 @@ class RejectReason(StrEnum):
     DEADLINE = "deadline"
     DRAINING = "draining"
     STOPPED = "stopped"
+    QUARANTINED = "quarantined"
 
 
 class DropReason(StrEnum):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from serving.bundle.manifest import Manifest
-from serving.bundle.tokenizer import EncodedSource, Spans, SubwordTokenizer
+from serving.bundle.tokenizer import DecodedTarget, EncodedSource, Spans, SubwordTokenizer
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.engine.alignment import word_links
 from serving.engine.preprocessing import Prepared, PreparedText
@@ -54,7 +55,7 @@ def assemble(
 
 
 @dataclass(frozen=True)
-class _Finished:
+class FinishedPart:
     """The translation of one part: its text, the span of each token in it, and whether a protected span is appended."""
 
     text: str
@@ -83,7 +84,7 @@ def _translation(
         if len(different) == options.n_best:
             break
         finished = [
-            _finished(part, source, hypothesis, tokenizer, language)
+            finished_part(part, source, hypothesis, tokenizer, language)
             for part, source, hypothesis in zip(text.parts, text.sources, rank, strict=True)
         ]
         if not different:
@@ -93,34 +94,53 @@ def _translation(
     return Translation(tuple(different.values()), text.truncated, len(parts), flags)
 
 
-def _finished(
+def finished_part(
     part: ReadPart,
     source: EncodedSource,
     hypothesis: FinishedHypothesis,
     tokenizer: SubwordTokenizer,
     language: str,
-) -> _Finished:
+) -> FinishedPart:
     """Turn the tokens of a hypothesis into text, with the case and the protected spans of its part."""
-    attended: list[str] = []
-    if tokenizer.copies_unknown_words:
-        attended = [part.text[slice(*source.spans[position].tolist())] for position in hypothesis.alignment]
-    target = tokenizer.decode(hypothesis.tokens, attended)
+    target = decoded_text(part, source, hypothesis.tokens, hypothesis.alignment, tokenizer)
     composed = EditedText(target.text, composing_edits(target.text))
-    text, spans, appended = raised(composed.text, part.case, language), _after(target.spans, composed), False
+    text, spans, appended = raised(composed.text, part.case, language), moved_spans(target.spans, composed), False
     if part.stand_ins:
-
-        def attending(stand_in: StandIn) -> Span | None:
-            inside = (source.spans[:, 0] < stand_in.end) & (source.spans[:, 1] > stand_in.start)
-            found = spans[[bool(inside[position]) for position in hypothesis.alignment]]
-            return WordIndex(text).covering(*found[0].tolist()) if len(found) else None
-
+        attending = partial(attending_words, text, spans, source, hypothesis.alignment)
         edits, appended = restoring_edits(text, part.stand_ins, attending)
         restored = EditedText(text, edits)
-        text, spans = restored.text, _after(spans, restored)
-    return _Finished(text, target.pieces, spans, appended)
+        text, spans = restored.text, moved_spans(spans, restored)
+    return FinishedPart(text, target.pieces, spans, appended)
 
 
-def _after(spans: Spans, edited: EditedText) -> Spans:
+def decoded_text(
+    part: ReadPart, source: EncodedSource, tokens: Sequence[int], alignment: Sequence[int], tokenizer: SubwordTokenizer
+) -> DecodedTarget:
+    """Decode tokens of a part's translation; ``alignment`` has the source position that each attends to most."""
+    attended: list[str] = []
+    if tokenizer.copies_unknown_words:
+        attended = [part.text[slice(*source.spans[position].tolist())] for position in alignment]
+    return tokenizer.decode(tokens, attended)
+
+
+def attending_words(
+    text: str, spans: Spans, source: EncodedSource, alignment: Sequence[int], stand_in: StandIn
+) -> Span | None:
+    """Return the first words of a translation that attend to a stand-in.
+
+    Args:
+        text: The translation.
+        spans: Of its tokens in it. Shape (tgt, 2), int64.
+        source: What the model read.
+        alignment: The source position each token attends to most. Length tgt.
+        stand_in: One of the source.
+    """
+    inside = (source.spans[:, 0] < stand_in.end) & (source.spans[:, 1] > stand_in.start)
+    found = spans[[bool(inside[position]) for position in alignment]]
+    return WordIndex(text).covering(*found[0].tolist()) if len(found) else None
+
+
+def moved_spans(spans: Spans, edited: EditedText) -> Spans:
     """Return where ranges of a text lie after edits. Shape (token, 2), int64."""
     if not edited:
         return spans
@@ -128,7 +148,7 @@ def _after(spans: Spans, edited: EditedText) -> Spans:
 
 
 def _flags(
-    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[_Finished]
+    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[FinishedPart]
 ) -> tuple[QualityFlag, ...]:
     found = set[QualityFlag]()
     for part, source, hypothesis, target in zip(text.parts, text.sources, rank, finished, strict=True):
@@ -141,7 +161,7 @@ def _flags(
 
 
 def _hypothesis(
-    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[_Finished], options: Options
+    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[FinishedPart], options: Options
 ) -> Hypothesis:
     places = [(part.start, part.end) for part in text.parts]
     joined, starts = join(text.reading.given[: text.end], places, [target.text for target in finished])
@@ -175,7 +195,7 @@ def _links(
     part: ReadPart,
     source: EncodedSource,
     hypothesis: FinishedHypothesis,
-    target: _Finished,
+    target: FinishedPart,
     start: int,
 ) -> tuple[AlignmentLink, ...]:
     """Return the links of one part, whose translation begins at ``start``."""

@@ -98,7 +98,7 @@ def prepare(
                 or default_max_length(source.size, common.min_length, len(own_prefix), most),
                 prefix=own_prefix,
             )
-            sentences.append(Sentence(source.ids, decoding, request.deadline, request.priority, request.request_id))
+            sentences.append(Sentence(source.ids, decoding, request.deadline, options.priority, request.request_id))
     return Prepared(tuple(texts), tuple(sentences))
 
 

@@ -16,7 +16,6 @@ class TranslationRequest:
         texts: In the model's source language.
         options: Of all texts.
         deadline: ``time.monotonic()`` value after which nobody waits for the answer, or None.
-        priority: Higher goes first.
         request_id: For the log.
         source_language: BCP-47 tag that must be the model's; empty if the caller does not say.
         target_language: The same for the language to translate into.
@@ -27,7 +26,6 @@ class TranslationRequest:
     texts: tuple[str, ...]
     options: Options = field(default_factory=Options)
     deadline: float | None = None
-    priority: int = 0
     request_id: str = ""
     source_language: str = ""
     target_language: str = ""

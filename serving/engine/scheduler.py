@@ -4,15 +4,16 @@ Time is passed in; keys are opaque.
 
 The order of work, within and across beam sizes:
 
-1. Higher priority first, strictly: a lower one may wait as long as higher ones fill the server.
-2. Then the earliest due time. Due is the deadline, but never later than arrival + ``patience``: so within a priority no
-   sentence, with a far deadline or none, is overtaken by one that arrives more than ``patience`` after it.
-3. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
+1. The earliest due time first. Due is the deadline, but never later than arrival + ``patience``, and each level of
+   priority makes it one ``patience`` earlier: so nothing starves. A sentence, with a far deadline or none, is never
+   overtaken by one that arrives more than (1 + d) ``patience`` after it and whose priority is d levels higher.
+2. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
    side, and the last to end is not the one that takes longest.
 
 A worker's sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the
 running token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so
-small sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never.
+small sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never. A sentence
+that must run alone takes every slot of its lane.
 
 A worker takes no more than its even share of what waits and runs, so that no other one is left idle.
 
@@ -29,10 +30,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.engine.observer import RejectReason
-from serving.engine.throughput import Throughput
+from serving.engine.throughput import DecodingTime, Throughput
 
 Key = TypeVar("Key", bound=Hashable)
-Rank = tuple[int, float, int]  # minus priority, due time, arrival number: lower runs first
+Rank = tuple[float, int]  # due time, arrival number: lower runs first
 
 _CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
@@ -50,6 +51,7 @@ class EngineLimits:
         patience_seconds: See the order of work above.
         idle_lanes: Beam sizes without work whose grids each worker keeps for the next sentence.
         workers: Threads that encode and step at the same time, each with a lane for every beam size it is given.
+        run_seconds: A run of the model that takes longer is given up; 0 for never.
     """
 
     queue_sentences: int = 4096
@@ -60,6 +62,7 @@ class EngineLimits:
     patience_seconds: float = 30.0
     idle_lanes: int = 2
     workers: int = 1
+    run_seconds: float = 60.0
 
     def slots(self, beam: int) -> int:
         """Return the number of slots for a beam size."""
@@ -74,8 +77,9 @@ class Demand:
         beam: Its beam size, which is its lane.
         source_tokens: What the encoder reads.
         state_tokens: What it may come to hold while it runs, over all its beams.
-        priority: Higher goes first.
+        priority: Higher goes earlier.
         deadline: In the clock of ``now``, seconds; None for never.
+        alone: Whether nothing may share its lane with it.
     """
 
     beam: int
@@ -83,6 +87,7 @@ class Demand:
     state_tokens: int
     priority: int = 0
     deadline: float | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,8 @@ class Scheduler(Generic[Key]):
         self._used_slots: Counter[tuple[int, int]] = Counter()  # by worker and beam size
         self._shares = [0] * limits.workers  # running sentences of each
         self._throughput = Throughput()
+        self._decoding_time = DecodingTime()
+        self.running_rows = 0  # hypotheses
         self.queue_tokens = 0
         self.running_tokens = 0
 
@@ -151,11 +158,6 @@ class Scheduler(Generic[Key]):
         """The number of sentences running."""
         return len(self._running)
 
-    @property
-    def running_rows(self) -> int:
-        """The number of hypotheses running: the sum of beam sizes."""
-        return sum(beam * slots for (_, beam), slots in self._used_slots.items())
-
     def oldest_age(self, now: float) -> float:
         """Return the seconds that the longest waiting sentence has waited; 0 for an empty queue."""
         first = next(iter(self._waiting.values()), None)
@@ -165,12 +167,21 @@ class Scheduler(Generic[Key]):
         """Estimate the seconds until a sentence behind all others would begin; None while too little was measured."""
         return self._throughput.seconds_for(self.queue_tokens)
 
+    def decoded(self, source_tokens: int, seconds: float) -> None:
+        """Note how long a sentence was encoded and decoded, which tells how long others will take."""
+        self._decoding_time.took(source_tokens, seconds)
+
+    def running_on(self, worker: int) -> list[tuple[Key, Demand]]:
+        """Return what runs on a worker."""
+        return [(key, demand) for key, (demand, its) in self._running.items() if its == worker]
+
     def submit(self, items: Sequence[tuple[Key, Demand]], now: float) -> RejectReason | None:
         """Take all of ``items`` into the queue, or none.
 
         More than the whole queue holds is taken by an empty one: otherwise it could never run. A deadline is refused
-        when it has passed, or when everything waiting goes first and the measured throughput will not get there in
-        time; where the order leaves it open, the sentence is taken and may expire later.
+        when it has passed, or when others wait and it is nearer than a sentence of this length takes to decode, or when
+        all of them go first and the measured throughput will not get there in time for that. Where the order leaves it
+        open, the sentence is taken and may expire later.
 
         Returns:
             The reason why nothing was taken, or None.
@@ -207,9 +218,13 @@ class Scheduler(Generic[Key]):
         full: set[int] = set()
         while (entry := self._next(worker, full)) is not None:
             demand = entry.demand
+            if len(self._waiting) > 1 and self._hopeless(demand, now):
+                self._dequeue(entry.rank[1])
+                expired.append(entry.key)
+                continue
             if source_tokens and source_tokens + demand.source_tokens > self._limits.encode_tokens:
                 break
-            self._dequeue(entry.rank[2])
+            self._dequeue(entry.rank[1])
             self._run(entry, worker)
             source_tokens += demand.source_tokens
             chosen.setdefault(demand.beam, []).append(entry)
@@ -224,21 +239,31 @@ class Scheduler(Generic[Key]):
         """
         demand, worker = self._running.pop(key)
         self.running_tokens -= demand.state_tokens
-        self._used_slots[worker, demand.beam] -= 1
+        self.running_rows -= demand.beam
+        self._used_slots[worker, demand.beam] -= self._slots(demand)
         self._shares[worker] -= 1
 
     def _rank(self, number: int, demand: Demand, now: float) -> Rank:
-        deadline = math.inf if demand.deadline is None else demand.deadline
-        return -demand.priority, min(deadline, now + self._limits.patience_seconds), number
+        deadline, patience = math.inf if demand.deadline is None else demand.deadline, self._limits.patience_seconds
+        return min(deadline, now + patience) - demand.priority * patience, number
 
     def _too_late(self, demand: Demand, rank: Rank, now: float) -> bool:
         if demand.deadline is None:
             return False
         last = self._last_rank is None or rank > self._last_rank
-        return demand.deadline <= now + ((self.wait_estimate() or 0.0) if last else 0.0)
+        wait = (self.wait_estimate() or 0.0) if last else 0.0
+        return demand.deadline <= now or (bool(self._waiting) and self._hopeless(demand, now + wait))
+
+    def _hopeless(self, demand: Demand, start: float) -> bool:
+        """Return whether a sentence that starts then is probably late; nobody is refused for that on an idle server."""
+        deadline = math.inf if demand.deadline is None else demand.deadline
+        return deadline <= start + self._decoding_time.seconds_for(demand.source_tokens)
+
+    def _slots(self, demand: Demand) -> int:
+        return self._limits.slots(demand.beam) if demand.alone else 1
 
     def _enqueue(self, entry: _Waiting[Key]) -> None:
-        number = entry.rank[2]
+        number = entry.rank[1]
         self._arrivals = number + 1
         self._waiting[number] = entry
         self._number[entry.key] = number
@@ -250,7 +275,7 @@ class Scheduler(Generic[Key]):
         heapq.heappush(self._lanes.setdefault(entry.demand.beam, []), entry.rank)
         self._heap_entries += 1
         if entry.demand.deadline is not None:
-            heapq.heappush(self._expiries, (entry.demand.deadline, entry.rank[2]))
+            heapq.heappush(self._expiries, (entry.demand.deadline, entry.rank[1]))
             self._heap_entries += 1
 
     def _dequeue(self, number: int) -> None:
@@ -282,7 +307,7 @@ class Scheduler(Generic[Key]):
             return None
         while (entry := self._head(full)) is not None:
             demand = entry.demand
-            if self._used_slots[worker, demand.beam] < limits.slots(demand.beam):
+            if self._used_slots[worker, demand.beam] + self._slots(demand) <= limits.slots(demand.beam):
                 fits = self.running_tokens + demand.state_tokens <= limits.running_tokens
                 return entry if fits or not self._running else None
             full.add(demand.beam)
@@ -292,18 +317,19 @@ class Scheduler(Generic[Key]):
         """Return the first sentence of all lanes but the full ones."""
         best: Rank | None = None
         for beam, heap in self._lanes.items():
-            while heap and heap[0][2] not in self._waiting:
+            while heap and heap[0][1] not in self._waiting:
                 heapq.heappop(heap)
                 self._heap_entries -= 1
             if heap and beam not in full and (best is None or heap[0] < best):
                 best = heap[0]
-        return None if best is None else self._waiting[best[2]]
+        return None if best is None else self._waiting[best[1]]
 
     def _run(self, entry: _Waiting[Key], worker: int) -> None:
         demand = entry.demand
         self._running[entry.key] = demand, worker
         self.running_tokens += demand.state_tokens
-        self._used_slots[worker, demand.beam] += 1
+        self.running_rows += demand.beam
+        self._used_slots[worker, demand.beam] += self._slots(demand)
         self._shares[worker] += 1
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
@@ -57,6 +58,19 @@ class Decoded:
     finished: float
 
 
+class Listener(Protocol):
+    """Hears of a submission's sentences while they are decoded, on threads of the engine; must neither block nor raise.
+
+    Sentences are named by their number in the submission.
+    """
+
+    def grew(self, index: int, tokens: Sequence[tuple[int, int]]) -> None:
+        """Note tokens that follow those told before and are certain, each with the source position it attends to."""
+
+    def ended(self, index: int, decoded: Decoded) -> None:
+        """Note that a sentence is decoded."""
+
+
 @dataclass(eq=False)
 class Job:
     """A sentence inside the engine: number ``index`` of its submission."""
@@ -73,6 +87,7 @@ class Submission:
     """Sentences submitted together: all are accepted or none, and the first failure ends the rest.
 
     Attributes:
+        listener: Hears of its sentences before all are done, if there is one.
         future: The decoded sentences in order, or the first error. It cannot be cancelled; use :meth:`cancel`.
         jobs: Its sentences inside the engine.
         cancelled_at: ``time.monotonic()`` value since which nobody waits for what has not ended; infinity until then.
@@ -80,6 +95,7 @@ class Submission:
     """
 
     on_cancel: Callable[[Submission], None]
+    listener: Listener | None = None
     future: Future[tuple[Decoded, ...]] = field(default_factory=Future)
     jobs: tuple[Job, ...] = ()
     cancelled_at: float = math.inf
@@ -87,9 +103,15 @@ class Submission:
     _settling: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, sentences: Sequence[Sentence], now: float, on_cancel: Callable[[Submission], None]) -> Submission:
+    def of(
+        cls,
+        sentences: Sequence[Sentence],
+        now: float,
+        on_cancel: Callable[[Submission], None],
+        listener: Listener | None = None,
+    ) -> Submission:
         """Wrap sentences accepted at ``now``."""
-        submission = cls(on_cancel)
+        submission = cls(on_cancel, listener)
         submission.future.set_running_or_notify_cancel()  # now only settle() ends it
         submission.jobs = tuple(Job(sentence, submission, i, now) for i, sentence in enumerate(sentences))
         if not sentences:
@@ -113,6 +135,8 @@ class Submission:
                 return
             if not isinstance(outcome, DragomanError):
                 self._decoded[index] = outcome
+                if self.listener:
+                    self.listener.ended(index, outcome)
                 if len(self._decoded) == len(self.jobs):
                     self.future.set_result(tuple(self._decoded[i] for i in range(len(self.jobs))))
                 return

@@ -1,10 +1,11 @@
-"""The speed of the queue, measured only while there is one."""
+"""How fast the queue moves and how long a sentence takes, measured as they happen."""
 
 from __future__ import annotations
 
 import math
 
 _MEMORY_SECONDS = 10.0  # what happened this long ago counts 1/e
+_WEIGHT = 0.05  # of the latest sentence in a mean over all
 _ENOUGH_SECONDS = 1.0  # backlogged time to have seen before an estimate is given
 
 
@@ -31,3 +32,21 @@ class Throughput:
         if self._seconds < _ENOUGH_SECONDS or self._tokens <= 0:
             return None
         return tokens * self._seconds / self._tokens
+
+
+class DecodingTime:
+    """Seconds from a sentence's encoding to its end, by its source tokens, among as many others as run beside it."""
+
+    def __init__(self) -> None:
+        """Start without any measurement."""
+        self._seconds_per_token = 0.0
+
+    def took(self, source_tokens: int, seconds: float) -> None:
+        """Note that a sentence of ``source_tokens`` was decoded in ``seconds``."""
+        measured = seconds / source_tokens
+        first = self._seconds_per_token == 0.0
+        self._seconds_per_token += (measured - self._seconds_per_token) * (1.0 if first else _WEIGHT)
+
+    def seconds_for(self, source_tokens: int) -> float:
+        """Estimate the seconds that a sentence takes; 0 while nothing was measured."""
+        return self._seconds_per_token * source_tokens

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from serving.bundle.manifest import Manifest
@@ -15,9 +16,10 @@ from serving.engine.observer import TranslatorObserver
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
 from serving.engine.request import TranslationRequest
+from serving.engine.streaming import TranslationStream
 from serving.engine.submission import Decoded
 from serving.engine.validation import ServingLimits
-from serving.messages import Result
+from serving.messages import Result, TextDelta
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
@@ -67,6 +69,40 @@ class Translator:
             submission.cancel()
             raise
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
+
+    async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
+        """Translate every text of a request and yield what is certain of them as they grow, then the result.
+
+        The deltas of a text, put together, are the text of its best hypothesis. Closing the generator cancels the
+        sentences in flight.
+
+        Raises:
+            DragomanError: As :meth:`translate`.
+        """
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_change() -> None:
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits
+                loop.call_soon_threadsafe(changed.set)
+
+        characters = sum(len(text) for text in request.texts)
+        prepared = await self._off_loop(characters, lambda: self._prepare(request))
+        stream = TranslationStream(prepared, self._tokenizer, self._manifest.target_language, on_change)
+        submission = self._engine.submit(prepared.sentences, stream)
+        try:
+            submission.future.add_done_callback(lambda _: on_change())
+            while not submission.future.done():
+                await changed.wait()
+                changed.clear()
+                for delta in stream.deltas():
+                    yield delta
+            decoded = submission.future.result()
+            result = await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
+            for delta in stream.rest(result):
+                yield delta
+            yield result
+        finally:
+            submission.cancel()
 
     def translate_blocking(self, request: TranslationRequest) -> Result:
         """Translate without an event loop, for tools and benchmarks.

@@ -129,5 +129,6 @@ def _out_of_bounds(
             continue
         limit = f"{high:g}, {meaning}" if meaning else f"{high:g}"
         allowed = f"above {bounds.low:g}, at most {limit}" if bounds.exclusive else f"from {bounds.low:g} to {limit}"
-        found.append(FieldViolation(f"{path}.{option.name}", f"is {value:g}; give a value {allowed}"))
+        place = option.name if option.metadata["of_request"] else f"{path}.{option.name}"
+        found.append(FieldViolation(place, f"is {value:g}; give a value {allowed}"))
     return found

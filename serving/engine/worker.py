@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 
 from serving.engine.job_queue import JobQueue
 from serving.engine.lane import Clock, Lane
@@ -19,13 +20,19 @@ from serving.errors import Cancelled, DeadlineExceeded, DragomanError, EngineFai
 from serving.step import Ints
 
 _LOG = logging.getLogger(__name__)
+_RENEWING_FAILURES = 2  # in a row
+UNHEALTHY_FAILURES = 3  # in a row: the model fails, whatever it is given
+
+
+class _AbandonedError(BaseException):
+    """The worker has been given up."""
 
 
 class Worker:
     """One thread and its lanes.
 
     Attributes:
-        failures: Steps and encoder runs that failed since the last good step.
+        failures: Runs of the model that failed, or did not come back, since the last good step.
         state_bytes: Held for memory and state by its lanes.
     """
 
@@ -39,13 +46,31 @@ class Worker:
         observer: EngineObserver,
         name: str,
         clock: Clock,
+        renew: Callable[[], None],
+        failures: int = 0,
     ) -> None:
-        """Prepare the thread without starting it; ``make_lane`` makes the lane of a beam size."""
+        """Prepare the thread without starting it.
+
+        Args:
+            number: Among the workers of the engine.
+            queue: Where work comes from.
+            make_lane: Makes the lane of a beam size.
+            idle_lanes: Beam sizes without work whose lanes are kept.
+            observer: Is told of everything.
+            name: Of the model.
+            clock: In seconds.
+            renew: Loads the model again, for lanes to come.
+            failures: Of the worker whose place it takes.
+        """
         self._number, self._queue, self._make_lane, self._idle_lanes = number, queue, make_lane, idle_lanes
         self._observer, self._name, self._clock = observer, name, clock
         self._lanes: dict[int, Lane] = {}  # by beam size, least recently used first; changed by the thread only
         self._cancellations = 0  # of the queue, when this worker last looked for cancelled sentences
-        self.failures = 0
+        self._renew = renew
+        self._running = threading.Lock()  # guards the two that follow
+        self._since: tuple[float, int] | None = None  # when a run of the model began, and its beam size
+        self._abandoned = False
+        self.failures = failures
         self.state_bytes = 0
         self._thread = threading.Thread(target=self._run, name=f"engine-{name}-{number}", daemon=True)
 
@@ -67,7 +92,35 @@ class Worker:
         """Wait until the thread has ended."""
         self._thread.join(timeout)
 
+    def abandon(self, seconds: float) -> int | None:
+        """Give up on a run of the model that takes more than ``seconds``; the thread ends if it ever comes back.
+
+        Returns:
+            The beam size of that run; None if there is none.
+        """
+        with self._running:
+            if self._abandoned or self._since is None or self._clock() - self._since[0] <= seconds:
+                return None
+            self._abandoned = True
+            return self._since[1]
+
     # What follows runs on the thread.
+
+    @contextmanager
+    def _watched(self, beam: int) -> Iterator[None]:
+        """Let the watchdog see that the model runs.
+
+        Raises:
+            _AbandonedError: It has taken so long that another worker is in place of this one.
+        """
+        self._since = self._clock(), beam
+        try:
+            yield
+        finally:
+            with self._running:
+                self._since = None
+                if self._abandoned:
+                    raise _AbandonedError
 
     def _run(self) -> None:
         error: DragomanError = EngineFailure("the engine's thread died")
@@ -75,11 +128,15 @@ class Worker:
             while self._round():
                 pass
             error = Unavailable("the server is stopping; try another one", reason="stopped", retry_after=1.0)
+        except _AbandonedError:
+            _LOG.warning("engine %s: a run of the model came back after it was given up", self._name)
+            return
         except BaseException:
             _LOG.critical("engine %s died", self._name, exc_info=True)
         finally:
             self._lanes.clear()
-            self._queue.close(error)
+            if not self._abandoned:
+                self._queue.close(error)
 
     def _round(self) -> bool:
         """Run one round; return False when the worker is to end."""
@@ -122,7 +179,8 @@ class Worker:
             return
         started = self._clock()
         try:
-            lane.admit(batch.keys)
+            with self._watched(batch.beam):
+                lane.admit(batch.keys)
         except Exception as error:
             self._failed("encoder batch failed", batch.keys, error)
             return
@@ -141,7 +199,8 @@ class Worker:
 
     def _step(self, lane: Lane) -> None:
         try:
-            ended = lane.step()
+            with self._watched(lane.beam):
+                ended = lane.step()
         except Exception as error:
             self._tear_down(lane, "decoder step failed", error)
             return
@@ -163,7 +222,11 @@ class Worker:
     def _failed(self, what: str, jobs: Sequence[Job], error: Exception) -> None:
         """End jobs with an exception, which is logged once and shown to nobody."""
         self.failures += 1
+        self._queue.accuse(jobs, systematic=self.failures >= UNHEALTHY_FAILURES)
         ids = sorted({job.sentence.request_id for job in jobs})
         _LOG.error("engine %s: %s, requests %s", self._name, what, ", ".join(ids), exc_info=error)
         for job in jobs:
             self._queue.finish(job, EngineFailure(what))
+        if self.failures == _RENEWING_FAILURES:  # the first may have been a sentence's own fault
+            self._lanes = {beam: lane for beam, lane in self._lanes.items() if lane.jobs}
+            self._renew()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -19,17 +20,23 @@ class Call:
 
     Attributes:
         request_id: Id sent by the caller, or a generated one.
-        method: Name of the RPC.
+        method: Name of the RPC, or verb and path of an HTTP call.
+        service: Full name of the RPC's service; empty for an HTTP call.
+        kind: ``unary`` or ``server_stream``, as gRPC's customary metrics call them.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
+        started: When it arrived, ``time.perf_counter()`` seconds.
     """
 
     request_id: str
     method: str
+    service: str = ""
+    kind: str = "unary"
     attempt: int = 1
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
 
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)

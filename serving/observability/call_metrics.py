@@ -1,4 +1,4 @@
-"""Metrics of calls, under this project's names and under the customary names of gRPC servers."""
+"""Metrics of calls, under this project's names and, if they came by gRPC, under the customary names too."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _DISCARDED = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCE
 
 
 class CallMetrics:
-    """Counters and durations of one service's calls."""
+    """Counters and durations of one server's calls."""
 
-    def __init__(self, registry: CollectorRegistry, service: str) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         """Register the families in ``registry``."""
-        self._service = service
         self._started = Counter("grpc_server_started_total", "RPCs started.", _GRPC, registry=registry)
         self._handled = Counter(
             "grpc_server_handled_total", "RPCs completed, by status code.", (*_GRPC, "grpc_code"), registry=registry
@@ -31,6 +30,13 @@ class CallMetrics:
         self._seconds = Histogram(
             "dragoman_request_seconds",
             "Time from a request's arrival to its response.",
+            ("model", "method"),
+            buckets=CALL_SECONDS,
+            registry=registry,
+        )
+        self._first_message_seconds = Histogram(
+            "dragoman_first_message_seconds",
+            "Time from the arrival of a request for a stream to the first message of the answer.",
             ("model", "method"),
             buckets=CALL_SECONDS,
             registry=registry,
@@ -56,7 +62,8 @@ class CallMetrics:
 
     def started(self, call: Call) -> None:
         """Count a call that started."""
-        self._started.labels("unary", self._service, call.method).inc()
+        if call.service:
+            self._started.labels(call.kind, call.service, call.method).inc()
         if call.attempt > 1:
             self._retried.labels(call.method).inc()
 
@@ -64,10 +71,15 @@ class CallMetrics:
         """Count a call that was not admitted; ``ended`` follows."""
         self._refused.labels(method, reason).inc()
 
+    def first_message(self, call: Call, seconds: float) -> None:
+        """Record when the answer of a streaming call began."""
+        self._first_message_seconds.labels(call.model, call.method).observe(seconds)
+
     def ended(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
         """Record a call that ended; every call that started ends exactly once."""
-        self._handled.labels("unary", self._service, call.method, code.name).inc()
-        self._handling.labels("unary", self._service, call.method).observe(seconds)
+        if call.service:
+            self._handled.labels(call.kind, call.service, call.method, code.name).inc()
+            self._handling.labels(call.kind, call.service, call.method).observe(seconds)
         self._requests.labels(call.model, call.method, code.name).inc()
         self._seconds.labels(call.model, call.method).observe(seconds)
         if code in _DISCARDED:

@@ -23,12 +23,18 @@ _RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 class Metrics:
     """Registry of every metric counted as events happen; :mod:`serving.observability.gauges` reads the others."""
 
-    def __init__(self, service: str) -> None:
-        """Create all families; ``service`` is the full name of the gRPC service."""
+    def __init__(self) -> None:
+        """Create all families."""
         self.registry = registry = CollectorRegistry()
-        self.calls = CallMetrics(registry, service)
+        self.calls = CallMetrics(registry)
         ProcessCollector(registry=registry)
         registry.register(GpuCollector())
+
+        self.model_loads = Counter(
+            "dragoman_model_loads_total", "Bundles read while the server ran.", ("outcome",), registry=registry
+        )
+        for outcome in ("loaded", "refused"):
+            self.model_loads.labels(outcome)
 
         def counter(name: str, help_: str, *labels: str) -> Counter:
             return Counter(name, help_, ("model", *labels), registry=registry)

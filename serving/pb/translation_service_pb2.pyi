@@ -198,6 +198,7 @@ class TranslateRequest(_message.Message):
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default model."""
     version: _builtins.int
@@ -220,6 +221,10 @@ class TranslateRequest(_message.Message):
     """
     adapt_case: _builtins.bool
     """Whether a text in capitals or title case is translated as a sentence and gets its case back. Unset: true."""
+    priority: _builtins.int
+    """How urgent the request is, from -2 (bulk work, which may wait) to 2. It is a head start in the queue, of 30 seconds a
+    level by default, so that nothing waits for ever.
+    """
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The texts to translate, plain text. A blank text gets an empty translation."""
@@ -243,10 +248,11 @@ class TranslateRequest(_message.Message):
         segmentation: Global___Segmentation.ValueType = ...,
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
@@ -442,6 +448,88 @@ class TranslateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TranslateResponse: _TypeAlias = TranslateResponse  # noqa: Y015
+
+@_typing.final
+class TranslateStreamRequest(_message.Message):
+    """A request to translate texts and to see the translations grow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSLATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def translate(self) -> Global___TranslateRequest:
+        """What to translate, and how."""
+
+    def __init__(
+        self,
+        *,
+        translate: Global___TranslateRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["translate", b"translate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["translate", b"translate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateStreamRequest: _TypeAlias = TranslateStreamRequest  # noqa: Y015
+
+@_typing.final
+class TranslateStreamResponse(_message.Message):
+    """One message of the answer to a TranslateStreamRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELTA_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def delta(self) -> Global___TextDelta:
+        """More of a translation."""
+
+    @_builtins.property
+    def answer(self) -> Global___TranslateResponse:
+        """All translations, as Translate would have answered."""
+
+    def __init__(
+        self,
+        *,
+        delta: Global___TextDelta | None = ...,
+        answer: Global___TranslateResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delta", b"delta", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "delta", b"delta", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "answer"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___TranslateStreamResponse: _TypeAlias = TranslateStreamResponse  # noqa: Y015
+
+@_typing.final
+class TextDelta(_message.Message):
+    """More of a translation, to be appended to what came before of the same text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Which of `contents` it translates, from 0."""
+    text: _builtins.str
+    """What follows; never empty."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextDelta: _TypeAlias = TextDelta  # noqa: Y015
 
 @_typing.final
 class Translation(_message.Message):

@@ -40,6 +40,11 @@ class TranslationServiceStub:
                 request_serializer=serving_dot_pb_dot_translation__service__pb2.TranslateRequest.SerializeToString,
                 response_deserializer=serving_dot_pb_dot_translation__service__pb2.TranslateResponse.FromString,
                 _registered_method=True)
+        self.TranslateStream = channel.unary_stream(
+                '/dragoman.v1.TranslationService/TranslateStream',
+                request_serializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamRequest.SerializeToString,
+                response_deserializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/dragoman.v1.TranslationService/ListModels',
                 request_serializer=serving_dot_pb_dot_translation__service__pb2.ListModelsRequest.SerializeToString,
@@ -73,6 +78,16 @@ class TranslationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TranslateStream(self, request, context):
+        """Translates like Translate, and sends the translations while they grow: as many deltas as there are, then the answer.
+
+        What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
+        the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that are served, every version, sorted by name, the newest version first.
         """
@@ -94,6 +109,11 @@ def add_TranslationServiceServicer_to_server(servicer, server):
                     servicer.Translate,
                     request_deserializer=serving_dot_pb_dot_translation__service__pb2.TranslateRequest.FromString,
                     response_serializer=serving_dot_pb_dot_translation__service__pb2.TranslateResponse.SerializeToString,
+            ),
+            'TranslateStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.TranslateStream,
+                    request_deserializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamRequest.FromString,
+                    response_serializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -134,6 +154,33 @@ class TranslationService:
             '/dragoman.v1.TranslationService/Translate',
             serving_dot_pb_dot_translation__service__pb2.TranslateRequest.SerializeToString,
             serving_dot_pb_dot_translation__service__pb2.TranslateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslateStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dragoman.v1.TranslationService/TranslateStream',
+            serving_dot_pb_dot_translation__service__pb2.TranslateStreamRequest.SerializeToString,
+            serving_dot_pb_dot_translation__service__pb2.TranslateStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

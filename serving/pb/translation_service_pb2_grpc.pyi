@@ -46,6 +46,12 @@ class TranslationServiceStub:
     Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
     trailing metadata of every call, under the same key.
     """
+    TranslateStream: _grpc.UnaryStreamMultiCallable[_translation_service_pb2.TranslateStreamRequest, _translation_service_pb2.TranslateStreamResponse]
+    """Translates like Translate, and sends the translations while they grow: as many deltas as there are, then the answer.
+
+    What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
+    the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_translation_service_pb2.ListModelsRequest, _translation_service_pb2.ListModelsResponse]
     """Lists the models that are served, every version, sorted by name, the newest version first."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_translation_service_pb2.GetModelRequest, _translation_service_pb2.GetModelResponse]
@@ -68,6 +74,12 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
 
     Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
     trailing metadata of every call, under the same key.
+    """
+    TranslateStream: _aio.UnaryStreamMultiCallable[_translation_service_pb2.TranslateStreamRequest, _translation_service_pb2.TranslateStreamResponse]  # type: ignore[assignment]
+    """Translates like Translate, and sends the translations while they grow: as many deltas as there are, then the answer.
+
+    What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
+    the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_translation_service_pb2.ListModelsRequest, _translation_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that are served, every version, sorted by name, the newest version first."""
@@ -94,6 +106,18 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Metadata `x-request-id` names the call in the server's log; without it the server makes an id. It comes back in the
         trailing metadata of every call, under the same key.
+        """
+
+    @_abc_1.abstractmethod
+    def TranslateStream(
+        self,
+        request: _translation_service_pb2.TranslateStreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_translation_service_pb2.TranslateStreamResponse], _abc.AsyncIterator[_translation_service_pb2.TranslateStreamResponse]]:
+        """Translates like Translate, and sends the translations while they grow: as many deltas as there are, then the answer.
+
+        What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
+        the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
         """
 
     @_abc_1.abstractmethod

@@ -79,7 +79,7 @@ class OnnxRunner:
             return cls(bundle.manifest, precision, encoder, decoder, device, shortlist)
 
         if device != "cuda" or not cuda_graphs:
-            return load(False)
+            return _tried(load(False))
         try:
             return _tried(load(True))
         except Exception as error:  # ONNX Runtime raises many kinds: a graph or a driver may not allow recording
@@ -99,7 +99,21 @@ class OnnxRunner:
 
 
 def _tried(runner: OnnxRunner) -> OnnxRunner:
-    """Run every graph once."""
+    """Run every graph once: the first caller does not wait for that, and a graph that cannot run serves nobody.
+
+    Raises:
+        StartupError: A graph loads and does not run.
+    """
+    try:
+        _run_once(runner)
+    except Exception as error:
+        raise StartupError(
+            f"{runner.manifest.label}: a graph does not run: {error}; export the bundle again"
+        ) from error
+    return runner
+
+
+def _run_once(runner: OnnxRunner) -> None:
     ids, beam = runner.manifest.special_ids, 2
     grid = runner.grid(beam, 1)
     grid.admit([np.array([ids.eos], dtype=np.int64)])
@@ -110,7 +124,6 @@ def _tried(runner: OnnxRunner) -> OnnxRunner:
     )  # fmt: skip
     grid.step(plan)
     grid.keep(np.zeros(1, dtype=np.int64))
-    return runner
 
 
 def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:

@@ -50,13 +50,18 @@ def _edits(text: str, start: int, end: int, *, clean: bool) -> Iterator[Edit]:
             position += len(old)
 
 
+def joins(character: str) -> bool:
+    """Return whether a character belongs to the one before it: a mark, a vowel of Hangul, or an invisible one."""
+    category = unicodedata.category(character)
+    return category[0] == "M" or category == "Cf" or "\u1160" <= character <= "\u11ff"
+
+
 def _letters(text: str) -> Iterator[str]:
     """Yield each character with the marks, vowels of Hangul and invisible characters that follow it."""
     start = 0
     for position in range(1, len(text)):
         character = text[position]
-        category = unicodedata.category(character)
-        if not (category[0] == "M" or category == "Cf" or "\u1160" <= character <= "\u11ff"):
+        if not joins(character):
             yield text[start:position]
             start = position
     yield text[start:]

@@ -29,6 +29,24 @@ def restoring_edits(
         The edits in order, and whether a span had to be appended because nothing tells its place. A number that the
         translation repeats is taken out.
     """
+    edits, waiting = numbered_edits(target, stand_ins)
+    appended = []
+    for stand_in in waiting:
+        place = attending(stand_in)
+        if place is None or any(edit.start < place[1] and place[0] < edit.end for edit in edits):
+            appended.append(stand_in)
+        elif _DIGIT.search(target, *place):
+            edits.append(Edit(*place, stand_in.text))
+        else:
+            edits.append(Edit(place[1], place[1], " " + stand_in.text))
+    edits.sort(key=attrgetter("start", "end"))
+    if appended:
+        edits.append(Edit(len(target), len(target), "".join(" " + stand_in.text for stand_in in appended)))
+    return edits, bool(appended)
+
+
+def numbered_edits(target: str, stand_ins: Sequence[StandIn]) -> tuple[list[Edit], list[StandIn]]:
+    """Return the edits, in order, that put spans in the place of their numbers, and the stand-ins without one."""
     waiting: dict[int, deque[StandIn]] = {}
     for stand_in in stand_ins:
         waiting.setdefault(int(stand_in.number), deque()).append(stand_in)
@@ -43,16 +61,4 @@ def restoring_edits(
         after = target.startswith(" ", match.end()) and found is not None and found.space_after
         start = max(match.start() - before, edits[-1].end if edits else 0)
         edits.append(Edit(start, match.end() + after, found.text if found else ""))
-    appended = []
-    for stand_in in chain.from_iterable(waiting.values()):
-        place = attending(stand_in)
-        if place is None or any(edit.start < place[1] and place[0] < edit.end for edit in edits):
-            appended.append(stand_in)
-        elif _DIGIT.search(target, *place):
-            edits.append(Edit(*place, stand_in.text))
-        else:
-            edits.append(Edit(place[1], place[1], " " + stand_in.text))
-    edits.sort(key=attrgetter("start", "end"))
-    if appended:
-        edits.append(Edit(len(target), len(target), "".join(" " + stand_in.text for stand_in in appended)))
-    return edits, bool(appended)
+    return edits, list(chain.from_iterable(waiting.values()))

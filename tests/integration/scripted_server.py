@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,15 @@ class ScriptedService(TranslationServiceServicer):
         finally:
             with self._lock:
                 self._now -= 1
+
+    def TranslateStream(
+        self, request: pb.TranslateStreamRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.TranslateStreamResponse]:
+        answer = self.Translate(request.translate, context)
+        for index, translation in enumerate(answer.translations):
+            for word in re.findall(r"\s*\S+", translation.hypotheses[0].text):
+                yield pb.TranslateStreamResponse(delta=pb.TextDelta(index=index, text=word))
+        yield pb.TranslateStreamResponse(answer=answer)
 
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=[MODEL])

@@ -18,8 +18,9 @@ from grpc.aio import _server
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
-from serving.api.server import SERVICE
+from serving.api.server import ADMIN_SERVICE, SERVICE
 from serving.client import AccessDenied, AsyncTranslationClient, TranslationClient
+from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import translation_service_pb2 as pb
 from serving.tokens import Role, new_token
 from tests.integration.toy_server import Toy, detail, failure, serving, toy_config
@@ -32,6 +33,7 @@ OK, UNAUTHENTICATED, DENIED = (
 METHODS = [f"/{SERVICE}/{method.name}" for method in pb.DESCRIPTOR.services_by_name["TranslationService"].methods]
 REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 HEALTH = [f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "List", "Watch")]
+ADMIN_METHODS = [f"/{ADMIN_SERVICE}/{m.name}" for m in admin_pb.DESCRIPTOR.services_by_name["AdminService"].methods]
 FOR_ADMINS_TOO = {f"/{SERVICE}/ListModels", f"/{SERVICE}/GetModel", REFLECTION}
 
 
@@ -47,22 +49,24 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
     made = {role: new_token(f"some-{role}", role) for role in Role}
     file = tmp_path / "tokens"
     file.write_text("# who calls\n\n" + "".join(f"{line}\n" for _, line in made.values()))
-    async with serving(toy_config(tokens=file)) as toy:
+    async with serving(toy_config(tokens=file, admin="127.0.0.1:0")) as toy:
         yield Guarded(toy, file, {role: token for role, (token, _) in made.items()})
 
 
 async def status(toy: Toy, path: str, *authorization: str) -> grpc.StatusCode:
     """How any method ends, whatever its kind: an invalid message, or none at all, tells who gets to its handler."""
     metadata = [("authorization", value) for value in authorization]
-    method: Any = toy.channel.unary_stream  # on the wire every kind of call begins like this one
-    call = method(path)(b"", metadata=metadata, timeout=5)
-    with suppress(grpc.aio.AioRpcError):
-        async for _ in call:
-            if path.endswith("Watch"):  # goes on for ever
-                call.cancel()
-                return OK
-    code: grpc.StatusCode = await call.code()
-    return code
+    port = toy.server.admin_port if path in ADMIN_METHODS else toy.server.port
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method: Any = channel.unary_stream  # on the wire every kind of call begins like this one
+        call = method(path)(b"", metadata=metadata, timeout=5)
+        with suppress(grpc.aio.AioRpcError):
+            async for _ in call:
+                if path.endswith("Watch"):  # goes on for ever
+                    call.cancel()
+                    return OK
+        code: grpc.StatusCode = await call.code()
+        return code
 
 
 async def test_these_are_all_methods_that_the_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +78,9 @@ async def test_these_are_all_methods_that_the_server_has(monkeypatch: pytest.Mon
         add(server, handlers)
 
     monkeypatch.setattr(_server.Server, "add_generic_rpc_handlers", record)
-    async with serving():
-        assert {path for handler in found for path in handler._method_handlers} == {*METHODS, *HEALTH, REFLECTION}
+    async with serving(toy_config(admin="127.0.0.1:0")):
+        paths = {path for handler in found for path in handler._method_handlers}
+    assert paths == {*METHODS, *ADMIN_METHODS, *HEALTH, REFLECTION}
 
 
 @pytest.mark.parametrize("path", [*METHODS, REFLECTION])
@@ -89,6 +94,15 @@ async def test_no_method_is_open(guarded: Guarded, path: str, caplog: pytest.Log
     assert admin is not UNAUTHENTICATED
     assert (admin is DENIED) == (path not in FOR_ADMINS_TOO)
     assert right not in caplog.text
+
+
+@pytest.mark.parametrize("path", ADMIN_METHODS)
+async def test_administration_is_for_admins(guarded: Guarded, path: str) -> None:
+    right = guarded.tokens[Role.ADMIN]
+    for wrong in ([], ["Bearer wrong"], [right], [f"Bearer {right}"] * 2):
+        assert await status(guarded.toy, path, *wrong) is UNAUTHENTICATED, wrong
+    assert await status(guarded.toy, path, f"Bearer {guarded.tokens[Role.TRANSLATE]}") is DENIED
+    assert await status(guarded.toy, path, f"Bearer {right}") not in {UNAUTHENTICATED, DENIED}
 
 
 @pytest.mark.parametrize("path", HEALTH)

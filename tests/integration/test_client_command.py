@@ -275,3 +275,19 @@ def test_a_progress_bar_only_on_a_terminal(service: ScriptedService, terminal: b
     os.close(reader)
     assert (done.returncode, done.stdout) == (0, b"ONE\nTWO\n")
     assert (b"texts" in shown) == terminal
+
+
+def test_streams_are_written_as_they_come(service: ScriptedService) -> None:
+    done = translate(service, "--stream", "hello there", "", "and on\nand on")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, "HELLO THERE\n\nAND ON\nAND ON\n", b"")
+    done = translate(service, "--stream", stdin=b"one\n\xff\ntwo\n")
+    assert (done.returncode, done.stdout) == (1, b"ONE\n\nTWO\n")
+    assert b"line 2: not valid UTF-8" in done.stderr
+
+
+@pytest.mark.parametrize("other", [["--json"], ["--scores"], ["--alignments"], ["--plot", "x.png"], ["--n-best", "2"]])
+def test_what_a_stream_cannot_write_is_refused(service: ScriptedService, other: list[str]) -> None:
+    done = translate(service, "--stream", *other, "hello")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--stream writes" in done.stderr
+    assert not service.requests

@@ -55,10 +55,8 @@ async def test_errors(toy: Toy, client: AsyncTranslationClient) -> None:
 
 
 async def test_an_overloaded_server_says_when_to_return(toy: Toy, client: AsyncTranslationClient) -> None:
-    toy.server.admission.in_flight += 2
-    with pytest.raises(ServerOverloaded) as overloaded:
+    with toy.server.admission.call(), toy.server.admission.call(), pytest.raises(ServerOverloaded) as overloaded:
         await client.translate(["ab"])
-    toy.server.admission.in_flight -= 2
     assert overloaded.value.retry_delay == 0.5
 
 

@@ -143,8 +143,8 @@ async def test_an_engine_that_fails_turns_health_off_and_on_again(toy: Toy) -> N
         raise ZeroDivisionError
 
     toy.runner.before_encode = fault
-    for _ in range(3):
-        await failure(toy.stub.Translate(request("x")))
+    for text in "xyz":  # one text again and again would be refused
+        await failure(toy.stub.Translate(request(text)))
     async with asyncio.timeout(30):
         while await health(toy, "") != "NOT_SERVING":
             await asyncio.sleep(0.05)

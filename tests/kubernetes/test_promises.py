@@ -143,7 +143,7 @@ def test_the_init_container_refuses_a_changed_model(tmp_path: Path, file: str, m
 
 
 def test_the_autoscaler_asks_for_metrics_that_exist() -> None:
-    metrics = Metrics(server.SERVICE)
+    metrics = Metrics()
     ModelMetrics(metrics, "en-fr/3").finished(Outcome.OK, None, 0)
     known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
     asked = set()

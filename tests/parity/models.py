@@ -71,6 +71,19 @@ MODELS: dict[str, Callable[[], TranslationModel[Any]]] = {
         ),
         VOCABULARY,
     ),
+    "transformer-ssru": lambda: Transformer(
+        TransformerSettings(
+            dim=32,
+            heads=4,
+            feedforward_dim=48,
+            encoder_layers=2,
+            decoder_layers=2,
+            norm="post",
+            norm_epsilon=1e-6,
+            decoder_autoregression="ssru",
+        ),
+        VOCABULARY,
+    ),
     "decoder-only": lambda: DecoderOnly(
         DecoderOnlySettings(dim=32, heads=4, feedforward_dim=48, layers=3, positions="rotary", kv_heads=2), VOCABULARY
     ),

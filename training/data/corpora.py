@@ -54,7 +54,7 @@ class Mixture:
             DataError: If a weight is negative, the temperature is below 1, or both are given.
         """
         if self.weights is not None and min(self.weights.values(), default=0.0) < 0:
-            raise DataError(f"A weight of data.weights is below 0 ({min(self.weights.values())}); use 0 to leave out.")
+            raise DataError(f"a weight of data.weights is below 0 ({min(self.weights.values())}); use 0 to leave out.")
         if self.temperature < 1.0:
             raise DataError(f"data.temperature is {self.temperature}; it must be 1 or more.")
         if self.weights is not None and self.temperature != 1.0:

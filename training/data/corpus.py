@@ -154,7 +154,7 @@ def clean_corpus(settings: CorpusSettings, cache: Path) -> CleanedText:
                     lines.write(f"{pair.source}\t{pair.target}\t{pair.label}\n")
             _LOG.info("%s", report.summary())
             if report.kept == 0:
-                raise DataError(f"No pair of the corpus is left ({report.summary()}); loosen the filters.")
+                raise DataError(f"no pair of the corpus is left ({report.summary()}); loosen the filters.")
             (partial / "report.json").write_text(json.dumps(vars(report), indent=1), encoding="utf-8")
     found = json.loads((place / "report.json").read_text(encoding="utf-8"))
     report = FilterReport(found["read"], found["kept"], Counter(found["removed"]), Counter(found["labels"]))

@@ -47,9 +47,9 @@ class HubDataset:
             import datasets
         except ImportError as error:
             raise DataError(
-                f"The corpus {self.dataset} needs the package 'datasets'; install dragoman with the extra 'datasets'."
+                f"the corpus {self.dataset} needs the package 'datasets'; install dragoman with the extra 'datasets'."
             ) from error
-        described = f"The data set {self.dataset}" + (f" ({self.subset})" if self.subset else "")
+        described = f"the data set {self.dataset}" + (f" ({self.subset})" if self.subset else "")
         try:
             rows = datasets.load_dataset(
                 self.dataset, self.subset, split=self.split, revision=self.revision, streaming=True

@@ -29,7 +29,7 @@ class LanguageCheck:
         self._language, self._threshold = tag.split("-")[0].lower(), threshold
         if self._language not in _identifier().labels:
             raise DataError(
-                f"The language filter does not know the language '{tag}'; leave data.filters.language_threshold out."
+                f"the language filter does not know the language '{tag}'; leave data.filters.language_threshold out."
             )
 
     def __call__(self, text: str) -> bool:

@@ -28,7 +28,7 @@ class CorpusFiles:
     """A corpus in files: either ``source`` and ``target`` (and perhaps ``labels``), or ``tsv``.
 
     Attributes:
-        source: One sentence a line.
+        source: One sentence per line.
         target: Its translations, line by line.
         labels: One label a line.
         tsv: Columns source, target and, if wanted, label; a tab between them.
@@ -49,7 +49,7 @@ class CorpusFiles:
         """
         lines = self.source is not None and self.target is not None
         if lines == (self.tsv is not None):
-            raise DataError("A corpus needs either both 'source' and 'target', or 'tsv'; give exactly one of the two.")
+            raise DataError("a corpus needs either both 'source' and 'target', or 'tsv'; give exactly one of the two.")
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -78,7 +78,7 @@ def read_lines(path: Path) -> Iterator[str]:
         DataError: If the file is missing or empty, or a line is not in that encoding or contains NUL.
     """
     if not path.is_file():
-        raise DataError(f"The corpus file {path} does not exist; check the path and its environment variables.")
+        raise DataError(f"the corpus file {path} does not exist; check the path and its environment variables.")
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
@@ -100,7 +100,7 @@ def read_lines(path: Path) -> Iterator[str]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}, after line {number}: the gzip data is damaged ({error}); copy it again.") from error
     if number == 0:
-        raise DataError(f"The corpus file {path} is empty; give a file with one sentence a line.")
+        raise DataError(f"the corpus file {path} is empty; give a file with one sentence per line.")
 
 
 def _encoding(start: bytes) -> str:

@@ -102,7 +102,7 @@ class TokenBatchSampler:
         self.store, self.settings, self.seed = store, settings, seed
         self._copies = np.array([copies[name] for name in store.label_names], dtype=np.float32)
         if not self._copies[np.unique(store.labels)].any():
-            raise DataError("Every label of the corpus has weight 0; raise one of data.weights.")
+            raise DataError("every label of the corpus has weight 0; raise one of data.weights.")
 
     def order(self, epoch: int) -> NDArray[Any]:
         """Return the pairs of one pass in random order, shape (row,), uint32 (uint64 above four billion pairs)."""

@@ -127,7 +127,7 @@ def write_store(
     Args:
         directory: Where the store shall be; replaced if it exists.
         pairs: Encoded pairs.
-        vocab_size: Decides between two and four bytes a token.
+        vocab_size: Decides between two and four bytes per token.
         label_names: Label of each index.
         removed: Pairs that were left out, by reason; may be filled while ``pairs`` is read.
     """
@@ -164,7 +164,7 @@ def open_store(directory: Path) -> TokenStore:
     """
     header = json.loads((directory / "store.json").read_text(encoding="utf-8"))
     if (directory / "labels").stat().st_size == 0:
-        raise DataError(f"No pair of the corpus is short enough ({header['removed']}); raise data.max_tokens.")
+        raise DataError(f"no pair of the corpus is short enough ({header['removed']}); raise data.max_tokens.")
     return TokenStore(
         tokens={s: np.memmap(directory / f"{s}.tokens", dtype=header["dtype"], mode="r") for s in _SIDES},
         offsets={s: np.memmap(directory / f"{s}.offsets", dtype=np.int64, mode="r") for s in _SIDES},

@@ -101,7 +101,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return load_tokenizer(path.read_bytes())
     except OSError as error:
-        raise DataError(f"The tokenizer {path} cannot be read: {error.strerror}.") from error
+        raise DataError(f"the tokenizer {path} cannot be read: {error.strerror}.") from error
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is neither a SentencePiece model nor a word vocabulary; give tokenizer.path another file."

@@ -37,7 +37,7 @@ def train_words(sentences: Iterable[str], vocab_size: int) -> bytes:
         counts.update(spell(text, pattern))
     if not counts or vocab_size <= len(SPECIAL):
         raise DataError(
-            f"A vocabulary of {vocab_size} words cannot be made of a text with {len(counts)} different ones; "
+            f"a vocabulary of {vocab_size} words cannot be made of a text with {len(counts)} different ones; "
             f"tokenizer.vocab_size must be above {len(SPECIAL)}, and the text must have words."
         )
     common = sorted(counts, key=lambda token: (-counts[token], token))[: vocab_size - len(SPECIAL)]

@@ -143,4 +143,4 @@ class DecoderOnly(TransformerBase):
         """Read the source, shape (row, src) with lengths (row,), and keep every layer's keys and values."""
         size = source.shape[1]
         memory = self.read(source, MaskedAttention(self.settings.heads, self.prefix_mask(lengths, size)))
-        return TransformerState.first(memory, length_mask(lengths, size)[:, None, None, :])
+        return self.start(memory, length_mask(lengths, size)[:, None, None, :])

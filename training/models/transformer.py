@@ -37,6 +37,8 @@ class TransformerSettings(TranslatorSettings):
         family: Tells the model families apart in a config file.
         encoder_layers: Encoder depth.
         decoder_layers: Decoder depth.
+        decoder_autoregression: What a decoder layer reads the target so far with: self-attention, or the SSRU of Kim et
+            al. (2019), whose state is one vector.
         decoder_kv_heads: Heads of keys and values in the decoder; divides ``heads``, and 0 is as many. Fewer make the
             decoder's caches smaller.
     """
@@ -44,6 +46,7 @@ class TransformerSettings(TranslatorSettings):
     family: Literal["transformer"] = "transformer"
     encoder_layers: int = 4
     decoder_layers: int = 4
+    decoder_autoregression: Literal["attention", "ssru"] = "attention"
     decoder_kv_heads: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +71,8 @@ class Transformer(SourceEncoder, TransformerBase):
         self.target_positions = build_positions(settings)
         self.target_embedding_norm = build_norm(settings) if settings.embedding_norm else nn.Identity()
         self.decoder_layers = nn.ModuleList(
-            DecoderLayer(settings, settings.decoder_kv_heads) for _ in range(settings.decoder_layers)
+            DecoderLayer(settings, settings.decoder_kv_heads, recurrent=settings.decoder_autoregression == "ssru")
+            for _ in range(settings.decoder_layers)
         )
         self.decoder_norm = build_norm(settings) if settings.norm == "pre" else nn.Identity()
         initialise(self.decoder_layers)
@@ -112,4 +116,4 @@ class Transformer(SourceEncoder, TransformerBase):
         """Encode the source, shape (row, src) with lengths (row,), and project every layer's keys and values."""
         states = self.encode_states(source, lengths)
         mask = length_mask(lengths, source.shape[1])[:, None, None, :]
-        return TransformerState.first([a.project_keys_values(states) for a in self.source_attention], mask)
+        return self.start([a.project_keys_values(states) for a in self.source_attention], mask)

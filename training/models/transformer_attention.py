@@ -2,7 +2,8 @@
 
 The same layer attends to whole sentences in training, to a growing cache in decoding and to static buffers in an
 exported graph. Each of these is an object that answers two questions: what do queries find among the tokens being read
-(``within``), and what do they find in the source (``across``)?
+(``within``), and what do they find in the source (``across``)? Layers that read the target with a recurrence instead of
+self-attention have it carry their state (``carry``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.models.positions import Rotation
+from training.models.ssru import Recurrence, carry_all, carry_one
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -27,8 +29,8 @@ class SelfAttention(Protocol):
         ...
 
 
-class LayerAttention(SelfAttention, Protocol):
-    """Self- and cross-attention of a layer."""
+class LayerAttention(SelfAttention, Recurrence, Protocol):
+    """Self-attention or recurrence, and cross-attention of a layer."""
 
     def across(self, q: Tensor) -> Tensor:
         """Map queries to contexts over the source, both of shape (row, time, dim)."""
@@ -49,6 +51,11 @@ class MultiHeadAttention(nn.Module):
         # Keys and values always read the same input: one matrix product instead of two.
         self.key_value = nn.Linear(dim, 2 * self.kv_dim, bias=bias)
         self.output = nn.Linear(dim, dim, bias=bias)
+
+    def start(self, like: Tensor) -> KeysValues:
+        """Return keys and values of no tokens, shape (row, 0, kv_dim), for the rows of ``like``."""
+        empty = like.new_zeros(like.shape[0], 0, self.kv_dim)
+        return empty, empty
 
     def project_keys_values(self, x: Tensor) -> KeysValues:
         """Project shape (row, time, dim) to two tensors of shape (row, time, kv_dim), the heads side by side."""
@@ -144,6 +151,10 @@ class TeacherForced(MaskedAttention):
         """Attend to the tokens so far; shapes as for ``SelfAttention``."""
         return attend(q, k, v, self.heads, is_causal=True, dropout_p=self.dropout)
 
+    def carry(self, forget: Tensor, x: Tensor) -> Tensor:
+        """Carry the state over the whole target; shapes as for ``Recurrence``."""
+        return carry_all(forget, x)
+
     def across(self, q: Tensor) -> Tensor:
         """Attend to the source; shapes as for ``LayerAttention``."""
         return super().within(q, *self.source)
@@ -173,13 +184,14 @@ class Cached:
 
     Attributes:
         heads: Number of heads of queries.
-        own: Keys and values of the target so far, shape (row, position, kv_dim); the layer adds the token's.
+        own: Keys and values of the target so far, shape (row, position, kv_dim), or the state of a recurrence, shape
+            (row, 1, dim); the layer adds the token's.
         source: Keys and values of the source, shape (row, src, kv_dim).
         mask: Shape (row, 1, 1, src), bool, True at real source tokens.
     """
 
     heads: int
-    own: KeysValues
+    own: tuple[Tensor, ...]
     source: KeysValues
     mask: Tensor
 
@@ -187,6 +199,11 @@ class Cached:
         """Add the token to the cache and attend to it; shapes as for ``SelfAttention``."""
         self.own = torch.cat([self.own[0], k], dim=1), torch.cat([self.own[1], v], dim=1)
         return attend(q, *self.own, self.heads)
+
+    def carry(self, forget: Tensor, x: Tensor) -> Tensor:
+        """Add the token to the state; shapes as for ``Recurrence``."""
+        self.own = (carry_one(self.own[0], forget, x),)
+        return self.own[0]
 
     def across(self, q: Tensor) -> Tensor:
         """Attend to the source; shapes as for ``LayerAttention``."""

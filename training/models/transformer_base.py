@@ -19,30 +19,26 @@ from training.models.tying import Tie
 
 @dataclass(frozen=True)
 class TransformerState:
-    """Decoder state: keys and values of every layer.
+    """Decoder state: what every layer keeps.
 
     Attributes:
         position: Number of tokens already fed.
-        own: Per layer, keys and values of the target so far, shape (row, position, kv_dim).
+        own: Per layer, keys and values of the target so far, shape (row, position, kv_dim), or the state of a
+            recurrence, shape (row, 1, dim).
         source: Per layer, keys and values of the source, shape (row, src, kv_dim).
         mask: Shape (row, 1, 1, src), bool, True at real source tokens.
     """
 
     position: int
-    own: tuple[KeysValues, ...]
+    own: tuple[tuple[Tensor, ...], ...]
     source: tuple[KeysValues, ...]
     mask: Tensor
-
-    @classmethod
-    def first(cls, source: Sequence[KeysValues], mask: Tensor) -> Self:
-        """Make the state before the first step of every layer's source and mask, shapes as for the attributes."""
-        return cls(0, tuple((k[:, :0], v[:, :0]) for k, v in source), tuple(source), mask)
 
     def select(self, rows: Tensor) -> Self:
         """Take rows by index, shape (new_row,), int64."""
         return type(self)(
             self.position,
-            tuple((k[rows], v[rows]) for k, v in self.own),
+            tuple(tuple(part[rows] for part in layer) for layer in self.own),
             tuple((k[rows], v[rows]) for k, v in self.source),
             self.mask[rows],
         )
@@ -110,6 +106,11 @@ class TransformerBase(TranslationModel[TransformerState]):
         self, source: Tensor, lengths: Tensor, target: Tensor, weights: list[Tensor] | None = None
     ) -> Tensor:
         """Run as ``hidden`` does, to shape (row, time, dim); append attention weights to ``weights``, if given."""
+
+    def start(self, source: Sequence[KeysValues], mask: Tensor) -> TransformerState:
+        """Make the state before the first step of every layer's source and mask, shapes as for the attributes."""
+        own = tuple(layer.target_reader.start(source[0][0]) for layer in self.target_layers)
+        return TransformerState(0, own, tuple(source), mask)
 
     def run_layers(self, x: Tensor, rotate: Rotation, attention: Iterable[SelfAttention]) -> Tensor:
         """Run the target's layers over embeddings, shape (row, time, dim), each with its own attention."""

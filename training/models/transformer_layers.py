@@ -12,6 +12,7 @@ from torch.nn import functional
 from training.errors import ModelError
 from training.models.dropout import TimeSharedDropout
 from training.models.positions import PositionEmbedding, PositionKind, Positions, RotaryEmbedding, Rotation
+from training.models.ssru import Ssru
 from training.models.transformer_attention import LayerAttention, MultiHeadAttention, SelfAttention
 
 
@@ -39,6 +40,7 @@ class StackSettings:
         feedforward_dim: Width of the hidden feed-forward layer.
         norm: Normalise before each sublayer (``pre``, with a final norm) or after its residual sum (``post``).
         normalization: LayerNorm (``layer``), or RMSNorm (``rms``, Zhang and Sennrich 2019).
+        norm_epsilon: Added to the variance by LayerNorm.
         activation: Of the feed-forward layer; ``swiglu`` is gated, and has half as many weights again.
         bias: Whether linear layers and LayerNorms have biases.
         positions: Fixed sinusoids, a learned table, or rotated queries and keys.
@@ -56,6 +58,7 @@ class StackSettings:
     feedforward_dim: int = 1024
     norm: Literal["pre", "post"] = "pre"
     normalization: Literal["layer", "rms"] = "layer"
+    norm_epsilon: float = 1e-5
     activation: Literal["relu", "gelu", "silu", "swiglu"] = "relu"
     bias: bool = True
     positions: PositionKind = "sinusoidal"
@@ -115,7 +118,7 @@ def build_norm(settings: StackSettings) -> nn.Module:
     """Build one normalisation layer over dim."""
     if settings.normalization == "rms":
         return nn.RMSNorm(settings.dim, eps=1e-6)
-    return nn.LayerNorm(settings.dim, bias=settings.bias)
+    return nn.LayerNorm(settings.dim, eps=settings.norm_epsilon, bias=settings.bias)
 
 
 def build_positions(settings: StackSettings) -> Positions:
@@ -181,6 +184,11 @@ class EncoderLayer(nn.Module):
         self.self_residual = Residual(settings)
         self.feed_forward_residual = Residual(settings)
 
+    @property
+    def target_reader(self) -> MultiHeadAttention:
+        """What reads the target so far, in a layer that reads it."""
+        return self.self_attention
+
     def forward(self, x: Tensor, rotate: Rotation, attention: SelfAttention) -> Tensor:
         """Map shape (row, time, dim) to the same; ``rotate`` turns queries and keys by the tokens' positions."""
         x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attention))
@@ -188,19 +196,28 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and feed-forward, each in a residual (Vaswani et al. 2017, section 3.1)."""
+    """Self-attention or an SSRU, cross-attention and feed-forward, each in a residual (Vaswani et al. 2017)."""
 
-    def __init__(self, settings: StackSettings, kv_heads: int = 0) -> None:
+    def __init__(self, settings: StackSettings, kv_heads: int = 0, *, recurrent: bool = False) -> None:
         super().__init__()
-        self.self_attention = build_attention(settings, kv_heads)
+        if recurrent:
+            self.ssru = Ssru(settings.dim)
+        else:
+            self.self_attention = build_attention(settings, kv_heads)
+        self.recurrent = recurrent
         self.cross_attention = build_attention(settings, kv_heads)
         self.feed_forward = FeedForward(settings)
         self.self_residual = Residual(settings)
         self.cross_residual = Residual(settings)
         self.feed_forward_residual = Residual(settings)
 
+    @property
+    def target_reader(self) -> MultiHeadAttention | Ssru:
+        """What reads the target so far."""
+        return self.ssru if self.recurrent else self.self_attention
+
     def forward(self, x: Tensor, rotate: Rotation, attention: LayerAttention) -> Tensor:
         """Map shape (row, time, dim) to the same; ``rotate`` turns queries and keys by the tokens' positions."""
-        x = self.self_residual(x, lambda y: self.self_attention.within(y, rotate, attention))
+        x = self.self_residual(x, lambda y: self.target_reader.within(y, rotate, attention))
         x = self.cross_residual(x, lambda y: self.cross_attention.across(y, attention))
         return self.feed_forward_residual(x, self.feed_forward)  # type: ignore[no-any-return]

@@ -38,6 +38,10 @@ def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
         tls_cert=Path("c"),
         tls_key=Path("k"),
         tls_client_ca=Path("ca"),
+        admin="127.0.0.1:3",
+        watch=True,
+        run_timeout=1.5,
+        max_memory_bytes=7,
         tokens=Path("t"),
         insecure=True,
         reflection=False,
@@ -72,6 +76,15 @@ def test_other_machines_need_more_than_an_address(port: str, host: str) -> None:
     load_config(exposed, {"DRAGOMAN_INSECURE": "true"})
 
 
+def test_an_admin_port_for_other_machines_needs_tokens() -> None:
+    exposed = ["--models", "m", "--admin", "0.0.0.0:1", *CERTIFICATE, "--tls-client-ca", "ca"]
+    with pytest.raises(StartupError, match=r"other machines can reach --admin 0\.0\.0\.0:1 and there are no tokens"):
+        load_config(exposed, {})
+    load_config([*exposed, "--tokens", "t"], {})
+    load_config([*exposed, "--insecure"], {})
+    assert load_config(["--models", "m"], {}).admin is None
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "[::1]", "localhost"])
 def test_this_machine_needs_no_more_than_an_address(host: str) -> None:
     load_config(["--models", "m", "--listen", f"{host}:1", "--http", f"{host}:2"], {})
@@ -87,7 +100,7 @@ def test_variables_of_others_are_none_of_our_business() -> None:
     [
         ([], {}, "models is not set; give --models"),
         (["--models", "m"], {"DRAGOMAN_MAX_BEEM": "4"}, "DRAGOMAN_MAX_BEEM; did you mean DRAGOMAN_MAX_BEAM?"),
-        (["--models", "m"], {"DRAGOMAN_XYZZY": "4"}, "DRAGOMAN_XYZZY; remove it, or use one of DRAGOMAN_CONFIG,"),
+        (["--models", "m"], {"DRAGOMAN_XYZZY": "4"}, "DRAGOMAN_XYZZY; remove it, or use one of DRAGOMAN_ADMIN,"),
         (["--models", "m", "--max-beam", "0"], {}, "--max-beam = '0': should be greater than or equal to 1"),
         (["--models", "m"], {"DRAGOMAN_THREADS": "two"}, "DRAGOMAN_THREADS = 'two': should be a valid integer"),
         (["--models", "m", "--device", "tpu"], {}, "--device = 'tpu': should be 'auto', 'cpu' or 'cuda'"),

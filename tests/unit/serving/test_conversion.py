@@ -44,11 +44,20 @@ EVERY_OPTION = Options(
     long_input=LongInput.SPLIT,
     protect_spans=False,
     adapt_case=False,
+    priority=-1,
     tokens=True,
     alignments=True,
 )
 
-OUTSIDE = {"segmentation", "long_input", "protect_spans", "adapt_case", "tokens", "alignments"}  # of DecodingOptions
+OUTSIDE = {
+    "segmentation",
+    "long_input",
+    "protect_spans",
+    "adapt_case",
+    "priority",
+    "tokens",
+    "alignments",
+}  # of DecodingOptions
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,13 @@ def test_a_wrong_line_is_named_and_not_quoted(tmp_path: Path, line: str, message
     path = tmp_path / "tokens"
     path.write_text(f"first translate {'1' * 64}\n{line}\n")
     with pytest.raises(StartupError, match=message) as caught:
-        Access("service", path)
+        Access("service", "admin", path)
     assert line not in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot use the tokens of"):
-        Access("service", tmp_path / "absent")
+        Access("service", "admin", tmp_path / "absent")
 
 
 def test_the_command_prints_a_token_and_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def two_files(tree: dict[str, Any], source: bytes, target: bytes) -> None:
     [
         (b"one\ntwo\nthree\n", b"un\ndeux\n", r"a.fr, line 3: the file ends after 2 lines, but "),
         (b"one\ntwo\n", b"un\nd\xe9ux\n", "a.fr, line 2, byte 2: this is not UTF-8; convert the file to UTF-8 first."),
-        (b"", b"un\n", "a.en is empty; give a file with one sentence a line."),
+        (b"", b"un\n", "a.en is empty; give a file with one sentence per line."),
         (b"one\n" * 3, b"1\n" * 3, "lower tokenizer.vocab_size or give more text."),
     ],
 )

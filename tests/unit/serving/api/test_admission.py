@@ -31,6 +31,26 @@ async def test_calls_in_flight_are_bounded_and_counted() -> None:
         assert admission.in_flight == 1
 
 
+async def test_memory_above_the_watermark_lets_one_call_through_at_a_time() -> None:
+    used = 5 << 20
+    admission = Admission(max_calls=9, max_memory_bytes=6 << 20, resident=lambda: used)
+    admission.phase = Phase.SERVING
+    with admission.call(), admission.call():
+        used = 7 << 20
+        with pytest.raises(Overloaded, match="7 MiB of memory, at most 6 MiB") as caught, admission.call():
+            pytest.fail("was admitted")
+        assert caught.value.reason == "memory_full"
+    with admission.call():
+        assert admission.in_flight == 1
+
+
+async def test_a_server_that_leaves_still_takes_calls() -> None:
+    admission = Admission(max_calls=1)
+    admission.phase = Phase.LEAVING
+    with admission.call():
+        assert admission.in_flight == 1
+
+
 async def test_idle_comes_when_the_last_call_ends() -> None:
     admission = Admission(max_calls=2)
     admission.phase = Phase.SERVING

@@ -25,6 +25,7 @@ def detail(status: status_pb2.Status, kind: type[Detail]) -> Detail:
 CASES = [
     (errors.InvalidRequest([errors.FieldViolation("contents", "is empty")]), "INVALID_ARGUMENT", "INVALID_REQUEST"),
     (errors.ResponseTooLarge(5000, 4096), "INVALID_ARGUMENT", "RESPONSE_TOO_LARGE"),
+    (errors.Quarantined(), "INVALID_ARGUMENT", "QUARANTINED"),
     (errors.NotFound("no model x"), "NOT_FOUND", "MODEL_NOT_FOUND"),
     (errors.Unauthenticated(), "UNAUTHENTICATED", "UNAUTHENTICATED"),
     (errors.PermissionDenied(), "PERMISSION_DENIED", "PERMISSION_DENIED"),

@@ -62,7 +62,7 @@ def test_every_bundle_is_loaded_as_it_was_asked_for(
     write_bundle(tmp_path, "toy", 2)
     write_bundle(tmp_path, "other", 1)
     (tmp_path / "README.md").write_text("Not a bundle.")
-    metrics = Metrics("a.Service")
+    metrics = Metrics()
     load_models(toy_config(models=tmp_path, device="cpu", threads=3, max_beam=5), registry, metrics)
     assert [model.label for model in registry.models()] == ["other/1", "toy/2", "toy/1"]
     assert opened == [{"precision": "auto", "device": "cpu", "threads": 3}] * 3
@@ -92,7 +92,7 @@ def test_every_bundle_that_cannot_be_served_is_named(tmp_path: Path, registry: M
     write_bundle(tmp_path, "toy", 1, directory="toy/7")
     (write_bundle(tmp_path, "broken") / "graph.onnx").write_bytes(b"changed")
     with pytest.raises(StartupError) as caught:
-        load_models(toy_config(models=tmp_path), registry, Metrics("a.Service"))
+        load_models(toy_config(models=tmp_path), registry, Metrics())
     assert "toy/7 holds toy/1; name the directories like the model" in str(caught.value)
     assert "graph.onnx" in str(caught.value)
     assert "good" not in str(caught.value).replace(str(tmp_path), "")

@@ -257,3 +257,32 @@ def test_a_wrong_beam_size_or_too_many_sentences_are_refused() -> None:
         search.admit([DecodingOptions(max_length=3, beam_size=3)])
     with pytest.raises(ValueError, match="2 sentences for 1 free slots"):
         search.admit([DecodingOptions(max_length=3, beam_size=2)] * 2)
+
+
+@pytest.mark.parametrize("beam", [1, 2, 4])
+def test_what_is_settled_is_how_the_best_hypothesis_begins(beam: int) -> None:
+    jobs = [DecodingOptions(max_length=14, beam_size=beam, length_penalty=1.0) for _ in range(20)]
+    search, grid = BeamSearch(beam, 20, special_ids=IDS, vocabulary_size=VOCABULARY), HashGrid(beam)
+    search.admit(jobs)
+    grid.admit(list(range(20)))
+    sources = list(range(20))
+    told: dict[int, list[int]] = {source: [] for source in sources}
+    early = 0
+    for step in range(1, 15):
+        finished = set(search.advance(grid.step(search.plan())).tolist())
+        for slot in finished:
+            (best,) = search.hypotheses(slot)
+            assert list(best.tokens[: len(told[sources[slot]])]) == told[sources[slot]]
+            early += len(told[sources[slot]])
+        order = np.array([slot for slot in range(len(sources)) if slot not in finished], dtype=np.int64)
+        search.keep(order)
+        grid.keep(order)
+        sources = [sources[slot] for slot in order]
+        if not sources:
+            break
+        for slot, count in enumerate(search.settled(np.arange(len(sources))).tolist()):
+            known = told[sources[slot]]
+            assert count == step if beam == 1 else len(known) <= count <= step
+            known += [token for token, _ in search.tokens(slot, len(known), count)]
+    assert not sources
+    assert early > 20

@@ -109,7 +109,7 @@ def test_an_engine_that_only_fails_is_unhealthy_until_a_step_succeeds(caplog: py
         for attempt in range(3):
             assert toy.engine.healthy, attempt
             with pytest.raises(EngineFailure):
-                toy.engine.submit([sentence(5)]).future.result(PATIENCE)
+                toy.engine.submit([sentence(5 + attempt)]).future.result(PATIENCE)
         assert not toy.engine.healthy
         toy.runner.before_step = lambda: None
         assert tokens_of(toy.engine.submit([sentence(5)]).future) == [(5,)]

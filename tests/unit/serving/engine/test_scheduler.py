@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -20,7 +21,7 @@ DEMANDS = st.builds(
     beam=st.sampled_from([1, 2, 4, 8]),
     source_tokens=st.integers(1, 80),
     state_tokens=st.integers(1, 400),
-    priority=st.integers(0, 1),
+    priority=st.integers(-1, 1),
     deadline=st.none(),
 )
 PATIENCE = st.one_of(st.none(), st.integers(-5, 100))
@@ -44,7 +45,7 @@ class Policy(RuleBasedStateMachine):
         self.scheduler: Scheduler[int] = Scheduler(LIMITS)
         self.now = 0.0
         self.next = 0
-        self.waiting: dict[int, tuple[Demand, tuple[int, float, int]]] = {}
+        self.waiting: dict[int, tuple[Demand, tuple[float, int]]] = {}
         self.running: dict[int, Demand] = {}
         self.ended: set[int] = set()
 
@@ -71,7 +72,7 @@ class Policy(RuleBasedStateMachine):
             longest_first = sorted(items, key=lambda item: -item[1].source_tokens)
             for arrival, (key, d) in enumerate(longest_first, self.next):
                 due = min(math.inf if deadline is None else deadline, self.now + LIMITS.patience_seconds)
-                self.waiting[key] = d, (-d.priority, due, arrival)
+                self.waiting[key] = d, (due - d.priority * LIMITS.patience_seconds, arrival)
         self.next += len(items)
 
     @precondition(lambda self: self.waiting)
@@ -154,6 +155,46 @@ class Policy(RuleBasedStateMachine):
         for key in self.running:
             self.scheduler.finish(key)
         assert not self.scheduler.busy
+
+
+@given(
+    arrivals=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(-2, 2), st.none() | st.integers(1, 500)), min_size=2, max_size=40
+    )
+)
+def test_nothing_starves_beyond_the_bound(arrivals: list[tuple[int, int, int | None]]) -> None:
+    """One slot, and a queue that never empties: who begins late was overtaken only by those who may."""
+    patience = 10.0
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1, patience_seconds=patience, encode_tokens=1))
+    arrivals = sorted(arrivals, key=lambda arrival: arrival[0])
+    for key, (at, priority, seconds) in enumerate(arrivals):
+        deadline = None if seconds is None else at + 1000.0 + seconds
+        assert scheduler.submit([(str(key), demand(1, priority=priority, deadline=deadline))], at) is None
+    begins: list[str] = []
+    while scheduler.busy:
+        begins += begun(scheduler, now=500)
+        scheduler.finish(begins[-1])
+    order = [int(key) for key in begins]
+    assert sorted(order) == list(range(len(arrivals)))
+    for place, overtaken in enumerate(order):
+        at, priority, _ = arrivals[overtaken]
+        for key in order[:place]:
+            assert arrivals[key][0] <= at + patience * (1 + arrivals[key][1] - priority)
+
+
+def test_who_must_run_alone_has_its_lane_for_itself() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=4))
+    scheduler.submit([("first", demand())], 0)
+    scheduler.submit([("suspect", replace(demand(), alone=True))], 0)
+    scheduler.submit([("next", demand())], 0)
+    scheduler.submit([("other lane", demand(beam=2))], 0)
+    assert begun(scheduler) == ["first", "other lane"]
+    scheduler.finish("first")
+    assert begun(scheduler) == ["suspect"]
+    assert scheduler.running_rows == 3
+    assert begun(scheduler) == []
+    scheduler.finish("suspect")
+    assert begun(scheduler) == ["next"]
 
 
 TestPolicy = Policy.TestCase
@@ -269,8 +310,25 @@ def test_a_deadline_behind_a_measured_backlog_is_refused() -> None:
     assert 13.9 < wait < 14.1
     assert scheduler.submit([(100, demand(deadline=5 + 13, priority=-1))], 5) is RejectReason.DEADLINE
     assert scheduler.submit([(101, demand(deadline=5 + 15, priority=-1))], 5) is None
+    scheduler.decoded(10, 3.0)
+    assert scheduler.submit([(103, demand(10, deadline=5 + 16, priority=-1))], 5) is RejectReason.DEADLINE
     # Ahead of others: how long it will wait is not known, so it is taken.
-    assert scheduler.submit([(102, demand(deadline=5 + 1))], 5) is None
+    assert scheduler.submit([(102, demand(deadline=5 + 2))], 5) is None
+
+
+def test_what_cannot_be_met_any_more_is_dropped_when_its_turn_comes_while_others_wait() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1))
+    scheduler.submit([("running", demand())], 0)
+    assert begun(scheduler) == ["running"]
+    scheduler.submit([("tight", demand(10, deadline=5.0)), ("loose", demand(10, deadline=9.0))], 0)
+    scheduler.decoded(10, 2.0)
+    scheduler.finish("running")
+    turn = scheduler.schedule(4.0)
+    assert turn.expired == ("tight",)
+    assert [batch.keys for batch in turn.batches] == [("loose",)]
+    scheduler.submit([("only", demand(10, deadline=4.5))], 4.0)
+    scheduler.finish("loose")
+    assert begun(scheduler, now=4.0) == ["only"]  # nothing else waits for its place
 
 
 def test_throughput_says_nothing_of_an_idle_server() -> None:

@@ -99,6 +99,7 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         no_repeat_ngram_size=-1,
         repetition_penalty=-1.0,
         target_prefixes=("a",),
+        priority=3,
         sampling=Sampling(temperature=-1, top_k=-1, top_p=2, seed=2**70),
     )
     assert sorted(found) == [
@@ -115,6 +116,7 @@ def test_every_bad_field_is_reported_at_once(copy: Served) -> None:
         "options.sampling.top_k",
         "options.sampling.top_p",
         "options.target_prefixes",
+        "priority",
     ]
 
 

@@ -19,7 +19,7 @@ M = {"model": "toy/1"}
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("a.Service")
+    return Metrics()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_names_follow_the_conventions(metrics: Metrics, model: ModelMetrics) -> 
 
 
 def test_two_servers_in_one_process_count_apart(metrics: Metrics, model: ModelMetrics) -> None:
-    other = Metrics("a.Service")
+    other = Metrics()
     ModelMetrics(other, "toy/1")
     model.finished(Outcome.OK, FinishReason.EOS, 1)
     assert other.registry.get_sample_value("dragoman_target_tokens_total", M) == 0
@@ -114,7 +114,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gpu_gauges_are_absent_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pynvml, "nvmlInit", raising(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND))
     assert not list(GpuCollector().collect())
-    assert b"gpu" not in generate_latest(Metrics("a.Service").registry)
+    assert b"gpu" not in generate_latest(Metrics().registry)
 
 
 def test_gpu_gauges_are_absent_without_a_gpu(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:

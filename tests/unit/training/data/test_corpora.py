@@ -242,7 +242,7 @@ def test_token_limit_is_counted(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error_and_no_cache(tmp_path: Path) -> None:
     config = corpus_settings(write_corpus(tmp_path, number_pairs(30)))
-    with pytest.raises(DataError, match=r"No pair of the corpus is left .*too_long 30"):
+    with pytest.raises(DataError, match=r"no pair of the corpus is left .*too_long 30"):
         prepare_corpus(replace(config, filters=replace(config.filters, max_words=1)), tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
 

@@ -34,6 +34,7 @@ MODELS: dict[str, ModelSettings] = {
     "modern": replace(
         SMALL, normalization="rms", activation="swiglu", positions="rotary", bias=False, decoder_kv_heads=2
     ),
+    "ssru": replace(SMALL, norm="post", norm_epsilon=1e-6, decoder_autoregression="ssru"),
     "decoder-only": DecoderOnlySettings(dim=16, heads=4, feedforward_dim=24, layers=2, max_positions=40, tie="target"),
     "decoder-only-causal": DecoderOnlySettings(
         dim=16, heads=4, feedforward_dim=24, layers=2, norm="post", prefix="causal", positions="rotary", kv_heads=1

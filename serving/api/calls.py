@@ -1,0 +1,83 @@
+"""What happens around every call, whichever port it comes by: admission, metrics and the access log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from serving.api.admission import Admission
+from serving.api.errors import code_of
+from serving.errors import Overloaded, Unavailable
+from serving.observability.call import Call, current_call
+from serving.observability.call_metrics import CallMetrics
+
+_LOG = logging.getLogger(__name__)
+
+
+class Calls:
+    """The calls of one server."""
+
+    def __init__(self, admission: Admission, metrics: CallMetrics) -> None:
+        """Admit calls by ``admission`` and count them in ``metrics``."""
+        self._admission = admission
+        self._metrics = metrics
+
+    @contextmanager
+    def observed(self, call: Call, is_late: Callable[[], bool]) -> Iterator[None]:
+        """Count, time and log a call; whatever it raises is its outcome and passes on.
+
+        Args:
+            call: The call, which is the current one within the block.
+            is_late: Tells, when the call is cancelled, whether that is because its deadline passed.
+        """
+        before = current_call.set(call)
+        self._metrics.started(call)
+        code = grpc.StatusCode.INTERNAL
+        try:
+            yield
+            code = grpc.StatusCode.OK
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late() else grpc.StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            code = code_of(error)
+            if code is grpc.StatusCode.INTERNAL:
+                _LOG.error("internal_error", exc_info=error)
+            raise
+        finally:
+            self._record(call, code, time.perf_counter() - call.started)
+            current_call.reset(before)
+
+    @contextmanager
+    def admitted(self, call: Call) -> Iterator[None]:
+        """Hold a place for a call.
+
+        Raises:
+            Unavailable: The server is loading or draining.
+            Overloaded: Too many calls are in flight, or they arrive too fast.
+        """
+        try:
+            with self._admission.call():
+                yield
+        except (Overloaded, Unavailable) as error:
+            if not call.model:
+                self._metrics.refused(call.method, error.reason)
+            raise
+
+    def answering(self, call: Call) -> None:
+        """Note that a message of a stream was sent; the first one's time is recorded."""
+        if "first_message_seconds" not in call.figures:
+            seconds = time.perf_counter() - call.started
+            call.figures["first_message_seconds"] = round(seconds, 6)
+            self._metrics.first_message(call, seconds)
+
+    def _record(self, call: Call, code: grpc.StatusCode, seconds: float) -> None:
+        self._metrics.ended(call, code, seconds)
+        line = {"method": call.method, "code": code.name, "seconds": round(seconds, 6), "model": call.model}
+        line |= {"attempt": call.attempt} if call.attempt > 1 else {}
+        _LOG.info("call", extra=line | call.figures)
