@@ -2,7 +2,9 @@
 # stay inside the clone; only pip's own download cache is the user's.
 #
 #   make demo    start the server on the shipped bundle, translate samples, stop it again
-#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT)
+#   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT WEB=HOST:PORT)
+#   make fuzz    random bytes, options, manifests and Unicode against a server (FUZZ_EXAMPLES=100000 a target)
+#   make chaos   10,000 mixed calls, hostile clients, 100 reloads, hanging models (docs/reliability.md)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
 #   make quality  scores by source and length, robustness and speed of a bundle (QUALITY_ARGS=...; needs the corpora)
 #   make test    all tests
@@ -29,6 +31,7 @@ BIN := $(VENV)/bin
 CACHE := $(CURDIR)/.cache
 LISTEN ?= 127.0.0.1:50051
 HTTP ?= 127.0.0.1:8080
+WEB ?= 127.0.0.1:8000
 MODELS ?= models
 PYTEST_ARGS ?=
 LOAD_ARGS ?=
@@ -85,17 +88,20 @@ demo: $(SERVING)
 	@$(RUN) python -m scripts.demo --models $(MODELS)
 
 serve: $(SERVING)
-	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP)
+	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP) --web "$(WEB)"
 
 # --- load ----------------------------------------------------------------------------------------------------------
 
 # Each starts a fresh server on a free port, writes to runs/, and fails when a threshold is broken.
-.PHONY: load load-spike load-peer
+.PHONY: load load-spike load-overload load-peer
 load: $(LOADING)
 	@$(RUN) python -m loadtests.service.load --models $(MODELS) $(LOAD_ARGS)
 
 load-spike: $(LOADING)
 	@$(RUN) python -m loadtests.service.spike --models $(MODELS) $(LOAD_ARGS)
+
+load-overload: $(LOADING)
+	@$(RUN) python -m loadtests.service.overload --models $(MODELS) $(LOAD_ARGS)
 
 load-peer: $(LOADING)
 	@$(RUN) python -m loadtests.peer.compare --models $(MODELS) $(LOAD_ARGS)
@@ -148,6 +154,19 @@ scale-test: $(DEVELOPMENT) haproxy
 haproxy:
 	@PATH="$$PATH:/usr/sbin" command -v haproxy >/dev/null || apt-get install --yes -qq haproxy >/dev/null || { \
 		echo "HAProxy is missing and could not be installed: install it (Debian: apt-get install haproxy)" >&2; exit 1; }
+
+# --- faults --------------------------------------------------------------------------------------------------------
+
+FUZZ_EXAMPLES ?= 100000
+
+.PHONY: fuzz chaos
+fuzz: $(DEVELOPMENT)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(RUN) python -m pytest tests/fuzz -o timeout=0
+
+chaos: $(DEVELOPMENT)
+	CALLS=10000 IDLE_CONNECTIONS=1000 CHURNED_CONNECTIONS=10000 RELOADS=100 $(RUN) python -m pytest \
+		tests/integration/test_conservation.py tests/integration/test_hostile_clients.py tests/integration/test_admin.py \
+		tests/unit/serving/engine/test_watchdog.py
 
 # --- checks --------------------------------------------------------------------------------------------------------
 

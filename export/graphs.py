@@ -20,7 +20,7 @@ from export.modules.rnn import RnnEncoder, RnnStep
 from export.modules.transformer import TransformerDecoder, TransformerEncoder
 from export.passes.fusion import fuse_products
 from export.passes.initializers import name_parameters
-from export.passes.shortlist import SHORTLIST_INPUT, ShortlistDecoder, ShortlistEncoder, projection_of
+from export.passes.shortlist import COLUMNS_INPUT, ShortlistDecoder, ShortlistEncoder, projection_of
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
 from training.models.decoder_only import DecoderOnly
@@ -39,6 +39,7 @@ _EXAMPLE = {
     Axis.EDIT: 2,
     Axis.CANDIDATE: 8,
     Axis.SHORTLIST: 11,
+    Axis.COLUMN: 13,
 }
 
 SOURCE_LENGTHS = TensorSpec(name="source_lengths", dtype="int64", axes=(Axis.SLOT,))
@@ -92,6 +93,7 @@ class ExportedModel:
     decoder: ExportedGraph
     memory: tuple[TensorSpec, ...]
     state: tuple[StateSpec, ...]
+    columns: tuple[TensorSpec, ...] = ()
 
 
 def family_modules(model: TranslationModel[Any], alignment: tuple[int, int]) -> tuple[FamilyEncoder, FamilyDecoder]:
@@ -133,7 +135,7 @@ def export_graphs(
         with projection_of(model) as projection:
             lister = ShortlistEncoder(encoder, projection)
             step = ShortlistDecoder(decoder, projection, suppressed, renormalize=renormalize)
-            exported = _export_both(lister, step, (*_ENCODER_INPUTS, SHORTLIST_INPUT))
+            exported = _export_both(lister, step, (*_ENCODER_INPUTS, COLUMNS_INPUT))
     else:
         plain = CandidateDecoder(decoder, suppressed, renormalize=renormalize)
         exported = _export_both(encoder, plain, _ENCODER_INPUTS)
@@ -146,13 +148,14 @@ def export_graphs(
 def _export_both(
     encoder: FamilyEncoder | ShortlistEncoder, decoder: CandidateDecoder, encoder_inputs: tuple[TensorSpec, ...]
 ) -> ExportedModel:
-    memory, state = decoder.memory, decoder.state
+    memory, state, columns = decoder.memory, decoder.state, decoder.columns
     encoder_graph = _export(encoder, (), encoder_inputs, encoder.outputs)
     past = [spec.model_copy(update={"name": spec.past}) for spec in state]
     present = [spec.model_copy(update={"name": spec.present}) for spec in state]
-    inputs = (*_STEP_INPUTS, SOURCE_LENGTHS, *memory, *past)
-    decoder_graph = _export(decoder, (len(_STEP_INPUTS), 1, len(memory), len(past)), inputs, (*_STEP_OUTPUTS, *present))
-    carried = {spec.name for spec in (*memory, *past, *present)}
+    inputs = (*_STEP_INPUTS, SOURCE_LENGTHS, *memory, *columns, *past)
+    groups = (len(_STEP_INPUTS), 1, len(memory) + len(columns), len(past))
+    decoder_graph = _export(decoder, groups, inputs, (*_STEP_OUTPUTS, *present))
+    carried = {spec.name for spec in (*memory, *columns, *past, *present)}
     return ExportedModel(
         ExportedGraph(encoder_graph, encoder_inputs, encoder.outputs),
         ExportedGraph(
@@ -164,6 +167,7 @@ def _export_both(
         ),
         memory,
         state,
+        columns,
     )
 
 

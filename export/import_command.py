@@ -11,6 +11,7 @@ from pathlib import Path
 from export.bundle import write_bundle
 from export.command_line import add_bundle_arguments, bundle_options, fitting, report
 from export.errors import ExportError
+from export.precisions import SHORTLISTED
 from export.readers.kinds import kind_of
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import LANGUAGE_TAG, VerificationRecord
@@ -63,7 +64,8 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     print(f"dragoman-import: {asked.source} is {kind.name}, {languages[0]} to {languages[1]}", file=sys.stderr)
     pairs = CorpusFiles(source=(sentences := _sentences(asked, languages[0])), target=asked.references or sentences)
     trained = kind.read(asked.source, (languages[0], languages[1]))
-    options = bundle_options(asked)
+    served = any(name in SHORTLISTED for name in asked.precisions)
+    options = bundle_options(asked, trained.shortlist if served else None)
     evidence = fitting(
         trained,
         pairs.pairs(),

@@ -71,9 +71,9 @@ def declared(exported: ExportedModel, precision: PrecisionName) -> Precision:
     """Declare a precision as in the manifest before it is verified."""
     encoder, decoder = exported.encoder, exported.decoder
     half = _half_values(exported) if precision == "fp16" else set()
-    outputs, memory = _halved(encoder.outputs, half), _halved(exported.memory, half)
+    outputs, memory, columns = _halved(encoder.outputs, half), _halved(exported.memory, half), exported.columns
     if precision == "int8-shortlist":
-        outputs, memory = quantized_specs(outputs), quantized_specs(memory)
+        outputs, columns = quantized_specs(outputs), quantized_specs(columns)
     return Precision(
         devices=_DEVICES[precision],
         encoder=Graph(file=_file("encoder", precision), inputs=encoder.inputs, outputs=outputs),
@@ -82,6 +82,8 @@ def declared(exported: ExportedModel, precision: PrecisionName) -> Precision:
         state=_halved(exported.state, half),
         verification=_NOTHING_YET,
         shortlist=SHORTLIST_FILE if precision in SHORTLISTED.values() else None,
+        columns=columns,
+        seven_bits=precision in _INT8,
     )
 
 

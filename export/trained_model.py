@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import DecodingDefaults, SearchConventions, SpecialIds, Tokenizer
+from serving.bundle.shortlist import Shortlist
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.opening import read_tokenizer
 from training.checkpoint import LoadedCheckpoint
@@ -34,6 +35,7 @@ class TrainedModel:
         reverse_source: Whether the model reads sources backwards.
         defaults: Of decoding.
         search: What its users expect of a search.
+        shortlist: The lexicon that came with it, if one did.
     """
 
     model: TranslationModel[Any]
@@ -44,6 +46,7 @@ class TrainedModel:
     reverse_source: bool = False
     defaults: DecodingDefaults = field(default_factory=DecodingDefaults)
     search: SearchConventions = field(default_factory=SearchConventions)
+    shortlist: Shortlist | None = None
 
     @classmethod
     def of(cls, checkpoint: LoadedCheckpoint) -> Self:

@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--models", default="models", help="directory of bundles")
     models = parser.parse_args().models
     command = [sys.executable, "-m", "serving", "--models", models, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    command += ["--web", ""]
     print(f"$ dragoman-serve {' '.join(command[3:])}", flush=True)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as server:
         try:

@@ -88,11 +88,12 @@ def _end_at_once(server: Server, number: signal.Signals) -> NoReturn:
 
 
 def _addresses(config: ServerConfig, server: Server) -> dict[str, object]:
-    return {
-        "listen": f"{_host(config.listen)}:{server.port}",
-        "http": f"{_host(config.http)}:{server.http.port}",
-        **({"admin": f"{_host(config.admin)}:{server.admin_port}"} if config.admin else {}),
-    }
+    ports = [("listen", config.listen, server.port), ("http", config.http, server.http.port)]
+    if config.admin:
+        ports.append(("admin", config.admin, server.admin_port))
+    if config.web and server.web:
+        ports.append(("web", config.web, server.web.port))
+    return {option: f"{_host(address)}:{port}" for option, address, port in ports}
 
 
 def _host(address: str) -> str:

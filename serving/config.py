@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from serving.engine.scheduler import EngineLimits
 from serving.errors import StartupError
+from serving.limits import ClientLimits, parse_limits
 from serving.loopback import is_loopback_host
 
 VARIABLE_PREFIX = "DRAGOMAN_"
@@ -42,6 +52,14 @@ def _checked_address(address: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_checked_address)]
+OptionalAddress = Annotated[Address | None, BeforeValidator(lambda address: address or None)]
+
+
+def _parsed_limits(value: object) -> object:
+    return parse_limits(value) if isinstance(value, str) else value
+
+
+Limits = Annotated[ClientLimits, BeforeValidator(_parsed_limits), PlainSerializer(str)]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -70,6 +88,9 @@ class ServerConfig(BaseModel):
     )
     listen: Address = Field(default="127.0.0.1:50051", description="HOST:PORT of the gRPC server")
     http: Address = Field(default="127.0.0.1:8080", description="HOST:PORT of /metrics, /healthz and /readyz")
+    web: OptionalAddress = Field(
+        default="127.0.0.1:8000", description="HOST:PORT of HTTP/JSON and the web page; empty for none"
+    )
     admin: Address | None = Field(
         default=None,
         description="HOST:PORT of the gRPC service that loads and unloads models; without it there is none",
@@ -106,6 +127,16 @@ class ServerConfig(BaseModel):
     max_memory_bytes: int = Field(
         default=0, ge=0, description="memory of the process above which new calls are refused; 0 is no limit"
     )
+    client_limits: Limits | None = Field(
+        default=None,
+        description="limits of each client, such as 'calls=4 rate=10 characters=2000 quota=1000000 streams=2 beam=4'",
+    )
+    max_connection_idle: Amount = Field(
+        default=900.0, description="seconds after which a connection without calls is closed; 0 is never"
+    )
+    max_connection_age: Amount = Field(
+        default=0.0, description="seconds after which a client is told to connect again; 0 is never"
+    )
     drain_timeout: Amount = Field(default=30.0, description="seconds for accepted calls to finish at shutdown")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="minimum level of log messages"
@@ -121,7 +152,7 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _ports_are_guarded(self) -> ServerConfig:
-        ports = [port for port in (self.listen, self.http, self.admin) if port is not None]
+        ports = [port for port in (self.listen, self.http, self.web, self.admin) if port is not None]
         exposed = [port for port in ports if not is_loopback_host(split_address(port)[0])]
         guarded = self.tls_cert is not None and (self.tokens is not None or self.tls_client_ca is not None)
         if exposed and not (guarded or self.insecure):

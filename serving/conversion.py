@@ -13,8 +13,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from serving import messages
-from serving.messages import EarlyStopping, FinishReason, LongInput, Options, QualityFlag, Segmentation
+from serving.messages import EarlyStopping, FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 _LONG_INPUT = {
     None: pb.LONG_INPUT_POLICY_UNSPECIFIED,
@@ -40,11 +41,13 @@ _QUALITY_FLAG = {
     QualityFlag.REPETITION: pb.QUALITY_FLAG_REPETITION,
     QualityFlag.COPIED_SOURCE: pb.QUALITY_FLAG_COPIED_SOURCE,
     QualityFlag.LENGTH_RATIO: pb.QUALITY_FLAG_LENGTH_RATIO,
+    QualityFlag.RETRIED: pb.QUALITY_FLAG_RETRIED,
 }
 _FINISH_REASON = {
     FinishReason.EOS: pb.FINISH_REASON_EOS,
     FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
 }
+_TO_MIME_TYPE = {mime_type.value: mime_type for mime_type in MimeType}
 _TO_LONG_INPUT = {wire: policy for policy, wire in _LONG_INPUT.items()}
 _TO_SEGMENTATION = {wire: segmentation for segmentation, wire in _SEGMENTATION.items()}
 _TO_EARLY_STOPPING = {wire: rule for rule, wire in _EARLY_STOPPING.items()}
@@ -67,6 +70,9 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
         long_input_policy=_LONG_INPUT[options.long_input],
         protect_spans=options.protect_spans,
         adapt_case=options.adapt_case,
+        mime_type=options.mime_type,
+        protected_terms=options.protected_terms,
+        retry_repetition=options.retry_repetition,
         priority=options.priority,
         include_tokens=options.tokens,
         include_alignments=options.alignments,
@@ -74,7 +80,7 @@ def to_request(texts: Sequence[str], options: Options, *, model: str, version: i
 
 
 def to_options(request: pb.TranslateRequest) -> Options:
-    """Read the options of a request; an enum value that the proto does not know counts as unspecified."""
+    """Read the options of a request; an enum value or MIME type that is not known counts as unspecified."""
     chosen = _given(request.options)
     chosen["early_stopping"] = _TO_EARLY_STOPPING.get(request.options.early_stopping)
     if "sampling" in chosen:
@@ -85,6 +91,9 @@ def to_options(request: pb.TranslateRequest) -> Options:
         long_input=_TO_LONG_INPUT.get(request.long_input_policy),
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
+        mime_type=_TO_MIME_TYPE.get(request.mime_type, MimeType.PLAIN),
+        protected_terms=tuple(request.protected_terms),
+        retry_repetition=request.retry_repetition if request.HasField("retry_repetition") else True,
         priority=request.priority,
         tokens=request.include_tokens,
         alignments=request.include_alignments,
@@ -137,6 +146,83 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
                 flags=tuple(_TO_QUALITY_FLAG.get(flag, QualityFlag.UNKNOWN) for flag in translation.flags),
             )
             for translation in response.translations
+        ),
+        model=response.model,
+        version=response.version,
+        source_tokens=response.source_tokens,
+        target_tokens=response.target_tokens,
+        queue_seconds=response.queue_time.ToNanoseconds() / 1e9,
+        compute_seconds=response.compute_time.ToNanoseconds() / 1e9,
+        request_id=request_id,
+    )
+
+
+def to_score_request(pairs: Sequence[ScorePair], options: Options, *, model: str, version: int) -> pb.ScoreRequest:
+    """Build the request for the scores of some translations."""
+    return pb.ScoreRequest(
+        model=model,
+        version=version,
+        pairs=[
+            pb.ScorePair(source=pair.source, target=pair.target, target_tokens=pair.tokens, unfinished=pair.unfinished)
+            for pair in pairs
+        ],
+        length_penalty=options.length_penalty,
+        include_tokens=options.tokens,
+        protect_spans=options.protect_spans,
+        adapt_case=options.adapt_case,
+        priority=options.priority,
+    )
+
+
+def to_pairs(request: pb.ScoreRequest) -> tuple[ScorePair, ...]:
+    """Read what is to be scored."""
+    return tuple(
+        ScorePair(pair.source, pair.target, tuple(pair.target_tokens), pair.unfinished) for pair in request.pairs
+    )
+
+
+def to_score_options(request: pb.ScoreRequest) -> Options:
+    """Read the options of a request for scores."""
+    return Options(
+        beam_size=1,
+        length_penalty=request.length_penalty if request.HasField("length_penalty") else None,
+        protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
+        adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
+        priority=request.priority,
+        tokens=request.include_tokens,
+    )
+
+
+def to_score_response(result: ScoreResult) -> pb.ScoreResponse:
+    """Build the response that holds scores."""
+    return pb.ScoreResponse(
+        model=result.model,
+        version=result.version,
+        scores=[
+            pb.Score(
+                score=score.score,
+                mean_log_prob=score.mean_log_prob,
+                tokens=[pb.Token(text=token.text, log_prob=token.log_prob) for token in score.tokens],
+            )
+            for score in result.scores
+        ],
+        source_tokens=result.source_tokens,
+        target_tokens=result.target_tokens,
+        queue_time=_duration(result.queue_seconds),
+        compute_time=_duration(result.compute_seconds),
+    )
+
+
+def to_score_result(response: pb.ScoreResponse, request_id: str) -> ScoreResult:
+    """Read the answer to a call for scores."""
+    return ScoreResult(
+        scores=tuple(
+            PairScore(
+                score.score,
+                score.mean_log_prob,
+                tuple(messages.Token(token.text, token.log_prob) for token in score.tokens),
+            )
+            for score in response.scores
         ),
         model=response.model,
         version=response.version,

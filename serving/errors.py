@@ -19,7 +19,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -41,6 +42,15 @@ class InvalidRequest(DragomanError):
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
         self.violations = tuple(violations)
+
+    def renamed(self, names: Mapping[str, str]) -> InvalidRequest:
+        """Return the same with other names for top-level fields, for an API that calls them so."""
+
+        def path(field: str) -> str:
+            head, rest = re.split(r"(?=[.\[]|$)", field, maxsplit=1)
+            return names.get(head, head) + rest
+
+        return InvalidRequest([FieldViolation(path(one.field), one.description) for one in self.violations])
 
 
 class ResponseTooLarge(InvalidRequest):
@@ -94,7 +104,11 @@ class Unavailable(_RetryLater):
 
 
 class DeadlineExceeded(DragomanError):
-    """The deadline has passed or cannot be met."""
+    """The deadline has passed; or it cannot be met, in which case another try later may succeed."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  # seconds; 0 if the deadline has passed
 
 
 class Cancelled(DragomanError):

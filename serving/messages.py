@@ -78,6 +78,14 @@ class EarlyStopping(StrEnum):
     NEVER = "never"  # the same with the best score that it could ever have
 
 
+class MimeType(StrEnum):
+    """Type of the texts of a request."""
+
+    PLAIN = "text/plain"
+    HTML = "text/html"
+    XML = "text/xml"
+
+
 class QualityFlag(StrEnum):
     """A sign that a translation may be wrong; UNKNOWN is one that is newer than this client."""
 
@@ -86,6 +94,7 @@ class QualityFlag(StrEnum):
     REPETITION = "repetition"
     COPIED_SOURCE = "copied_source"
     LENGTH_RATIO = "length_ratio"
+    RETRIED = "retried"
     UNKNOWN = "unknown"
 
 
@@ -134,6 +143,10 @@ class Options:
             rejects without segmentation.
         protect_spans: Addresses, paths, placeholders, code, emoji and unknown characters come back as they are.
         adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
+        mime_type: Type of the texts.
+        protected_terms: Words that come back as they are wherever a text has them.
+        retry_repetition: A sentence whose translation repeats itself is translated once more, under a repetition
+            penalty.
         priority: How urgent it is; more goes earlier.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
@@ -168,6 +181,11 @@ class Options:
     )
     protect_spans: bool = True
     adapt_case: bool = True
+    mime_type: MimeType = _option(  # noqa: RUF009 (it is a field)
+        MimeType.PLAIN, flag=Flag("--mime-type", MimeType, "type of the texts; tags of markup are kept")
+    )
+    protected_terms: tuple[str, ...] = ()
+    retry_repetition: bool = True
     priority: int = _option(
         0, Bounds(-2, 2), Flag("--priority", int, "how urgent, from -2 (bulk) to 2", "N"), of_request=True
     )

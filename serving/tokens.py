@@ -7,11 +7,15 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-_LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63}) (?P<role>[a-z]+) (?P<digest>[0-9a-f]{64})")
+from serving.limits import ClientLimits, parse_limits
+
+_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63}) (?P<role>[a-z]+) (?P<digest>[0-9a-f]{64})(?P<limits>( [a-z]+=[0-9.]+)*)"
+)
 _TOKEN_BYTES = 32
 
 
@@ -31,11 +35,13 @@ class BearerToken:
         role: Role of who has it.
         digest: SHA-256 of the token. A slow hash with salt, as for passwords, would gain nothing and cost each call:
             the token is 256 random bits, which nobody finds by trying.
+        limits: Of who has it, in place of the server's.
     """
 
     name: str
     role: Role
     digest: bytes
+    limits: ClientLimits = field(default_factory=ClientLimits)
 
 
 def new_token(name: str, role: Role) -> tuple[str, str]:
@@ -67,10 +73,16 @@ def read_tokens(path: Path) -> tuple[BearerToken, ...]:
             continue
         found = _LINE.fullmatch(line)
         if not found or found["role"] not in set(Role):
-            raise ValueError(f"line {number} is not NAME ROLE SHA256; append what `dragoman-serve token new` prints")
+            raise ValueError(
+                f"line {number} is not NAME ROLE SHA256 [LIMITS]; append what `dragoman-serve token new` prints"
+            )
         if found["name"] in tokens:
             raise ValueError(f"line {number} has the name of another token; give each its own")
-        tokens[found["name"]] = BearerToken(found["name"], Role(found["role"]), bytes.fromhex(found["digest"]))
+        try:
+            limits = parse_limits(found["limits"])
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+        tokens[found["name"]] = BearerToken(found["name"], Role(found["role"]), bytes.fromhex(found["digest"]), limits)
     return tuple(tokens.values())
 
 

@@ -34,6 +34,7 @@ class ToyModel:
         peak: Logit of the right continuation; noise is in [0, noise).
         noise: Spread of the other logits.
         nan_token: A source that holds this token gets NaN log-probabilities.
+        loop_token: A source that holds this token is answered with its first token, ten times.
         leak: Makes every slot's answer depend on its neighbours: the negative control of batch-invariance tests.
     """
 
@@ -43,6 +44,7 @@ class ToyModel:
     peak: float = 8.0
     noise: float = 4.0
     nan_token: int | None = None
+    loop_token: int | None = None
     leak: bool = False
 
 
@@ -223,6 +225,8 @@ class ToyGrid:
     def _right(self, source: Ints, position: int) -> int:
         """The token a perfect translation has at a target position."""
         translation = source[-2::-1] if self._model.reverse else source[:-1]
+        if self._model.loop_token is not None and self._model.loop_token in source:
+            translation = np.repeat(translation[:1], 10)
         return int(translation[position]) if position < translation.size else self._model.special_ids.eos
 
     def _aligned(self, positions: Ints) -> Ints:

@@ -16,7 +16,7 @@ from serving.bundle.manifest import StateSpec, TensorSpec
 class Listed:
     """Tokens that the logits of a slot are of, where they are not of the whole vocabulary.
 
-    ``tokens`` (slot, shortlist), int64, are ascending; ``index`` (slot, vocab + 1), int32, says where among them a
+    ``tokens`` (slot, shortlist), int64, are ascending; ``index`` (slot, vocab), int32, says where among them a
     token is, -1 for those that are not.
     """
 
@@ -37,6 +37,7 @@ class CandidateDecoder(nn.Module):
         """
         super().__init__()
         self.decoder, self.renormalize = decoder, renormalize
+        self.columns: tuple[TensorSpec, ...] = ()  # what a step reads of an output layer that is not constant
         self.suppressed: Tensor
         self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
 
@@ -65,7 +66,7 @@ class CandidateDecoder(nn.Module):
         Args:
             step: The fields of ``StepInputs``, in their order.
             lengths: Of the sources, shape (slot,), int64, alone in a list.
-            memory: As ``memory`` says, shape (slot, ...) each.
+            memory: As ``memory`` says, shape (slot, ...) each; then as ``columns`` says, shape (..., column) each.
             past: As ``state`` says, shape (slot, ...) each.
 
         Returns:

@@ -56,12 +56,29 @@ def _quantized_input(graph: ir.Graph, product: Product, seen: Histogram) -> tupl
     rectified = producer is not None and producer.op_type == "Relu"
     if producer is not None and rectified and len(list(value.uses())) == 1 and producer.inputs[0] is not None:
         value = producer.inputs[0]
-    zero, levels = (0, 255) if rectified else (128, 127)
-    name = f"{product.weights[0].name}.input_scale_{zero}"
-    scale = constant(graph, name, np.array(seen.step(levels), dtype=np.float32))
+    return quantized_input(graph, product.nodes[0], value, str(product.weights[0].name), seen, 0 if rectified else 128)
+
+
+def quantized_input(
+    graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, seen: Histogram, zero: int = 128
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Round a value to unsigned bytes.
+
+    Args:
+        graph: Of the value.
+        before: The node to insert the rounding before.
+        value: What is to be rounded.
+        name: Of the parameter that it is multiplied with.
+        seen: Magnitudes of the value.
+        zero: The integer that stands for 0.
+
+    Returns:
+        The integers, their scale and their zero point.
+    """
+    scale = constant(graph, f"{name}.input_scale_{zero}", np.array(seen.step(255 - zero), dtype=np.float32))
     zero_point = constant(graph, f"uint8_{zero}", np.array(zero, dtype=np.uint8))
     node = ir.node("QuantizeLinear", [value, scale, zero_point])
-    graph.insert_before(product.nodes[0], node)
+    graph.insert_before(before, node)
     return node.outputs[0], scale, zero_point
 
 

@@ -1,7 +1,8 @@
-"""Graphs whose output layer has only the tokens of each sentence's shortlist.
+"""Graphs whose output layer has only the tokens that the sentences of a grid may use.
 
-The encoder takes the rows of the output matrix that a sentence's shortlist names, and they become memory of its slot;
-a step multiplies with them in place of the whole matrix. Every slot has its own, so no answer depends on the batch.
+The encoder puts out columns of the output layer, those of the tokens that it is asked for, and the grid keeps one
+matrix of them. A step multiplies all hypotheses with this matrix, and gathers for each slot the logits of its own
+shortlist, in the order of the list: so no answer depends on the batch.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from torch.nn import functional as F
 from export.calibration import Inputs
 from export.errors import ExportError
 from export.modules.candidates import CandidateDecoder, Listed
-from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
+from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs
 from export.passes.initializers import constant, take_over
+from export.passes.quantization import quantized_input
 from export.passes.weights import Int8Weights, int8_constants
 from serving.bundle.manifest import Axis, TensorSpec
+from serving.bundle.shortlist import OUTPUT_BIASES
 from training.models.contract import TranslationModel
 
 SHORTLIST_FILE = "shortlist.npz"
-SHORTLIST_INPUT = TensorSpec(name="shortlist", dtype="int64", axes=(Axis.SOURCE, Axis.SHORTLIST))
-_WEIGHTS, _SCALES = "shortlist_weights", "shortlist_scales"
-_ZERO = 128  # of unsigned integers
+COLUMNS_INPUT = TensorSpec(name="columns", dtype="int64", axes=(Axis.COLUMN,))
+_WEIGHTS, _SCALES = "output_weights", "output_scales"
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def projection_of(model: TranslationModel[Any]) -> Iterator[nn.Linear]:
 
 
 class ShortlistEncoder(nn.Module):
-    """A family's encoder, and the part of the output layer that each source needs."""
+    """A family's encoder, and columns of the output layer."""
 
     def __init__(self, encoder: FamilyEncoder, projection: nn.Linear) -> None:
         super().__init__()
@@ -52,24 +54,15 @@ class ShortlistEncoder(nn.Module):
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The family's, and the decoder's share of the output layer."""
-        return (*self.encoder.outputs, *encoder_outputs(layer_specs(self.projection)))
+        """The family's, and the columns."""
+        return (*self.encoder.outputs, *column_specs(self.projection))
 
-    def forward(self, source: Tensor, lengths: Tensor, shortlist: Tensor) -> tuple[Tensor, ...]:
-        """Map source (source, src), lengths (source,), tokens (source, shortlist), padded with -1, to ``outputs``."""
-        tokens, vocabulary = shortlist.clamp(min=0), self.projection.out_features
-        index = torch.full((shortlist.shape[0], vocabulary + 1), -1, dtype=torch.int32)
-        ranks = torch.arange(shortlist.shape[1], dtype=torch.int32).expand_as(shortlist)
-        index = index.scatter(1, torch.where(shortlist < 0, vocabulary, shortlist), ranks)
-        layer = [
-            tokens,
-            index,
-            shortlist.unsqueeze(1) >= 0,
-            F.embedding(tokens, self.projection.weight).transpose(1, 2),
-        ]
-        if self.projection.bias is not None:
-            layer.append(self.projection.bias[tokens].unsqueeze(1))
-        return *self.encoder(source, lengths), *layer
+    def forward(self, source: Tensor, lengths: Tensor, columns: Tensor) -> tuple[Tensor, ...]:
+        """Map source (source, src), lengths (source,) and tokens (column,), all int64, to ``outputs``."""
+        weights = F.embedding(columns, self.projection.weight).transpose(0, 1)
+        bias = self.projection.bias
+        biases = torch.zeros_like(columns, dtype=torch.float32) if bias is None else bias[columns]
+        return *self.encoder(source, lengths), weights, biases
 
 
 class ShortlistDecoder(CandidateDecoder):
@@ -79,54 +72,63 @@ class ShortlistDecoder(CandidateDecoder):
         self, decoder: FamilyDecoder, projection: nn.Linear, suppressed: Sequence[int], *, renormalize: bool = False
     ) -> None:
         super().__init__(decoder, suppressed, renormalize=renormalize)
-        self.layer = layer_specs(projection)
+        self.lists = _list_specs(projection.out_features)
+        self.columns = column_specs(projection)
 
     @property
     def memory(self) -> tuple[TensorSpec, ...]:
-        """The family's, and its share of the output layer."""
-        return (*super().memory, *self.layer)
+        """The family's, and each slot's shortlist."""
+        return (*super().memory, *self.lists)
 
     def score(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
     ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
-        """Run the family's step and multiply with each slot's output layer; shapes as for the base class."""
-        family = len(memory) - len(self.layer)
-        tokens, index, real, weights, *biases = memory[family:]
-        hidden, _, alignment, present = super().score(step, lengths, memory[:family], past)
-        logits = hidden @ weights
-        for bias in biases:
-            logits = logits + bias
-        return logits.masked_fill(~real, -torch.inf), Listed(tokens, index), alignment, present
+        """Take the logits of each slot's list; shapes as for the base class, ``columns`` behind ``memory``."""
+        tokens, places, index, weights, biases = memory[-len(self.lists) - len(self.columns) :]
+        hidden, _, alignment, present = super().score(step, lengths, memory[: len(super().memory)], past)
+        # One slot more: ONNX Runtime adds up the products of a single row in another order.
+        logits = torch.cat([hidden, hidden[:1]]) @ weights + biases
+        own = _gather(logits, places.expand(-1, logits.shape[1], -1))
+        return own, Listed(tokens, index), alignment, present
 
 
-def layer_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
-    """Declare a slot's share of the output layer. The index has one place more, for padding."""
-    one = (Axis.SLOT, 1, Axis.SHORTLIST)
-    specs = (
-        TensorSpec(name="shortlist_tokens", dtype="int64", axes=(Axis.SLOT, Axis.SHORTLIST)),
-        TensorSpec(name="shortlist_index", dtype="int32", axes=(Axis.SLOT, projection.out_features + 1)),
-        TensorSpec(name="shortlist_real", dtype="bool", axes=one),
-        TensorSpec(name=_WEIGHTS, dtype="float32", axes=(Axis.SLOT, projection.in_features, Axis.SHORTLIST)),
+def _gather(logits: Tensor, places: Tensor) -> Tensor:
+    """Take logits (slot + 1, beam, column) at int32 ``places`` (slot, beam, shortlist), as ``Tensor.gather`` does."""
+    found: Tensor = torch.onnx.ops.symbolic(
+        "GatherElements", (logits, places), {"axis": -1}, dtype=logits.dtype, shape=places.shape, version=13
     )
-    biases = TensorSpec(name="shortlist_biases", dtype="float32", axes=one)
-    return specs if projection.bias is None else (*specs, biases)
+    return found
+
+
+def _list_specs(vocabulary: int) -> tuple[TensorSpec, ...]:
+    """Declare a slot's shortlist: its tokens, the columns they are in, and where in it each token is."""
+    return (
+        TensorSpec(name="shortlist_tokens", dtype="int64", axes=(Axis.SLOT, Axis.SHORTLIST)),
+        TensorSpec(name="shortlist_columns", dtype="int32", axes=(Axis.SLOT, 1, Axis.SHORTLIST)),
+        TensorSpec(name="shortlist_index", dtype="int32", axes=(Axis.SLOT, vocabulary)),
+    )
+
+
+def column_specs(projection: nn.Linear) -> tuple[TensorSpec, ...]:
+    """Declare the part of the output layer that a grid's sentences share."""
+    return (
+        TensorSpec(name=_WEIGHTS, dtype="float32", axes=(projection.in_features, Axis.COLUMN)),
+        TensorSpec(name=OUTPUT_BIASES, dtype="float32", axes=(Axis.COLUMN,)),
+    )
 
 
 def quantized_specs(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """Declare memory, or the encoder's outputs, of int8 graphs: rows of integers, and their scales."""
+    """Declare columns, or the encoder's outputs, of int8 graphs: columns of integers, and their scales."""
     found: list[TensorSpec] = []
     for spec in specs:
-        found.append(spec.model_copy(update={"dtype": "uint8"}) if spec.name == _WEIGHTS else spec)
+        found.append(spec.model_copy(update={"dtype": "int8"}) if spec.name == _WEIGHTS else spec)
         if spec.name == _WEIGHTS:
-            found.append(spec.model_copy(update={"name": _SCALES, "axes": (spec.axes[0], 1, Axis.SHORTLIST)}))
+            found.append(TensorSpec(name=_SCALES, dtype="float32", axes=(Axis.COLUMN,)))
     return tuple(found)
 
 
 def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weights, inputs: Inputs) -> None:
     """Make the output layer int8, in place.
-
-    The rows become unsigned: ONNX Runtime turns constant weights into what is exact on every processor (docs/adr/0006),
-    but not memory, and products of unsigned integers are exact everywhere.
 
     Args:
         encoder: Of a shortlist, not yet quantized.
@@ -137,34 +139,34 @@ def quantize_shortlist(encoder: ir.Model, decoder: ir.Model, weights: Int8Weight
     Raises:
         ExportError: The output matrix is not among them.
     """
-    name = _gather_rows(encoder, weights)
+    name = _gather_columns(encoder, weights)
     if name not in inputs:
         raise ExportError(f"{name} is multiplied outside of nn.Linear: teach export/calibration.py to watch it")
     graph = decoder.graph
     decoder.opset_imports["com.microsoft"] = 1
-    held = next(value for value in graph.inputs if value.name == _WEIGHTS)
-    held.type = ir.TensorType(ir.DataType.UINT8)
-    scales = ir.Value(name=_SCALES, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(["slot", 1, "shortlist"]))
+    held = {str(value.name): value for value in graph.inputs}
+    held[_WEIGHTS].type = ir.TensorType(ir.DataType.INT8)
+    scales = ir.Value(name=_SCALES, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([Axis.COLUMN.value]))
     graph.inputs.append(scales)
-    product = next((use.node for use in held.uses() if use.node.op_type == "MatMul"), None)  # others read its shape
-    if product is None:
-        raise ExportError(f"nothing is multiplied with {_WEIGHTS}: the exporter writes products in another way now")
-    zero = constant(graph, f"uint8_{_ZERO}", np.array(_ZERO, dtype=np.uint8))
-    step = np.array(inputs[name].step(127), dtype=np.float32)
-    scale = constant(graph, "shortlist.input_scale", step)
-    integers = ir.node("QuantizeLinear", [product.inputs[0], scale, zero])
+    product = next((use.node for use in held[_WEIGHTS].uses() if use.node.op_type == "MatMul"), None)
+    total = next((use.node for use in held[OUTPUT_BIASES].uses() if use.node.op_type == "Add"), None)
+    twice = product.inputs[0].producer() if product is not None and product.inputs[0] is not None else None
+    hidden = twice.inputs[0] if twice is not None and twice.op_type == "Concat" else None
+    if product is None or total is None or hidden is None:
+        raise ExportError(f"{_WEIGHTS} is not multiplied and added to: the exporter writes products in another way now")
+    integers, scale, zero = quantized_input(graph, total, hidden, name, inputs[name])  # exact in any order
     multiplied = ir.node(
         "MatMulIntegerToFloat",
-        [integers.outputs[0], held, scale, scales, zero, zero],
+        [integers, held[_WEIGHTS], scale, scales, zero, None, held[OUTPUT_BIASES]],
         domain="com.microsoft",
     )
-    graph.insert_before(product, [integers, multiplied])
-    take_over(product.outputs[0], multiplied.outputs[0])
+    graph.insert_before(total, multiplied)
+    take_over(total.outputs[0], multiplied.outputs[0])
     RemoveUnusedNodesPass()(decoder)
 
 
-def _gather_rows(encoder: ir.Model, weights: Int8Weights) -> str:
-    """Let the encoder put out integers and scales of the rows; return the name of the output matrix."""
+def _gather_columns(encoder: ir.Model, weights: Int8Weights) -> str:
+    """Let the encoder put out integers and scales of the columns; return the name of the output matrix."""
     graph = encoder.graph
     turned = next(value for value in graph.outputs if value.name == _WEIGHTS).producer()
     gather = turned.inputs[0].producer() if turned is not None and turned.inputs[0] is not None else None
@@ -174,21 +176,16 @@ def _gather_rows(encoder: ir.Model, weights: Int8Weights) -> str:
     if name not in weights:
         raise ExportError(f"the output matrix {name} has no int8 form")
     values, scales = int8_constants(graph, name, weights[name])
-    tokens = gather.inputs[1]
-    rows, row_scales = (ir.node("Gather", [table, tokens]) for table in (values, scales))
-    wrapped = ir.node("Cast", [rows.outputs[0]], attributes={"to": ir.DataType.UINT8})  # -1 is 255
-    flip = constant(graph, f"uint8_{_ZERO}", np.array(_ZERO, dtype=np.uint8))
-    shifted = ir.node("BitwiseXor", [wrapped.outputs[0], flip])  # the integer + 128
-    outputs = [
-        ir.node("Transpose", [value], attributes={"perm": [0, 2, 1]})
-        for value in (shifted.outputs[0], row_scales.outputs[0])
-    ]
-    graph.insert_before(turned, [rows, row_scales, wrapped, shifted, *outputs])
-    take_over(turned.outputs[0], outputs[0].outputs[0])
-    outputs[0].outputs[0].type = ir.TensorType(ir.DataType.UINT8)
-    scale = outputs[1].outputs[0]
+    rows, row_scales = (ir.node("Gather", [table, gather.inputs[1]]) for table in (values, scales))
+    columns = ir.node("Transpose", [rows.outputs[0]], attributes={"perm": [1, 0]})
+    axis = constant(graph, "axis_1", np.array([1], dtype=np.int64))
+    flat = ir.node("Squeeze", [row_scales.outputs[0], axis])
+    graph.insert_before(turned, [rows, row_scales, columns, flat])
+    take_over(turned.outputs[0], columns.outputs[0])
+    columns.outputs[0].type = ir.TensorType(ir.DataType.INT8)
+    scale = flat.outputs[0]
     scale.name, scale.type = _SCALES, ir.TensorType(ir.DataType.FLOAT)
-    scale.shape = ir.Shape(["source", 1, "shortlist"])
+    scale.shape = ir.Shape([Axis.COLUMN.value])
     graph.outputs.append(scale)
     RemoveUnusedNodesPass()(encoder)
     return name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import ExportError
-from export.readers import argos, ctranslate2, huggingface_marian
+from export.readers import argos, ctranslate2, huggingface_marian, marian
 from export.trained_model import TrainedModel
 
 
@@ -35,6 +35,7 @@ KINDS = (
         huggingface_marian.languages,
         huggingface_marian.read,
     ),
+    Kind("a Marian model", marian.recognises, marian.languages, marian.read),
     Kind("an Argos package", argos.recognises, argos.languages, argos.read),
     Kind("a CTranslate2 model", ctranslate2.recognises, ctranslate2.languages, ctranslate2.read),
 )

@@ -73,10 +73,10 @@ def assemble(settings: TransformerSettings, vocabulary: Vocabulary, weights: Map
         ReadingError: Weights are missing, superfluous, of the wrong shape or not finite; lists all of them.
     """
     try:
-        model = Transformer(settings, vocabulary)
-    except ModelError as error:
-        raise ReadingError([str(error)]) from error
-    own = model.state_dict()
+        with torch.device("meta"):  # sizes that lie take no memory
+            own = Transformer(settings, vocabulary).state_dict()
+    except (ModelError, RuntimeError) as error:
+        raise ReadingError([str(error).partition("\n")[0]]) from error
     reasons = [f"there is no weight {name}" for name in sorted(own.keys() - weights.keys())]
     reasons += [f"weight {name} has no place in the model" for name in sorted(weights.keys() - own.keys())]
     for name in sorted(own.keys() & weights.keys()):
@@ -87,6 +87,7 @@ def assemble(settings: TransformerSettings, vocabulary: Vocabulary, weights: Map
             reasons.append(f"weight {name} is not finite")
     if reasons:
         raise ReadingError(reasons)
+    model = Transformer(settings, vocabulary)
     model.load_state_dict(dict(weights))
     return model.eval()
 

@@ -69,6 +69,11 @@ class PeerServicer(TranslationServiceServicer):
         """Translate texts; the answer is the only message."""
         yield pb.TranslateStreamResponse(answer=await self.Translate(request.translate, context))
 
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        """Refuse; the comparison needs no scores."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the peer does not score")
+        raise AssertionError("abort returns never")
+
     async def _answer(self, search: Search, text: str) -> Timed[Translated] | None:
         """Translate a text; None if it is blank."""
         return await self._batcher.submit(search, text, len(text)) if text.strip() else None

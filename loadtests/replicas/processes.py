@@ -78,7 +78,7 @@ class Replica(Process):
         self.successor = partial(Replica, network, f"{host}-next", models=models, core=core, logs=logs)
         address = network.address(host)
         command = [sys.executable, "-m", "serving", "--models", str(models), "--threads", "1", "--log-level", "warning"]
-        command += ["--listen", f"{address}:{GRPC}", "--http", f"{address}:{HTTP}"]
+        command += ["--listen", f"{address}:{GRPC}", "--http", f"{address}:{HTTP}", "--web", ""]
         if taskset := shutil.which("taskset"):
             command = [taskset, "--cpu-list", str(core), *command]
         super().__init__(network, host, command, logs / f"{host}.log")

@@ -29,7 +29,7 @@ class Service:
 
 def dragoman(models: Path, log: Path, options: Sequence[str] = ()) -> AbstractContextManager[Service]:
     """Run this project's server, as it is shipped, on a free port."""
-    return _running("serving", ["--models", str(models), "--http", "127.0.0.1:0", *options], log)
+    return _running("serving", ["--models", str(models), "--http", "127.0.0.1:0", "--web", "", *options], log)
 
 
 def ctranslate2(models: Path, log: Path, options: Sequence[str] = ()) -> AbstractContextManager[Service]:

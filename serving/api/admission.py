@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
 from serving.api.in_flight import InFlight
+from serving.api.token_bucket import TokenBucket
 from serving.errors import Overloaded, Unavailable
 from serving.runtime.memory import resident_bytes
 
@@ -24,28 +24,6 @@ class Phase(StrEnum):
 # Seconds before a refused caller may retry: loading takes a while, but another replica has room at once.
 _RETRY_AFTER = {Phase.LOADING: 5.0, Phase.DRAINING: 0.1}
 _CALLS_RETRY_AFTER = 0.5
-
-
-class TokenBucket:
-    """Rate limit that admits bursts of up to one second's worth of calls."""
-
-    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with a full bucket."""
-        self._rate = per_second
-        self._size = max(1.0, per_second)
-        self._level = self._size
-        self._clock = clock
-        self._filled = clock()
-
-    def take(self) -> float:
-        """Take one call's worth and return 0, or take nothing and return the seconds until there is one."""
-        now = self._clock()
-        self._level = min(self._size, self._level + (now - self._filled) * self._rate)
-        self._filled = now
-        if self._level < 1.0:
-            return (1.0 - self._level) / self._rate
-        self._level -= 1.0
-        return 0.0
 
 
 class Admission:

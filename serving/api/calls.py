@@ -11,10 +11,12 @@ from contextlib import contextmanager
 import grpc
 
 from serving.api.admission import Admission
+from serving.api.clients import Clients
 from serving.api.errors import code_of
 from serving.errors import Overloaded, Unavailable
 from serving.observability.call import Call, current_call
 from serving.observability.call_metrics import CallMetrics
+from serving.tokens import BearerToken
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,9 +24,10 @@ _LOG = logging.getLogger(__name__)
 class Calls:
     """The calls of one server."""
 
-    def __init__(self, admission: Admission, metrics: CallMetrics) -> None:
-        """Admit calls by ``admission`` and count them in ``metrics``."""
+    def __init__(self, admission: Admission, metrics: CallMetrics, clients: Clients | None = None) -> None:
+        """Admit calls by ``admission`` and the limits of ``clients``, and count them in ``metrics``."""
         self._admission = admission
+        self._clients = clients or Clients()
         self._metrics = metrics
 
     @contextmanager
@@ -54,15 +57,22 @@ class Calls:
             current_call.reset(before)
 
     @contextmanager
-    def admitted(self, call: Call) -> Iterator[None]:
-        """Hold a place for a call.
+    def admitted(self, call: Call, caller: str, token: BearerToken | None) -> Iterator[None]:
+        """Hold a place for a call, which then can spend what its caller may.
+
+        Args:
+            call: The call.
+            caller: The host it comes from, for callers without a token.
+            token: Of the caller, if it needed one.
 
         Raises:
             Unavailable: The server is loading or draining.
-            Overloaded: Too many calls are in flight, or they arrive too fast.
+            Overloaded: Too many calls are in flight, or they arrive too fast, of this caller or of all.
         """
+        client = self._clients.client(f"token {token.name}", token.limits) if token else self._clients.client(caller)
+        call.spend = client.spend
         try:
-            with self._admission.call():
+            with self._admission.call(), client.call(streaming=call.kind != "unary"):
                 yield
         except (Overloaded, Unavailable) as error:
             if not call.model:

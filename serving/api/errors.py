@@ -86,14 +86,14 @@ def _entry(error: BaseException) -> tuple[grpc.StatusCode, str | None]:
 
 
 def _details(error: BaseException, reason: str | None, request_id: str) -> Iterator[Message]:
-    retry_later = isinstance(error, errors.Overloaded | errors.Unavailable)
+    retry_after = getattr(error, "retry_after", 0.0)
     yield error_details_pb2.ErrorInfo(reason=reason or str(getattr(error, "reason", "")).upper(), domain=DOMAIN)
     yield error_details_pb2.RequestInfo(request_id=request_id)
     if isinstance(error, errors.InvalidRequest):
         yield _bad_request(error)
-    if retry_later:
+    if retry_after:
         delay = Duration()
-        delay.FromMilliseconds(round(getattr(error, "retry_after", 0.0) * 1000))
+        delay.FromMilliseconds(round(retry_after * 1000))
         yield error_details_pb2.RetryInfo(retry_delay=delay)
 
 

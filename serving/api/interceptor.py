@@ -13,9 +13,11 @@ from grpc import aio
 
 from serving.api.access import Access
 from serving.api.calls import Calls
+from serving.api.clients import host_of
 from serving.api.errors import code_of, status_of, trailing_metadata
 from serving.errors import FieldViolation, InvalidRequest, PermissionDenied, ResponseTooLarge, Unauthenticated
 from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, request_id_of
+from serving.tokens import BearerToken
 
 # A caller's deadline arrives as a cancellation at about the moment it passes.
 _DEADLINE_SLACK = 0.05
@@ -51,7 +53,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         if handler is None:
             return handler
         try:
-            self._access.to_method(handler_call_details.method, handler_call_details.invocation_metadata)
+            token = self._access.to_method(handler_call_details.method, handler_call_details.invocation_metadata)
         except (Unauthenticated, PermissionDenied) as error:
             # Streaming in both directions fits every method, and reads nothing of what the caller sends.
             ours = service in self._services
@@ -60,9 +62,9 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         if service not in self._services:
             return handler
         if handler.response_streaming:
-            streaming = partial(self._admitted, self._streaming(handler))
+            streaming = partial(self._admitted, self._streaming(handler), token)
             return grpc.unary_stream_rpc_method_handler(self._observed(service, method, handler, streaming))
-        unary = partial(self._admitted, self._unary(handler))
+        unary = partial(self._admitted, self._unary(handler), token)
         return grpc.unary_unary_rpc_method_handler(self._observed(service, method, handler, unary))
 
     def _observed(self, service: str, method: str, handler: Handler, respond: Respond) -> Any:
@@ -108,8 +110,10 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
             await _abort(error, call, context)
             raise
 
-    async def _admitted(self, respond: Respond, call: Call, raw: bytes, context: Context) -> bytes | None:
-        with self._calls.admitted(call):
+    async def _admitted(
+        self, respond: Respond, token: BearerToken | None, call: Call, raw: bytes, context: Context
+    ) -> bytes | None:
+        with self._calls.admitted(call, host_of(context.peer()), token):
             return await respond(call, raw, context)
 
     async def _refuse(self, error: Exception, requests: object, context: Context) -> None:

@@ -1,9 +1,10 @@
-"""The server: gRPC with health and reflection, HTTP, and its life from loading to drained."""
+"""The server: gRPC with health and reflection, metrics, the web port, and its life from loading to drained."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,7 +14,11 @@ from serving.api.access import Access
 from serving.api.admin_servicer import AdminServicer
 from serving.api.admission import Admission, Phase
 from serving.api.calls import Calls
+from serving.api.clients import Clients
+from serving.api.glossaries import GlossaryStore
+from serving.api.google_servicer import GoogleServicer
 from serving.api.interceptor import CallInterceptor
+from serving.api.language_routing import LanguageRouter
 from serving.api.lifecycle import ModelLifecycle
 from serving.api.metrics_endpoint import MetricsEndpoint
 from serving.api.models import ModelRegistry
@@ -28,10 +33,17 @@ from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import admin_service_pb2_grpc as admin_pb_grpc
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
+from serving.pb.google import translation_service_pb2 as google_pb
+from serving.pb.google import translation_service_pb2_grpc as google_pb_grpc
+
+if TYPE_CHECKING:
+    from serving.api.web.server import WebServer
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TranslationService"].full_name
+_SERVICES = frozenset({SERVICE, google_pb.DESCRIPTOR.services_by_name["TranslationService"].full_name})
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _MOST_ADMIN_CALLS = 16
+_HANDSHAKE_MS = 10_000  # for a client to say the first words of HTTP/2 and TLS
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
 # Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
 # it every half second, have stopped sending by then: none has to be refused and repeated, and none arrives while the
@@ -52,20 +64,23 @@ class Server:
         self.port = self.admin_port = 0
         self._config = config
         self._tls = tls_of(config)
-        access = Access(SERVICE, ADMIN_SERVICE, config.tokens)
+        access = Access(_SERVICES, ADMIN_SERVICE, config.tokens)
         self._told = set[str]()  # models whose health was ever told
-        calls = Calls(self.admission, self.metrics.calls)
+        calls = Calls(self.admission, self.metrics.calls, Clients(config.client_limits))
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined] # absent from the stubs
         self._tasks = list[asyncio.Task[None]]()
         self._watch: BundleWatch | None = None
         self._grpc = aio.server(
-            interceptors=[CallInterceptor({SERVICE}, access, calls, config.max_message_bytes)],
+            interceptors=[CallInterceptor(_SERVICES, access, calls, config.max_message_bytes)],
             options=_options(config),
         )
-        pb_grpc.add_TranslationServiceServicer_to_server(TranslationServicer(self.models), self._grpc)
+        servicer, router = TranslationServicer(self.models), LanguageRouter(self.models)
+        pb_grpc.add_TranslationServiceServicer_to_server(servicer, self._grpc)
+        google_pb_grpc.add_TranslationServiceServicer_to_server(GoogleServicer(router), self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         if config.reflection:
-            reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+            named = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(named, self._grpc)
         self._admin = self._admin_server(access) if config.admin else None
         self.metrics.registry.register(ServerCollector(self._state))
         self.http = MetricsEndpoint(
@@ -76,6 +91,7 @@ class Server:
             access=access,
             tls=self._tls,
         )
+        self.web = self._web_server(config.web, servicer, router, access, calls) if config.web else None
 
     async def start(self) -> None:
         """Listen; calls are refused while the server loads.
@@ -93,6 +109,8 @@ class Server:
             self.admin_port = self._add_port(self._admin, "admin", config.admin)
             await self._admin.start()
         self.http.start()
+        if self.web:
+            await self.web.start()
 
     async def serve(self) -> None:
         """Accept calls from now on, with the models in the registry.
@@ -122,9 +140,28 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await asyncio.gather(*(server.stop(_FLUSH_SECONDS) for server in (self._grpc, self._admin) if server))
+        ports = (self._grpc, self._admin, self.web)
+        await asyncio.gather(*(port.stop(_FLUSH_SECONDS) for port in ports if port))
         await asyncio.to_thread(self.http.stop)
         await self.lifecycle.stop()
+
+    def _web_server(
+        self, address: str, servicer: TranslationServicer, router: LanguageRouter, access: Access, calls: Calls
+    ) -> WebServer:
+        # Imported here, since a server without the port need not wait for it.
+        from serving.api.web.application import web_application
+        from serving.api.web.endpoint import Endpoints
+        from serving.api.web.server import WebServer
+
+        application = web_application(
+            Endpoints(access, calls, self._config.max_message_bytes),
+            servicer,
+            router,
+            GlossaryStore(),
+            needs_token=access.needs_token,
+            is_ready=self._is_ready,
+        )
+        return WebServer(address, application, self._tls)
 
     def _admin_server(self, access: Access) -> aio.Server:
         """Make the server of administration, whose calls are neither limited nor held up by those of translation."""
@@ -186,6 +223,11 @@ class Server:
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    # A client notices nothing of these two: it is told to connect again, and its calls in flight end as they would.
+    ages = {
+        "grpc.max_connection_idle_ms": config.max_connection_idle,
+        "grpc.max_connection_age_ms": config.max_connection_age,
+    }
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
@@ -196,4 +238,6 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # clients ping every 10 s or less often.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+        *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds),
     ]

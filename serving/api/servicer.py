@@ -10,14 +10,23 @@ from typing import Any
 from grpc import aio
 
 from serving.api.models import ModelRegistry, ServedModel
-from serving.conversion import from_model, to_options, to_response, to_stream_response
-from serving.engine.request import TranslationRequest
+from serving.conversion import (
+    from_model,
+    to_options,
+    to_pairs,
+    to_response,
+    to_score_options,
+    to_score_response,
+    to_stream_response,
+)
+from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.engine.translator import Translator
 from serving.errors import EngineFailure, FieldViolation
-from serving.messages import Result
-from serving.observability.call import current_call
+from serving.messages import MimeType, Result
+from serving.observability.call import Call, current_call
 from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
+from serving.score_messages import ScoreResult
 
 
 def to_domain(
@@ -26,7 +35,7 @@ def to_domain(
     """Turn a message into the engine's request.
 
     Args:
-        request: The message; nothing in it is checked but its enums, which only the transport knows.
+        request: The message; nothing in it is checked but its enums and MIME type, which only the transport knows.
         deadline: ``time.monotonic()`` value after which nobody waits for the answer.
         request_id: For the log.
         served: Language pairs that the server translates, in words.
@@ -40,6 +49,8 @@ def to_domain(
         )
         if value not in known.values()
     ]
+    if request.mime_type not in {"", *MimeType}:
+        violations.append(FieldViolation("mime_type", f"is {request.mime_type!r}; give one of {', '.join(MimeType)}"))
     return TranslationRequest(
         texts=tuple(request.contents),
         options=to_options(request),
@@ -79,6 +90,24 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
                         _note(event)
                     yield to_stream_response(event)
 
+    async def Score(self, request: pb.ScoreRequest, context: aio.ServicerContext[Any, Any]) -> pb.ScoreResponse:
+        """Score translations."""
+        pairs = to_pairs(request)
+        size = sum(len(pair.source) + len(pair.target) + sum(map(len, pair.tokens)) for pair in pairs)
+        with self._borrowed(request, len(pairs), size, 1) as (model, call):
+            sources = TranslationRequest(
+                texts=tuple(pair.source for pair in pairs),
+                options=to_score_options(request),
+                deadline=_deadline(context),
+                request_id=call.request_id,
+                source_language=request.source_language,
+                target_language=request.target_language,
+                served=self._models.served_pairs(),
+            )
+            result = await model.translator.score(ScoringRequest(pairs, sources))
+        _note(result)
+        return to_score_response(result)
+
     async def ListModels(
         self, request: pb.ListModelsRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.ListModelsResponse:
@@ -96,17 +125,29 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> Iterator[tuple[Translator, TranslationRequest]]:
         """Borrow the model that is to translate, and convert the request."""
+        beam = request.options.beam_size if request.options.HasField("beam_size") else None
+        size = sum(map(len, request.contents))
+        with self._borrowed(request, len(request.contents), size, beam) as (model, call):
+            served = self._models.served_pairs()
+            yield (
+                model.translator,
+                to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served),
+            )
+
+    @contextmanager
+    def _borrowed(
+        self, request: pb.TranslateRequest | pb.ScoreRequest, contents: int, characters: int, beam: int | None
+    ) -> Iterator[tuple[ServedModel, Call]]:
+        """Borrow the model that is asked for, after taking the texts out of the limits of the caller."""
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
-        call.figures["contents"] = len(request.contents)
-        remaining = context.time_remaining()
-        deadline = None if remaining is None else time.monotonic() + remaining
-        asked = to_domain(request, deadline=deadline, request_id=call.request_id, served=self._models.served_pairs())
+        call.figures["contents"] = contents
+        call.spend(characters, beam)
         wanted = request.model, request.version, request.source_language, request.target_language
         with self._models.borrow(*wanted) as model:
             call.model = model.label
-            yield model.translator, asked
+            yield model, call
 
     def _resolve(self, name: str, version: int) -> ServedModel:
         model = self._models.resolve(name, version)
@@ -118,7 +159,12 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         return from_model(model.described(is_default=self._models.is_default(model)))
 
 
-def _note(result: Result) -> None:
+def _deadline(context: aio.ServicerContext[Any, Any]) -> float | None:
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _note(result: Result | ScoreResult) -> None:
     """Note a result's figures for the access log."""
     if call := current_call.get():
         call.figures |= {

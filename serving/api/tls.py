@@ -1,4 +1,4 @@
-"""TLS of both ports, by the same certificate, which is read again when its files change."""
+"""TLS of all ports, by the same certificate, which is read again when its files change."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from serving.errors import StartupError
 class _Loaded:
     of_grpc: grpc.ServerCertificateConfiguration
     of_http: ssl.SSLContext
+    of_web: ssl.SSLContext
 
 
 class Tls:
@@ -65,6 +66,10 @@ class Tls:
         """
         return self._loaded.get().of_http
 
+    def web_context(self) -> ssl.SSLContext:
+        """Return the context for a new connection to the web port, where a client may not leave its certificate out."""
+        return self._loaded.get().of_web
+
 
 def tls_of(config: ServerConfig) -> Tls | None:
     """Return the TLS that the options ask for, or None if they ask for none.
@@ -80,12 +85,18 @@ def tls_of(config: ServerConfig) -> Tls | None:
 def _load(certificate: Path, key: Path, client_ca: Path | None) -> _Loaded:
     pair = (key.read_bytes(), certificate.read_bytes())
     authorities = client_ca.read_bytes() if client_ca else None
+    configuration = grpc.ssl_server_certificate_configuration([pair], authorities)
+    of_http, of_web = (_context(certificate, key, authorities, mode) for mode in (ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED))
+    return _Loaded(configuration, of_http, of_web)
+
+
+def _context(certificate: Path, key: Path, authorities: bytes | None, mode: ssl.VerifyMode) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # TLS 1.2 or newer, as in gRPC
     context.load_cert_chain(certificate, key, password=_no_password)
     if authorities is not None:
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_mode = mode
         context.load_verify_locations(cadata=authorities.decode("ascii"))
-    return _Loaded(grpc.ssl_server_certificate_configuration([pair], authorities), context)
+    return context
 
 
 def _no_password() -> str:

@@ -29,7 +29,7 @@ GraphFile = Annotated[FileName, StringConstraints(pattern=r"\.onnx$")]  # ONNX R
 TokenId = Annotated[int, Field(ge=0, lt=_MAX_VOCABULARY)]
 FixedSize = Annotated[int, Field(ge=1, le=_MAX_ELEMENTS)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "bool"]
+Dtype = Literal["float32", "float16", "int64", "int32", "uint8", "int8", "bool"]
 LANGUAGE_TAG: Final = r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$"
 LanguageTag = Annotated[str, StringConstraints(pattern=LANGUAGE_TAG)]
 
@@ -45,6 +45,7 @@ class Axis(StrEnum):
     EDIT = "edit"  # log-prob edits of one hypothesis
     CANDIDATE = "candidate"  # best continuations of one sentence
     SHORTLIST = "shortlist"  # target tokens that one sentence may use
+    COLUMN = "column"  # target tokens that some sentence of a grid may use
 
 
 class _Strict(BaseModel):
@@ -125,7 +126,11 @@ class Precision(_Strict):
 
     ``memory`` is computed by the encoder once per source and read by the decoder at every step: each name is an encoder
     output (leading axis ``source``) and a decoder input (leading axis ``slot``). ``state`` is updated by the decoder.
-    ``shortlist`` names the lexicon that yields the target tokens each sentence may use.
+    ``shortlist`` names the lexicon that yields the target tokens each sentence may use. ``columns`` are the part of the
+    output layer that a grid's sentences share, ``column`` being their last axis: the encoder puts out those of the
+    tokens that it is given, the decoder reads all in use. Memory named ``shortlist_...`` is then made by serving, not
+    by the encoder. (Older bundles with a shortlist have columns of each slot as memory.)
+    ``seven_bits`` says that integer weights are between -64 and 64: their products are exact on every processor.
     """
 
     devices: tuple[Literal["cpu", "cuda"], ...]
@@ -135,6 +140,8 @@ class Precision(_Strict):
     state: tuple[StateSpec, ...]
     verification: VerificationRecord
     shortlist: FileName | None = Field(default=None, exclude_if=lambda file: file is None)
+    columns: tuple[TensorSpec, ...] = Field(default=(), exclude_if=lambda columns: not columns)
+    seven_bits: bool = Field(default=False, exclude_if=lambda seven: not seven)
 
 
 class SpecialIds(_Strict):

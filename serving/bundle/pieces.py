@@ -46,6 +46,14 @@ class PieceProcessor:
         mapping["ids"] = [self._ids.get(piece, self._unknown) for piece in mapping["pieces"]]
         return mapping["ids"] if return_type is None else mapping
 
+    def piece_to_id(self, piece: str) -> int:
+        """Return the token of a spelling, the unknown one if there is no other."""
+        return self._ids.get(piece, self._unknown)
+
+    def id_to_piece(self, token: int) -> str:
+        """Return the spelling of a token."""
+        return self._pieces[token] or _UNKNOWN
+
     def is_unknown(self, token: int) -> bool:
         """Return whether a token stands for every piece outside the vocabulary."""
         return token == self._unknown

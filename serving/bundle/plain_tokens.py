@@ -37,6 +37,14 @@ class TokenProcessor:
         """Return the size of the vocabulary."""
         return len(self._tokens)
 
+    def piece_to_id(self, piece: str) -> int:
+        """Return the token of a spelling, the unknown one if there is no other."""
+        return self._ids.get(piece, self._unknown)
+
+    def id_to_piece(self, token: int) -> str:
+        """Return the spelling of a token."""
+        return self._tokens[token]
+
     def encode(self, text: str, return_type: str | None = None) -> Any:
         """Return the token ids of a text; for ``offset_mapping`` also their spellings and spans, in code points."""
         found = list(self._pattern.finditer(text))

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+OUTPUT_BIASES = "output_biases"  # of the graphs' tensors, the one in which -inf bars a column of the output layer
+
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:

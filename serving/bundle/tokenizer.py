@@ -168,6 +168,12 @@ class SubwordTokenizer:
         """Encode the beginning of a translation, without an end token."""
         return tuple(self._target.encode(_clean(text)))
 
+    def target_token(self, piece: str) -> int | None:
+        """Return the target token that is spelt so; None if there is none."""
+        token = int(self._target.piece_to_id(piece))
+        known = isinstance(self._target, WordProcessor) or self._target.id_to_piece(token) == piece
+        return token if known else None
+
     @property
     def copies_unknown_words(self) -> bool:
         """Whether :meth:`decode` uses the source text that each token attends to."""

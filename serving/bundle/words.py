@@ -37,6 +37,10 @@ class WordProcessor:
         """Return the size of the vocabulary."""
         return len(self._tokens)
 
+    def piece_to_id(self, piece: str) -> int:
+        """Return the token of a spelling, a placeholder if there is no other."""
+        return self._ids.get(piece, self._ids[_SPACE * piece.startswith(_SPACE) + _UNKNOWN])
+
     def encode(self, text: str, return_type: str | None = None) -> Any:
         """Return the token ids of a text; for ``offset_mapping`` also their spellings and spans, in code points."""
         ids, pieces, offsets, end = list[int](), list[str](), list[tuple[int, int]](), -1

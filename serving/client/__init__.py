@@ -28,6 +28,7 @@ from serving.messages import (
     FinishReason,
     Hypothesis,
     LongInput,
+    MimeType,
     Model,
     ModelDefaults,
     ModelLimits,
@@ -41,6 +42,7 @@ from serving.messages import (
     Translation,
     Verification,
 )
+from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 __all__ = [
     "AccessDenied",
@@ -55,14 +57,18 @@ __all__ = [
     "Hypothesis",
     "InvalidRequest",
     "LongInput",
+    "MimeType",
     "Model",
     "ModelDefaults",
     "ModelLimits",
     "ModelNotFound",
     "Options",
+    "PairScore",
     "QualityFlag",
     "Result",
     "Sampling",
+    "ScorePair",
+    "ScoreResult",
     "Segmentation",
     "ServerFault",
     "ServerOverloaded",

@@ -13,10 +13,11 @@ import grpc.aio
 from serving.client.channel import channel_options
 from serving.client.credentials import authorization
 from serving.client.errors import FailedCall, from_failed_call
-from serving.conversion import to_model, to_request, to_result, to_stream_event
+from serving.conversion import to_model, to_request, to_result, to_score_request, to_score_result, to_stream_event
 from serving.messages import Model, Options, Result, TextDelta
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
+from serving.score_messages import ScorePair, ScoreResult
 
 if TYPE_CHECKING:
     from serving.pb.translation_service_pb2_grpc import TranslationServiceAsyncStub
@@ -142,6 +143,50 @@ class TranslationClient(_Client):
         finally:
             call.cancel()  # type: ignore[no-untyped-call] # absent from the stubs
 
+    def score(
+        self,
+        pairs: Sequence[ScorePair],
+        *,
+        length_penalty: float | None = None,
+        tokens: bool = False,
+        protect_spans: bool = True,
+        adapt_case: bool = True,
+        priority: int = 0,
+        model: str = "",
+        version: int = 0,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> ScoreResult:
+        """Return how probable the model finds given translations; either all are scored or the call fails.
+
+        Args:
+            pairs: Texts and their translations.
+            length_penalty: alpha in score = sum of log p / length ** alpha; None is the model's.
+            tokens: Return the tokens with their log-probabilities.
+            protect_spans: As in ``Options``.
+            adapt_case: As in ``Options``.
+            priority: As in ``Options``.
+            model: Name of the model; empty means the server's default.
+            version: Version of the model; 0 means the newest.
+            deadline: Seconds the call may take.
+            request_id: Name of the call in the server's log; without it the client makes one.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        options = Options(
+            length_penalty=length_penalty,
+            tokens=tokens,
+            protect_spans=protect_spans,
+            adapt_case=adapt_case,
+            priority=priority,
+        )
+        request, request_id = (
+            to_score_request(pairs, options, model=model, version=version),
+            request_id or new_request_id(),
+        )
+        return to_score_result(self._call(self._stub.Score, request, deadline, request_id), request_id)
+
     def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
         """Return the models that are served, by name, the newest version first.
 
@@ -241,6 +286,38 @@ class AsyncTranslationClient(_Client):
             raise from_failed_call(cast(FailedCall, failure), request_id, self._server) from failure
         finally:
             call.cancel()
+
+    async def score(
+        self,
+        pairs: Sequence[ScorePair],
+        *,
+        length_penalty: float | None = None,
+        tokens: bool = False,
+        protect_spans: bool = True,
+        adapt_case: bool = True,
+        priority: int = 0,
+        model: str = "",
+        version: int = 0,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> ScoreResult:
+        """Return how probable the model finds given translations; see :meth:`TranslationClient.score`.
+
+        Raises:
+            CallError: The call failed; its class says how.
+        """
+        options = Options(
+            length_penalty=length_penalty,
+            tokens=tokens,
+            protect_spans=protect_spans,
+            adapt_case=adapt_case,
+            priority=priority,
+        )
+        request, request_id = (
+            to_score_request(pairs, options, model=model, version=version),
+            request_id or new_request_id(),
+        )
+        return to_score_result(await self._call(self._stub.Score, request, deadline, request_id), request_id)
 
     async def list_models(self, *, deadline: float | None = None) -> tuple[Model, ...]:
         """Return the models that are served, by name, the newest version first.

@@ -69,6 +69,16 @@ class Engine:
             healthy=self.healthy,
         )
 
+    def check(self, sentences: int, deadline: float | None, priority: int) -> None:
+        """Refuse a request of about so many sentences that :meth:`submit` would refuse anyway.
+
+        Raises:
+            Overloaded: The queue or its token budget is full.
+            Unavailable: The engine is draining or has stopped.
+            DeadlineExceeded: The deadline has passed, or cannot be met.
+        """
+        self._queue.check(sentences, deadline, priority)
+
     def submit(self, sentences: Sequence[Sentence], listener: Listener | None = None) -> Submission:
         """Accept all of ``sentences``, or none, and return at once; ``listener`` hears of them while they are decoded.
 

@@ -86,6 +86,21 @@ class JobQueue:
                 healthy=healthy,
             )
 
+    def check(self, sentences: int, deadline: float | None, priority: int) -> None:
+        """Refuse what :meth:`submit` would refuse anyway, before work is spent on it; ``sentences`` are counted.
+
+        Raises:
+            Overloaded: The queue or its token budget is full.
+            Unavailable: The engine is draining or has stopped.
+            DeadlineExceeded: The deadline has passed, or cannot be met.
+        """
+        with self._changed:
+            reason = self._phase_refuses() or self._scheduler.refuses(deadline, priority, self._clock())
+            retry_after = self._scheduler.wait_estimate() or 1.0
+        if reason is not None:
+            self._observer.rejected(sentences, reason)
+            raise self._refusal(reason, retry_after)
+
     def submit(self, submission: Submission) -> None:
         """Accept all of a submission's sentences, or none.
 
@@ -105,13 +120,11 @@ class JobQueue:
                 self._changed.notify_all()
                 return
         self._observer.rejected(len(jobs), reason)
-        raise self._refusal(reason, min(max(retry_after, _RETRY_SECONDS[0]), _RETRY_SECONDS[1]))
+        raise self._refusal(reason, retry_after)
 
     def _refuse(self, submission: Submission) -> RejectReason | None:
-        if self._phase >= QueuePhase.STOPPING:
-            return RejectReason.STOPPED
-        if self._phase is QueuePhase.DRAINING:
-            return RejectReason.DRAINING
+        if reason := self._phase_refuses():
+            return reason
         now = self._clock()
         verdicts = [self._quarantine.verdict(job.sentence, now) for job in submission.jobs]
         if Verdict.REFUSED in verdicts:
@@ -119,11 +132,18 @@ class JobQueue:
         items = zip(submission.jobs, verdicts, strict=True)
         return self._scheduler.submit([(job, _demand(job, verdict)) for job, verdict in items], now)
 
+    def _phase_refuses(self) -> RejectReason | None:
+        if self._phase >= QueuePhase.STOPPING:
+            return RejectReason.STOPPED
+        return RejectReason.DRAINING if self._phase is QueuePhase.DRAINING else None
+
     def _refusal(self, reason: RejectReason, retry_after: float) -> DragomanError:
         limits = self._limits
+        retry_after = min(max(retry_after, _RETRY_SECONDS[0]), _RETRY_SECONDS[1])
         match reason:
             case RejectReason.DEADLINE:
-                return DeadlineExceeded("the deadline cannot be met by this server now; allow more time")
+                message = "the deadline cannot be met by this server now; allow more time, or try again later"
+                return DeadlineExceeded(message, retry_after=retry_after)
             case RejectReason.QUARANTINED:
                 return Quarantined()
             case RejectReason.DRAINING | RejectReason.STOPPED:

@@ -19,11 +19,13 @@ from serving.messages import AlignmentLink, FinishReason, Hypothesis, Options, Q
 from serving.text.casing import raised
 from serving.text.characters import composing_edits
 from serving.text.edits import EditedText
+from serving.text.markup.document import Markup
+from serving.text.markup.placement import markup_edits
 from serving.text.quality import quality_flags
 from serving.text.reading import Reading, ReadPart, StandIn
 from serving.text.restoration import restoring_edits
 from serving.text.segmentation import join
-from serving.text.words import Span, WordIndex
+from serving.text.words import Aligned, Span, WordIndex
 
 _BLANK = Hypothesis("", 0.0, 0.0, (), (), FinishReason.EOS)
 
@@ -72,8 +74,9 @@ def _translation(
     language: str,
 ) -> Translation:
     if not parts:
-        given = text.reading.given[: text.end]
-        unchanged = replace(_BLANK, text=given if text.reading.text.strip() else "")
+        given = text.markup.raw if text.markup else text.reading.given[: text.end]
+        blank = not (given if text.markup else text.reading.text).strip()
+        unchanged = replace(_BLANK, text="" if blank else given)
         return Translation(hypotheses=(unchanged,), source_truncated=text.truncated, parts=0)
     # A text in several parts has one hypothesis: the best of each part.
     several = len(parts) > 1
@@ -88,7 +91,7 @@ def _translation(
             for part, source, hypothesis in zip(text.parts, text.sources, rank, strict=True)
         ]
         if not different:
-            flags = _flags(text, rank, finished)
+            flags = _flags(text, rank, finished, retried=any(part.retried for part in parts))
         hypothesis = _hypothesis(text, rank, finished, options)
         different.setdefault(hypothesis.text, hypothesis)
     return Translation(tuple(different.values()), text.truncated, len(parts), flags)
@@ -148,9 +151,9 @@ def moved_spans(spans: Spans, edited: EditedText) -> Spans:
 
 
 def _flags(
-    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[FinishedPart]
+    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[FinishedPart], *, retried: bool
 ) -> tuple[QualityFlag, ...]:
-    found = set[QualityFlag]()
+    found = {QualityFlag.RETRIED} if retried else set()
     for part, source, hypothesis, target in zip(text.parts, text.sources, rank, finished, strict=True):
         found.update(
             quality_flags(text.reading.given[part.start : part.end], target.text, source.size, hypothesis.tokens)
@@ -163,14 +166,23 @@ def _flags(
 def _hypothesis(
     text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[FinishedPart], options: Options
 ) -> Hypothesis:
-    places = [(part.start, part.end) for part in text.parts]
-    joined, starts = join(text.reading.given[: text.end], places, [target.text for target in finished])
-    links: list[AlignmentLink] = []
-    if options.alignments:
-        for part, source, hypothesis, target, start in zip(
-            text.parts, text.sources, rank, finished, starts, strict=True
-        ):
-            links += _links(text.reading, part, source, hypothesis, target, start)
+    aligned = [
+        _aligned(text.reading, part, source, hypothesis, target)
+        for part, source, hypothesis, target in zip(text.parts, text.sources, rank, finished, strict=True)
+        if options.alignments or text.markup
+    ]
+    if text.markup:
+        joined, placed = _in_markup(text, text.markup, aligned)
+    else:
+        places = [(part.start, part.end) for part in text.parts]
+        joined, starts = join(text.reading.given[: text.end], places, [target.text for target in finished])
+        placed = [(EditedText(one.target), start) for one, start in zip(aligned, starts, strict=False)]
+    links = [
+        _moved(link, text.markup, part.start, *there)
+        for part, one, there in zip(text.parts, aligned, placed, strict=False)
+        if options.alignments
+        for link in word_links(one)
+    ]
     log_probs = [log_prob for part in rank for log_prob in part.log_probs]
     return Hypothesis(
         text=joined,
@@ -190,25 +202,54 @@ def _hypothesis(
     )
 
 
-def _links(
-    reading: Reading,
-    part: ReadPart,
-    source: EncodedSource,
-    hypothesis: FinishedHypothesis,
-    target: FinishedPart,
-    start: int,
-) -> tuple[AlignmentLink, ...]:
-    """Return the links of one part, whose translation begins at ``start``."""
+def _aligned(
+    reading: Reading, part: ReadPart, source: EncodedSource, hypothesis: FinishedHypothesis, target: FinishedPart
+) -> Aligned:
     spans = source.spans
     if reading.edits:
         given = [reading.edits.before(begin + part.offset, end + part.offset) for begin, end in spans.tolist()]
         spans = np.array(given, dtype=np.int64) - part.start
-    return word_links(
+    return Aligned(
         reading.given[part.start : part.end],
-        spans,
         target.text,
-        target.spans,
-        hypothesis.alignment,
-        source_offset=part.start,
-        target_offset=start,
+        [
+            (tuple(there), tuple(here))
+            for there, here in zip(spans[list(hypothesis.alignment)].tolist(), target.spans.tolist(), strict=True)
+        ],
     )
+
+
+def part_in_markup(
+    text: PreparedText, markup: Markup, index: int, hypothesis: FinishedHypothesis, target: FinishedPart
+) -> tuple[Span, str]:
+    """Return where a part is in its markup, and its translation with tags."""
+    part = text.parts[index]
+    tagged = markup.part(part.start, part.end)
+    aligned = _aligned(text.reading, part, text.sources[index], hypothesis, target)
+    edits = markup_edits(aligned, tagged.tags, markup.kept)
+    return (tagged.start, tagged.end), EditedText(aligned.target, edits).text
+
+
+def _in_markup(
+    text: PreparedText, markup: Markup, aligned: Sequence[Aligned]
+) -> tuple[str, list[tuple[EditedText, int]]]:
+    """Put translations into their markup.
+
+    Returns:
+        The markup, and of each part its translation with tags and where that begins.
+    """
+    parts = [markup.part(part.start, part.end) for part in text.parts]
+    edited = [
+        EditedText(one.target, markup_edits(one, part.tags, markup.kept))
+        for one, part in zip(aligned, parts, strict=True)
+    ]
+    given = markup.raw if text.end == len(markup.text) else markup.cut(parts[-1].end)
+    joined, starts = join(given, [(part.start, part.end) for part in parts], [one.text for one in edited])
+    return joined, list(zip(edited, starts, strict=True))
+
+
+def _moved(link: AlignmentLink, markup: Markup | None, offset: int, edited: EditedText, start: int) -> AlignmentLink:
+    """Return a link of a part that begins at ``offset`` as one of the whole text and its translation."""
+    source = link.source_start + offset, link.source_end + offset
+    target = edited.after(link.target_start, link.target_end)
+    return AlignmentLink(*(markup.given(*source) if markup else source), target[0] + start, target[1] + start)

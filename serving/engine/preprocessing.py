@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -15,8 +16,12 @@ from serving.engine.submission import Sentence
 from serving.engine.validation import ServingLimits, beam_size, prefix_violations, request_violations
 from serving.errors import FieldViolation, InvalidRequest
 from serving.messages import LongInput, Options, Segmentation
+from serving.text.markup.document import Markup
+from serving.text.markup.mime_types import read_markup
+from serving.text.markup.tokens import MalformedMarkup
+from serving.text.protection import term_pattern
 from serving.text.reading import Reading, ReadPart, in_sentence_case
-from serving.text.segmentation import Part, sentences, split
+from serving.text.segmentation import Part, lines, sentences, split
 
 _SPARE_TOKENS = 16  # of a translation that is not given a max_length, beyond twice its source
 
@@ -26,16 +31,18 @@ class PreparedText:
     """One text of a request, in the parts it is decoded in; a text without language has none.
 
     Attributes:
-        reading: The text as given and as the model reads it.
+        reading: The text as given, or the text in the markup that was given, and as the model reads it.
         parts: The parts of it that are translated.
         sources: The same as tokens.
         end: Where the text was cut, which is its own end unless it was too long under TRUNCATE.
+        markup: The markup, unless the text is plain.
     """
 
     reading: Reading
     parts: tuple[ReadPart, ...]
     sources: tuple[EncodedSource, ...]
     end: int
+    markup: Markup | None = None
 
     @property
     def truncated(self) -> bool:
@@ -74,10 +81,15 @@ def prepare(
         raise InvalidRequest(violations)
     prefixes = tuple(tokenizer.encode_prefix(prefix) for prefix in options.target_prefixes)
     violations += prefix_violations(prefixes, options, manifest, limits)
-    texts = []
+    texts, terms = [], term_pattern(options.protected_terms)
     for index, text in enumerate(request.texts):
         plan = replace(options, adapt_case=False) if any(prefixes[index : index + 1]) else options
-        prepared = _prepare_text(text, plan, manifest, tokenizer)
+        try:
+            reading, markup = _read(text, plan, tokenizer, terms)
+        except MalformedMarkup as error:
+            violations.append(FieldViolation(f"contents[{index}]", str(error)))
+            continue
+        prepared = prepare_text(reading, markup, plan, manifest, tokenizer)
         if problem := _too_long(prepared, options, manifest, tokenizer, limits):
             violations.append(FieldViolation(f"contents[{index}]", problem))
         texts.append(prepared)
@@ -114,21 +126,37 @@ def _policy(options: Options) -> LongInput:
     return LongInput.SPLIT if _segmentation(options) is Segmentation.SENTENCES else LongInput.REJECT
 
 
-def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer) -> PreparedText:
-    reading = Reading(text, tokenizer.unknown, protect=options.protect_spans)
+def _read(
+    text: str, options: Options, tokenizer: SubwordTokenizer, terms: re.Pattern[str] | None
+) -> tuple[Reading, Markup | None]:
+    markup = read_markup(text, options.mime_type)
+    given = markup.text if markup else text
+    marked = markup.signs if markup else []
+    if terms:
+        marked += [match.span() for match in terms.finditer(given)]
+    return Reading(given, tokenizer.unknown, protect=options.protect_spans, marked=marked), markup
+
+
+def prepare_text(
+    reading: Reading, markup: Markup | None, options: Options, manifest: Manifest, tokenizer: SubwordTokenizer
+) -> PreparedText:
+    """Split a text into parts as its options ask, each tokenised."""
     limit, policy, language = manifest.limits.max_source_tokens, _policy(options), manifest.source_language
-    read, end = reading.text, len(text)
+    read, end = reading.text, len(reading.given)
+    by_sentence = _segmentation(options) is Segmentation.SENTENCES
     pieces: Iterable[Part]
-    if _segmentation(options) is Segmentation.SENTENCES:
+    if by_sentence or (markup and policy is not LongInput.SPLIT):
         if policy is LongInput.TRUNCATE and len(spans := tokenizer.spans(read)) > limit:
             read = read[: spans[limit - 1][1]]
             end = reading.edits.before(0, len(read))[1]
-        found = (reading.language(piece.start, piece.end) for piece in sentences(read, language))
+        # Each line of markup is a block of its own.
+        cut = sentences(read, language) if by_sentence else lines(read)
+        found = (reading.language(piece.start, piece.end) for piece in cut)
         pieces = [piece for piece in found if piece]
     elif policy is LongInput.SPLIT:
         # A text that fits is split as well: the model would not keep its line breaks and wide gaps.
-        cut = split(read, limit=limit, tokenizer=tokenizer, language=language)
-        pieces = [reading.whole(piece.start, piece.end) for piece in cut]
+        whole = split(read, limit=limit, tokenizer=tokenizer, language=language)
+        pieces = [reading.whole(piece.start, piece.end) for piece in whole]
     else:
         pieces = [Part(0, len(read))]
 
@@ -150,7 +178,7 @@ def _prepare_text(text: str, options: Options, manifest: Manifest, tokenizer: Su
         else:
             kept.append((part, source))
     kept = [(part, source) for part, source in kept if source.size]
-    return PreparedText(reading, tuple(part for part, _ in kept), tuple(source for _, source in kept), end)
+    return PreparedText(reading, tuple(part for part, _ in kept), tuple(source for _, source in kept), end, markup)
 
 
 def _too_long(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from serving.errors import FieldViolation
 from serving.messages import Options
+from serving.score_messages import ScorePair
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,16 @@ class TranslationRequest:
     target_language: str = ""
     served: tuple[str, ...] = ()
     violations: tuple[FieldViolation, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoringRequest:
+    """Translations to score; not checked yet.
+
+    Attributes:
+        pairs: What to score.
+        sources: The request of their sources, with the options that apply.
+    """
+
+    pairs: tuple[ScorePair, ...]
+    sources: TranslationRequest

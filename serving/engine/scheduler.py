@@ -10,10 +10,11 @@ The order of work, within and across beam sizes:
 2. Then first come, first served; of what comes together, the longest first: sentences of like length then run side by
    side, and the last to end is not the one that takes longest.
 
-A worker's sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass; the
-running token budget does not: the first sentence that does not fit it waits, and everything behind waits with it, so
-small sentences cannot starve a large one. What is larger than a whole budget runs alone rather than never. A sentence
-that must run alone takes every slot of its lane.
+A worker's sentences of one beam size share a lane with a fixed number of slots. A full lane lets the others pass, until
+an eighth of its slots are free, or enough for all that waits: a run of the encoder costs little more for several
+sentences than for one. The running token budget lets nobody pass: the first sentence that does not fit it waits, and
+everything behind waits with it, so small sentences cannot starve a large one. What is larger than a whole budget runs
+alone rather than never. A sentence that must run alone takes every slot of its lane.
 
 A worker takes no more than its even share of what waits and runs, so that no other one is left idle.
 
@@ -35,6 +36,7 @@ from serving.engine.throughput import DecodingTime, Throughput
 Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
 
+_REFILL = 8  # a full lane takes sentences again when one in so many slots is free
 _CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
 
@@ -136,6 +138,7 @@ class Scheduler(Generic[Key]):
         self._last_rank: Rank | None = None
         self._running: dict[Key, tuple[Demand, int]] = {}  # and its worker
         self._used_slots: Counter[tuple[int, int]] = Counter()  # by worker and beam size
+        self._filled: set[tuple[int, int]] = set()  # lanes that were full and have few free slots
         self._shares = [0] * limits.workers  # running sentences of each
         self._throughput = Throughput()
         self._decoding_time = DecodingTime()
@@ -199,6 +202,16 @@ class Scheduler(Generic[Key]):
             self._enqueue(_Waiting(key, demand, now, rank))
         return None
 
+    def refuses(self, deadline: float | None, priority: int, now: float) -> RejectReason | None:
+        """Tell whether even one short sentence would be refused, before anything is known of it but this."""
+        shortest = Demand(1, 1, 1, priority, deadline)
+        if self._waiting and self.queue_depth >= self._limits.queue_sentences:
+            return RejectReason.QUEUE_FULL
+        if self._waiting and self.queue_tokens >= self._limits.queue_tokens:
+            return RejectReason.TOKENS_FULL
+        late = self._too_late(shortest, self._rank(self._arrivals, shortest, now), now)
+        return RejectReason.DEADLINE if late else None
+
     def cancel(self, key: Key) -> bool:
         """Remove a waiting sentence; return False if it is not waiting."""
         if key not in self._number:
@@ -240,8 +253,12 @@ class Scheduler(Generic[Key]):
         demand, worker = self._running.pop(key)
         self.running_tokens -= demand.state_tokens
         self.running_rows -= demand.beam
-        self._used_slots[worker, demand.beam] -= self._slots(demand)
+        lane = worker, demand.beam
+        self._used_slots[lane] -= self._slots(demand)
         self._shares[worker] -= 1
+        slots = self._limits.slots(demand.beam)
+        if slots - self._used_slots[lane] >= -(-slots // _REFILL):
+            self._filled.discard(lane)
 
     def _rank(self, number: int, demand: Demand, now: float) -> Rank:
         deadline, patience = math.inf if demand.deadline is None else demand.deadline, self._limits.patience_seconds
@@ -307,11 +324,17 @@ class Scheduler(Generic[Key]):
             return None
         while (entry := self._head(full)) is not None:
             demand = entry.demand
-            if self._used_slots[worker, demand.beam] + self._slots(demand) <= limits.slots(demand.beam):
+            if self._takes(worker, demand):
                 fits = self.running_tokens + demand.state_tokens <= limits.running_tokens
                 return entry if fits or not self._running else None
             full.add(demand.beam)
         return None
+
+    def _takes(self, worker: int, demand: Demand) -> bool:
+        """Tell whether a worker's lane has the slots for a sentence, and enough free ones if it was full."""
+        lane = worker, demand.beam
+        free = self._limits.slots(demand.beam) - self._used_slots[lane]
+        return free >= self._slots(demand) and (lane not in self._filled or free >= len(self._waiting))
 
     def _head(self, full: set[int]) -> _Waiting[Key] | None:
         """Return the first sentence of all lanes but the full ones."""
@@ -329,8 +352,11 @@ class Scheduler(Generic[Key]):
         self._running[entry.key] = demand, worker
         self.running_tokens += demand.state_tokens
         self.running_rows += demand.beam
-        self._used_slots[worker, demand.beam] += self._slots(demand)
+        lane = worker, demand.beam
+        self._used_slots[lane] += self._slots(demand)
         self._shares[worker] += 1
+        if self._used_slots[lane] >= self._limits.slots(demand.beam):
+            self._filled.add(lane)
 
 
 def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[EncoderBatch[Key]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from serving.bundle.tokenizer import SubwordTokenizer
-from serving.engine.postprocessing import finished_part
+from serving.engine.postprocessing import finished_part, part_in_markup
 from serving.engine.preprocessing import Prepared, PreparedText
 from serving.engine.settled_text import settled_text
 from serving.engine.submission import Decoded
@@ -97,6 +97,16 @@ class TranslationStream:
             part, source = text.parts[stream.part], text.sources[stream.part]
             sentence = stream.first + stream.part
             decoded = self._decoded.get(sentence)
+            if text.markup:
+                # Where a tag goes is not known before the end of its part.
+                if not decoded:
+                    return
+                best = decoded.hypotheses[0]
+                finished = finished_part(part, source, best, self._tokenizer, self._language)
+                (start, end), translation = part_in_markup(text, text.markup, stream.part, best, finished)
+                yield text.markup.raw[stream.position : start] + translation
+                stream.part, stream.position = stream.part + 1, end
+                continue
             if decoded:
                 best = decoded.hypotheses[0]
                 translation = finished_part(part, source, best, self._tokenizer, self._language).text

@@ -50,12 +50,14 @@ class Decoded:
         accepted: When it entered the queue, ``time.monotonic()`` seconds.
         admitted: When its encoding began.
         finished: When its last step was done.
+        retried: Whether the hypotheses are those of a second try.
     """
 
     hypotheses: tuple[FinishedHypothesis, ...]
     accepted: float
     admitted: float
     finished: float
+    retried: bool = False
 
 
 class Listener(Protocol):

@@ -15,11 +15,15 @@ from serving.engine.engine import Engine
 from serving.engine.observer import TranslatorObserver
 from serving.engine.postprocessing import assemble
 from serving.engine.preprocessing import Prepared, prepare
-from serving.engine.request import TranslationRequest
+from serving.engine.request import ScoringRequest, TranslationRequest
+from serving.engine.retry import better, second_tries
+from serving.engine.scoring import prepare_scoring, scores
 from serving.engine.streaming import TranslationStream
-from serving.engine.submission import Decoded
+from serving.engine.submission import Decoded, Sentence
 from serving.engine.validation import ServingLimits
+from serving.errors import DragomanError
 from serving.messages import Result, TextDelta
+from serving.score_messages import ScoreResult
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
@@ -61,20 +65,20 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
-        submission = self._engine.submit(prepared.sentences)
-        try:
-            decoded = await asyncio.wrap_future(submission.future)
-        except asyncio.CancelledError:
-            submission.cancel()
-            raise
+        decoded = await self._decode(prepared.sentences)
+        if again := self._second_tries(request, prepared, decoded):
+            with suppress(DragomanError):  # the first answer is there
+                second = await self._decode(tuple(again.values()))
+                decoded = better(decoded, dict(zip(again, second, strict=True)))
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
 
     async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
         """Translate every text of a request and yield what is certain of them as they grow, then the result.
 
-        The deltas of a text, put together, are the text of its best hypothesis. Closing the generator cancels the
-        sentences in flight.
+        The deltas of a text, put together, are the text of its best hypothesis; what was told is not tried again.
+        Closing the generator cancels the sentences in flight.
 
         Raises:
             DragomanError: As :meth:`translate`.
@@ -86,6 +90,7 @@ class Translator:
                 loop.call_soon_threadsafe(changed.set)
 
         characters = sum(len(text) for text in request.texts)
+        self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         stream = TranslationStream(prepared, self._tokenizer, self._manifest.target_language, on_change)
         submission = self._engine.submit(prepared.sentences, stream)
@@ -111,11 +116,42 @@ class Translator:
             DragomanError: As :meth:`translate`.
         """
         prepared = self._prepare(request)
-        return self._assemble(request, prepared, self._engine.submit(prepared.sentences).future.result())
+        decoded = self._engine.submit(prepared.sentences).future.result()
+        if again := self._second_tries(request, prepared, decoded):
+            with suppress(DragomanError):
+                second = self._engine.submit(tuple(again.values())).future.result()
+                decoded = better(decoded, dict(zip(again, second, strict=True)))
+        return self._assemble(request, prepared, decoded)
+
+    async def score(self, request: ScoringRequest) -> ScoreResult:
+        """Tell how probable the model finds given translations.
+
+        Raises:
+            DragomanError: As :meth:`translate`.
+        """
+        characters = sum(len(pair.source) + len(pair.target) for pair in request.pairs)
+        manifest, tokenizer = self._manifest, self._tokenizer
+        prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, self._limits))
+        decoded = await self._decode(prepared.sentences)
+        return scores(request, prepared, decoded, manifest, tokenizer)
 
     def close(self) -> None:
         """End the tokenizer's threads."""
         self._pool.shutdown()
+
+    async def _decode(self, sentences: Sequence[Sentence]) -> tuple[Decoded, ...]:
+        submission = self._engine.submit(sentences)
+        try:
+            return await asyncio.wrap_future(submission.future)
+        except asyncio.CancelledError:
+            submission.cancel()
+            raise
+
+    @staticmethod
+    def _second_tries(
+        request: TranslationRequest, prepared: Prepared, decoded: Sequence[Decoded]
+    ) -> dict[int, Sentence]:
+        return second_tries(prepared.sentences, decoded) if request.options.retry_repetition else {}
 
     async def _off_loop(self, characters: int, work: Callable[[], _Done]) -> _Done:
         if characters <= _INLINE_CHARACTERS:

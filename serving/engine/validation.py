@@ -91,6 +91,11 @@ def _option_violations(options: Options, texts: int, manifest: Manifest, limits:
         problem = f"has {len(options.target_prefixes)} entries for {texts} texts"
         problem += "; give none, or one for each text, possibly empty"
         found.append(FieldViolation("options.target_prefixes", problem))
+    found += [
+        FieldViolation(f"protected_terms[{index}]", "is empty; leave it out")
+        for index, term in enumerate(options.protected_terms)
+        if not term
+    ]
     if options.sampling:
         found += _out_of_bounds("options.sampling", options.sampling, ceilings)
     return found

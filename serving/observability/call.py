@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ class Call:
         service: Full name of the RPC's service; empty for an HTTP call.
         kind: ``unary`` or ``server_stream``, as gRPC's customary metrics call them.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
+        spend: Takes a number of characters, and the beam size if one is asked for, out of the limits of the caller.
         model: Metric label of the model that answers; empty until it is known.
         figures: Counts and durations for the access log.
         started: When it arrived, ``time.perf_counter()`` seconds.
@@ -34,6 +35,7 @@ class Call:
     service: str = ""
     kind: str = "unary"
     attempt: int = 1
+    spend: Callable[[int, int | None], None] = lambda characters, beam: None
     model: str = ""
     figures: dict[str, float] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)

@@ -138,6 +138,8 @@ class _QualityFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QualityFl
     """The translation is the text."""
     QUALITY_FLAG_LENGTH_RATIO: _QualityFlag.ValueType  # 5
     """The translation is much longer or shorter than the text."""
+    QUALITY_FLAG_RETRIED: _QualityFlag.ValueType  # 6
+    """Some of it is a second try, under a repetition penalty, since the first one repeated itself."""
 
 class QualityFlag(_QualityFlag, metaclass=_QualityFlagEnumTypeWrapper):
     """A sign that a translation may be wrong. More of them may come."""
@@ -154,6 +156,8 @@ QUALITY_FLAG_COPIED_SOURCE: QualityFlag.ValueType  # 4
 """The translation is the text."""
 QUALITY_FLAG_LENGTH_RATIO: QualityFlag.ValueType  # 5
 """The translation is much longer or shorter than the text."""
+QUALITY_FLAG_RETRIED: QualityFlag.ValueType  # 6
+"""Some of it is a second try, under a repetition penalty, since the first one repeated itself."""
 Global___QualityFlag: _TypeAlias = QualityFlag  # noqa: Y015
 
 class _FinishReason:
@@ -198,6 +202,9 @@ class TranslateRequest(_message.Message):
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    PROTECTED_TERMS_FIELD_NUMBER: _builtins.int
+    RETRY_REPETITION_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default model."""
@@ -221,17 +228,30 @@ class TranslateRequest(_message.Message):
     """
     adapt_case: _builtins.bool
     """Whether a text in capitals or title case is translated as a sentence and gets its case back. Unset: true."""
+    mime_type: _builtins.str
+    """What each text is: `text/plain` (the same as empty), `text/html` or `text/xml`. Tags of markup come back unchanged,
+    inline ones with the words that they cover; what is marked `translate="no"`, code, scripts and comments come back as
+    they are. HTML may be whatever it is; XML that is not well-formed is an error.
+    """
+    retry_repetition: _builtins.bool
+    """Whether a sentence whose translation repeats itself is translated once more, under a repetition penalty and without
+    repeated n-grams; see QUALITY_FLAG_RETRIED. Unset: true.
+    """
     priority: _builtins.int
     """How urgent the request is, from -2 (bulk work, which may wait) to 2. It is a head start in the queue, of 30 seconds a
     level by default, so that nothing waits for ever.
     """
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The texts to translate, plain text. A blank text gets an empty translation."""
+        """The texts to translate, of type `mime_type`. A blank text gets an empty translation."""
 
     @_builtins.property
     def options(self) -> Global___DecodingOptions:
         """How to decode. Unset: the model's defaults."""
+
+    @_builtins.property
+    def protected_terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Words that come back as they are wherever a text has them, in the same case and not within a longer word."""
 
     def __init__(
         self,
@@ -248,20 +268,27 @@ class TranslateRequest(_message.Message):
         segmentation: Global___Segmentation.ValueType = ...,
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
+        mime_type: _builtins.str = ...,
+        protected_terms: _abc.Iterable[_builtins.str] | None = ...,
+        retry_repetition: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans", "retry_repetition", b"retry_repetition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "mime_type", b"mime_type", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "protected_terms", b"protected_terms", "retry_repetition", b"retry_repetition", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
     _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
     _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
+    _WhichOneofReturnType__retry_repetition: _TypeAlias = _typing.Literal["retry_repetition"]  # noqa: Y015
+    _WhichOneofArgType__retry_repetition: _TypeAlias = _typing.Literal["_retry_repetition", b"_retry_repetition"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__protect_spans) -> _WhichOneofReturnType__protect_spans | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_repetition) -> _WhichOneofReturnType__retry_repetition | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
 
@@ -679,6 +706,199 @@ class AlignmentLink(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlignmentLink: _TypeAlias = AlignmentLink  # noqa: Y015
+
+@_typing.final
+class ScoreRequest(_message.Message):
+    """A request to score translations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGE_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    LENGTH_PENALTY_FIELD_NUMBER: _builtins.int
+    INCLUDE_TOKENS_FIELD_NUMBER: _builtins.int
+    PROTECT_SPANS_FIELD_NUMBER: _builtins.int
+    ADAPT_CASE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Empty: the server's default model."""
+    version: _builtins.int
+    """Version of the model. 0: the newest one served."""
+    source_language: _builtins.str
+    """BCP-47 tag of the language of the sources. Optional: where given it must be the model's."""
+    target_language: _builtins.str
+    """BCP-47 tag of the language of the translations. Optional: where given it must be the model's."""
+    length_penalty: _builtins.float
+    """alpha in score = sum of log p / length^alpha, where length counts the end token. Unset: the model's default."""
+    include_tokens: _builtins.bool
+    """Whether to return the tokens with their log-probabilities."""
+    protect_spans: _builtins.bool
+    """As in TranslateRequest: what the model reads of a source depends on it. Unset: true."""
+    adapt_case: _builtins.bool
+    """As in TranslateRequest: what the model reads of a source depends on it. Unset: true."""
+    priority: _builtins.int
+    """As in TranslateRequest."""
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
+        """What to score."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        source_language: _builtins.str = ...,
+        target_language: _builtins.str = ...,
+        pairs: _abc.Iterable[Global___ScorePair] | None = ...,
+        length_penalty: _builtins.float | None = ...,
+        include_tokens: _builtins.bool = ...,
+        protect_spans: _builtins.bool | None = ...,
+        adapt_case: _builtins.bool | None = ...,
+        priority: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "length_penalty", b"length_penalty", "protect_spans", b"protect_spans"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "include_tokens", b"include_tokens", "length_penalty", b"length_penalty", "model", b"model", "pairs", b"pairs", "priority", b"priority", "protect_spans", b"protect_spans", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
+    _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
+    _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
+    _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
+    _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__protect_spans) -> _WhichOneofReturnType__protect_spans | None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ScorePair(_message.Message):
+    """A text and its translation; the text is read as Translate reads it, but always as one part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TARGET_TOKENS_FIELD_NUMBER: _builtins.int
+    UNFINISHED_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The text."""
+    target: _builtins.str
+    """Its translation; leave it empty where `target_tokens` are given."""
+    unfinished: _builtins.bool
+    """The translation goes on: its end token is not scored."""
+    @_builtins.property
+    def target_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its translation in tokens, as Token.text spells them. A model may spell a text in several ways, of which `target`
+        is scored in the usual one; a hypothesis of the server is scored exactly by its tokens.
+        """
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        target_tokens: _abc.Iterable[_builtins.str] | None = ...,
+        unfinished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target", "target_tokens", b"target_tokens", "unfinished", b"unfinished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorePair: _TypeAlias = ScorePair  # noqa: Y015
+
+@_typing.final
+class ScoreResponse(_message.Message):
+    """The answer to a ScoreRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    SOURCE_TOKENS_FIELD_NUMBER: _builtins.int
+    TARGET_TOKENS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    COMPUTE_TIME_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model that scored."""
+    version: _builtins.int
+    """Version of the model that scored."""
+    source_tokens: _builtins.int
+    """Source tokens encoded for this request."""
+    target_tokens: _builtins.int
+    """Target tokens scored."""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]:
+        """scores[i] is the answer to pairs[i]."""
+
+    @_builtins.property
+    def queue_time(self) -> _duration_pb2.Duration:
+        """From acceptance until the last sentence of the request began to be computed."""
+
+    @_builtins.property
+    def compute_time(self) -> _duration_pb2.Duration:
+        """From the beginning of the first sentence's computation until the end of the last."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        scores: _abc.Iterable[Global___Score] | None = ...,
+        source_tokens: _builtins.int = ...,
+        target_tokens: _builtins.int = ...,
+        queue_time: _duration_pb2.Duration | None = ...,
+        compute_time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "queue_time", b"queue_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_time", b"compute_time", "model", b"model", "queue_time", b"queue_time", "scores", b"scores", "source_tokens", b"source_tokens", "target_tokens", b"target_tokens", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreResponse: _TypeAlias = ScoreResponse  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """How probable a translation is; all zero for a source without language."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    MEAN_LOG_PROB_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """As Hypothesis.score."""
+    mean_log_prob: _builtins.float
+    """As Hypothesis.mean_log_prob."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
+        """The tokens of the translation; only with `include_tokens`."""
+
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        mean_log_prob: _builtins.float = ...,
+        tokens: _abc.Iterable[Global___Token] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mean_log_prob", b"mean_log_prob", "score", b"score", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):

@@ -45,6 +45,11 @@ class TranslationServiceStub:
                 request_serializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamRequest.SerializeToString,
                 response_deserializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamResponse.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/dragoman.v1.TranslationService/Score',
+                request_serializer=serving_dot_pb_dot_translation__service__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=serving_dot_pb_dot_translation__service__pb2.ScoreResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/dragoman.v1.TranslationService/ListModels',
                 request_serializer=serving_dot_pb_dot_translation__service__pb2.ListModelsRequest.SerializeToString,
@@ -88,6 +93,13 @@ class TranslationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Tells how probable the model finds given translations. Statuses are those of Translate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that are served, every version, sorted by name, the newest version first.
         """
@@ -114,6 +126,11 @@ def add_TranslationServiceServicer_to_server(servicer, server):
                     servicer.TranslateStream,
                     request_deserializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamRequest.FromString,
                     response_serializer=serving_dot_pb_dot_translation__service__pb2.TranslateStreamResponse.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=serving_dot_pb_dot_translation__service__pb2.ScoreRequest.FromString,
+                    response_serializer=serving_dot_pb_dot_translation__service__pb2.ScoreResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -181,6 +198,33 @@ class TranslationService:
             '/dragoman.v1.TranslationService/TranslateStream',
             serving_dot_pb_dot_translation__service__pb2.TranslateStreamRequest.SerializeToString,
             serving_dot_pb_dot_translation__service__pb2.TranslateStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.v1.TranslationService/Score',
+            serving_dot_pb_dot_translation__service__pb2.ScoreRequest.SerializeToString,
+            serving_dot_pb_dot_translation__service__pb2.ScoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,8 @@ class TranslationServiceStub:
     What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
     the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
     """
+    Score: _grpc.UnaryUnaryMultiCallable[_translation_service_pb2.ScoreRequest, _translation_service_pb2.ScoreResponse]
+    """Tells how probable the model finds given translations. Statuses are those of Translate."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_translation_service_pb2.ListModelsRequest, _translation_service_pb2.ListModelsResponse]
     """Lists the models that are served, every version, sorted by name, the newest version first."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_translation_service_pb2.GetModelRequest, _translation_service_pb2.GetModelResponse]
@@ -81,6 +83,8 @@ class TranslationServiceAsyncStub(TranslationServiceStub):
     What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
     the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
     """
+    Score: _aio.UnaryUnaryMultiCallable[_translation_service_pb2.ScoreRequest, _translation_service_pb2.ScoreResponse]  # type: ignore[assignment]
+    """Tells how probable the model finds given translations. Statuses are those of Translate."""
     ListModels: _aio.UnaryUnaryMultiCallable[_translation_service_pb2.ListModelsRequest, _translation_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that are served, every version, sorted by name, the newest version first."""
     GetModel: _aio.UnaryUnaryMultiCallable[_translation_service_pb2.GetModelRequest, _translation_service_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -119,6 +123,14 @@ class TranslationServiceServicer(metaclass=_abc_1.ABCMeta):
         What was sent is never taken back: the deltas of one text, put together, are the text of its first hypothesis, to
         the byte. Statuses are those of Translate; a call that fails may have sent deltas before.
         """
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _translation_service_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_translation_service_pb2.ScoreResponse, _abc.Awaitable[_translation_service_pb2.ScoreResponse]]:
+        """Tells how probable the model finds given translations. Statuses are those of Translate."""
 
     @_abc_1.abstractmethod
     def ListModels(

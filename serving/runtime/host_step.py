@@ -13,6 +13,7 @@ from serving.bundle.manifest import Axis, TensorSpec
 from serving.runtime.decoder_step import Arrays, BoundStep, DecoderStep
 from serving.runtime.host_buffers import HostBuffers
 from serving.runtime.loaded_model import LoadedModel
+from serving.runtime.output_columns import OutputColumns
 
 
 class HostStep(DecoderStep):
@@ -20,10 +21,12 @@ class HostStep(DecoderStep):
 
     _most = 32  # bindings of 23 KB each
 
-    def __init__(self, model: LoadedModel, slots: int, buffers: HostBuffers) -> None:
+    def __init__(
+        self, model: LoadedModel, slots: int, buffers: HostBuffers, columns: OutputColumns | None = None
+    ) -> None:
         super().__init__(model.pad_id, slots=lambda busy: busy)
         self._session, self._graph, self._buffers = model.decoder.session, model.precision.decoder, buffers
-        self._most_slots = slots
+        self._most_slots, self._columns = slots, columns
         self._arrays: dict[tuple[str, tuple[int, ...]], NDArray[Any]] = {}
 
     def _bind(self, sizes: Mapping[Axis, int]) -> BoundStep:
@@ -35,6 +38,8 @@ class HostStep(DecoderStep):
         for name, array in outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
         self._buffers.bind(binding, sizes[Axis.SLOT])
+        if self._columns is not None:
+            self._columns.bind(binding)
 
         def run(_: int) -> Arrays:
             self._session.run_with_iobinding(binding)

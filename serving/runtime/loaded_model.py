@@ -31,6 +31,11 @@ class LoadedModel:
         return (*self.precision.memory, *self.precision.state)
 
     @property
+    def vocabulary_size(self) -> int:
+        """The number of target tokens, of graphs with ``shortlist_index``."""
+        return next(int(spec.axes[1]) for spec in self.precision.memory if spec.name == "shortlist_index")
+
+    @property
     def has_cache(self) -> bool:
         """Whether the state has entries that must be given out."""
         return any(Axis.ENTRY in spec.axes for spec in self.tensors)

@@ -71,7 +71,13 @@ class OnnxRunner:
 
         def load(recording: bool) -> OnnxRunner:
             encoder, decoder = (
-                open_session(bundle.path(graph.file), device=device, threads=threads, cuda_graphs=recording)
+                open_session(
+                    bundle.path(graph.file),
+                    device=device,
+                    threads=threads,
+                    cuda_graphs=recording,
+                    exact_products=chosen.seven_bits,
+                )
                 for graph in (chosen.encoder, chosen.decoder)
             )
             _check_declared(chosen, encoder, decoder)
@@ -128,7 +134,8 @@ def _run_once(runner: OnnxRunner) -> None:
 
 def _check_declared(precision: Precision, encoder: ort.InferenceSession, decoder: ort.InferenceSession) -> None:
     pasts, presents = {state.past for state in precision.state}, {state.present for state in precision.state}
-    inputs, outputs = (*precision.decoder.inputs, *precision.memory), precision.decoder.outputs
+    inputs = (*precision.decoder.inputs, *precision.memory, *precision.columns)
+    outputs = precision.decoder.outputs
     declared = {
         "encoder inputs": ({spec.name for spec in precision.encoder.inputs}, encoder.get_inputs()),
         "encoder outputs": ({spec.name for spec in precision.encoder.outputs}, encoder.get_outputs()),

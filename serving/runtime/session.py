@@ -34,7 +34,9 @@ _ERRORS = 3  # least severity that ONNX Runtime logs; below that, its ScatterND 
 _NOT_RECORDABLE = "cannot use the graph capture feature"  # of ONNX Runtime's error
 
 
-def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs: bool = False) -> ort.InferenceSession:
+def open_session(
+    graph: Path | bytes, *, device: str, threads: int, cuda_graphs: bool = False, exact_products: bool = False
+) -> ort.InferenceSession:
     """Open a graph.
 
     Args:
@@ -42,6 +44,7 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
         device: ``cpu`` or ``cuda``.
         threads: Threads of one operator on the CPU; 0 takes one for each core.
         cuda_graphs: Record runs as CUDA graphs, if every node can be on the GPU: see ``serving.runtime.cuda_graphs``.
+        exact_products: Integer products are exact as they are, whatever the processor.
 
     Raises:
         StartupError: The device is absent, or the graph cannot be loaded.
@@ -56,8 +59,8 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
     options.add_session_config_entry("session.force_spinning_stop", "1")
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    if not _exact_int8_products():
-        options.add_session_config_entry("session.x64quantprecision", "1")  # half as fast, and exact
+    if not (exact_products or _exact_int8_products()):
+        options.add_session_config_entry("session.x64quantprecision", "1")  # slower, and exact
     if device == "cuda":
         _prepare_cuda()
     disabled = _DISABLED_ON_CUDA if device == "cuda" else _DISABLED
@@ -69,7 +72,7 @@ def open_session(graph: Path | bytes, *, device: str, threads: int, cuda_graphs:
         )
     except Exception as error:
         if cuda_graphs and _NOT_RECORDABLE in str(error):
-            session = open_session(graph, device=device, threads=threads)
+            session = open_session(graph, device=device, threads=threads, exact_products=exact_products)
             _LOG.warning("not all of a graph can be on the GPU: no CUDA graphs of it", extra={"cause": str(error)})
             return session
         name = graph if isinstance(graph, Path) else "a graph"

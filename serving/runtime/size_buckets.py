@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from serving.step import Ints
 
 SMALLEST_WINDOW = 8  # positions
 # Tokens. ONNX Runtime sums fp32 products in another order where a thread has 64 columns or fewer: with this many at
@@ -52,7 +51,7 @@ def fill(target: NDArray[np.generic], values: NDArray[np.generic], padding: floa
     rows[..., width:] = padding
 
 
-def fill_rows(target: Ints, rows: Sequence[Ints], padding: int) -> None:
+def fill_rows(target: NDArray[Any], rows: Sequence[NDArray[Any]], padding: int) -> None:
     """Copy rows of their own lengths into ``target`` (row, token); all else becomes padding."""
     target[:] = padding
     for place, row in zip(target, rows, strict=False):

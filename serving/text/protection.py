@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serving.text.characters import visible
-from serving.text.words import UNSPACED
+from serving.text.words import UNSPACED, Span
 
 _EMOJI = (
     "(?:[\U0001f1e6-\U0001f1ff]{2}|[#*0-9]\ufe0f?\u20e3|"
@@ -78,21 +78,27 @@ def is_plain(text: str) -> bool:
     return not (_SPECIAL.search(text) or _DOTTED.search(text))
 
 
-def protected_spans(text: str, unknown: frozenset[str]) -> list[ProtectedSpan]:
+def protected_spans(
+    text: str, unknown: frozenset[str], marked: Sequence[Span] = (), *, search: bool = True
+) -> list[ProtectedSpan]:
     """Find what must come back as it is.
 
     Args:
         text: Any text.
         unknown: Its characters that the model has no name for.
+        marked: What the caller has marked.
+        search: Whether to look for more.
 
     Returns:
         The spans in order, with something to be seen between any two.
     """
-    spans = [
-        ProtectedSpan(match.start(), _end(match), match.lastgroup == "emoji") for match in _PROTECTED.finditer(text)
-    ]
-    if unknown:
-        spans = sorted((*spans, *_unknown_spans(text, unknown)), key=lambda span: span.start)
+    spans = [ProtectedSpan(*span) for span in marked]
+    if search:
+        found = _PROTECTED.finditer(text)
+        spans += [ProtectedSpan(match.start(), _end(match), match.lastgroup == "emoji") for match in found]
+        if unknown:
+            spans += _unknown_spans(text, unknown)
+    spans.sort(key=lambda span: span.start)
     merged: list[ProtectedSpan] = []
     for span in spans:
         if merged and not visible(text[merged[-1].end : span.start]):
@@ -100,6 +106,21 @@ def protected_spans(text: str, unknown: frozenset[str]) -> list[ProtectedSpan]:
             span = ProtectedSpan(last.start, max(last.end, span.end), last.symbol and span.symbol)
         merged.append(span)
     return merged
+
+
+def term_pattern(terms: Sequence[str]) -> re.Pattern[str] | None:
+    """Return the pattern of terms that stand by themselves, the longest first; None if there are none."""
+    longest_first = sorted(filter(None, terms), key=len, reverse=True)
+    if not longest_first:
+        return None
+    return re.compile(
+        "|".join(_border(term[0], "<") + re.escape(term) + _border(term[-1], "") for term in longest_first)
+    )
+
+
+def _border(character: str, side: str) -> str:
+    inside = character.isalnum() and not UNSPACED.match(character)
+    return rf"(?{side}!\w)" if inside else ""
 
 
 def _end(match: re.Match[str]) -> int:

@@ -18,7 +18,7 @@ def quality_flags(source: str, target: str, source_tokens: int, target_tokens: S
     """Yield what is odd about the translation of one part of a text."""
     if numbers(source) != numbers(target):
         yield QualityFlag.NUMBERS_DIFFER
-    if _loops(target_tokens):
+    if loops(target_tokens):
         yield QualityFlag.REPETITION
     if source == target and source.count(" ") > 1:
         yield QualityFlag.COPIED_SOURCE
@@ -32,7 +32,7 @@ def numbers(text: str) -> list[str]:
     return sorted(_SEPARATOR.sub("", number) for number in _NUMBER.findall(text))
 
 
-def _loops(tokens: Sequence[int]) -> bool:
+def loops(tokens: Sequence[int]) -> bool:
     """Return whether a run of tokens follows itself again and again."""
     if len(tokens) < 2 * _TURNS - 1 or len(set(tokens)) > len(tokens) - 2 * (_TURNS - 1):
         return False

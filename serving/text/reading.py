@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, cycle, pairwise
 from operator import attrgetter
@@ -16,6 +16,7 @@ from serving.text.characters import cleaning_edits, visible
 from serving.text.edits import Edit, EditedText
 from serving.text.protection import ProtectedSpan, is_plain, protected_spans
 from serving.text.segmentation import Part
+from serving.text.words import Span
 
 # Numbers of three digits are what models copy most surely. All have the same length, so that any fits in any place.
 _STAND_INS = ("731", "942", "583", "614", "827", "395", "268", "457", "916", "149", "372", "853", "624", "791", "538")
@@ -76,21 +77,29 @@ class ReadPart:
 class Reading:
     """A text and what a model reads of it."""
 
-    def __init__(self, given: str, unknown: Callable[[str], frozenset[str]], *, protect: bool = True) -> None:
+    def __init__(
+        self,
+        given: str,
+        unknown: Callable[[str], frozenset[str]],
+        *,
+        protect: bool = True,
+        marked: Sequence[Span] = (),
+    ) -> None:
         """Find what to protect and what to clean.
 
         Args:
             given: The text.
             unknown: Returns the characters of a text that the model has no name for.
-            protect: Whether to put stand-ins in the places of protected spans.
+            protect: Whether to look for spans to protect.
+            marked: Spans to protect in any case.
         """
         self.given = given
         self._stand_ins: tuple[StandIn, ...] = ()
         strange = unknown(given) if protect else frozenset()
-        if not strange and is_plain(given) and is_normalized("NFC", given):
+        if not strange and not marked and is_plain(given) and is_normalized("NFC", given):
             self.edits = EditedText(given)
             return
-        spans = protected_spans(given, strange) if protect else []
+        spans = protected_spans(given, strange, marked, search=protect)
         self.edits = EditedText(given, _edits(given, spans))
         self._stand_ins = tuple(self._stand_in(span) for span in spans)
 

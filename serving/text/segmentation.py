@@ -66,6 +66,13 @@ def sentences(text: str, language: str) -> Iterator[Part]:
                 yield Part(line.start() + part.start(), line.start() + part.end())
 
 
+def lines(text: str) -> Iterator[Part]:
+    """Yield the lines of a text that are not blank, without white space around them."""
+    for line in _LINE.finditer(text):
+        if part := _NOT_BLANK.search(text, *line.span()):
+            yield Part(*part.span())
+
+
 def split(text: str, *, limit: int, tokenizer: TokenCounter, language: str) -> list[Part]:
     """Split a text into parts of at most ``limit`` source tokens.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 _RUN = re.compile(r"\S+")
 # Scripts written without spaces, where each character counts as a word: Thai to Tibetan, Myanmar, Khmer, kana, Han.
@@ -13,6 +15,22 @@ UNSPACED = re.compile(
 )
 
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A translation with its alignment.
+
+    Attributes:
+        source: What was read.
+        target: The translation.
+        links: Of each target token, in order, the range in ``source`` that it attends to, empty for the end token, and
+            its own in ``target``.
+    """
+
+    source: str
+    target: str
+    links: Sequence[tuple[Span, Span]]
 
 
 def word_spans(text: str) -> list[Span]:

@@ -30,7 +30,11 @@ def test_the_import_contracts_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "never"),
     [
-        ("serving.cli", {"torch", "onnx", "onnxscript", "pytorch_lightning", "training", "export"}),
+        (
+            "serving.cli",
+            {"torch", "onnx", "onnxscript", "pytorch_lightning", "training", "export"}
+            | {"uvicorn", "starlette", "py3langid"},
+        ),
         (
             "serving.client.cli",
             {"torch", "numpy", "onnxruntime", "pydantic", "prometheus_client", "sentencepiece"}

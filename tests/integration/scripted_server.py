@@ -106,6 +106,11 @@ class ScriptedService(TranslationServiceServicer):
                 yield pb.TranslateStreamResponse(delta=pb.TextDelta(index=index, text=word))
         yield pb.TranslateStreamResponse(answer=answer)
 
+    def Score(self, request: pb.ScoreRequest, context: grpc.ServicerContext) -> pb.ScoreResponse:
+        return pb.ScoreResponse(
+            model="en-fr", version=1, scores=[pb.Score(score=-len(p.target)) for p in request.pairs]
+        )
+
     def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
         return pb.ListModelsResponse(models=[MODEL])
 

@@ -22,6 +22,7 @@ from serving.api.server import ADMIN_SERVICE, SERVICE
 from serving.client import AccessDenied, AsyncTranslationClient, TranslationClient
 from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import translation_service_pb2 as pb
+from serving.pb.google import translation_service_pb2 as google_pb
 from serving.tokens import Role, new_token
 from tests.integration.toy_server import Toy, detail, failure, serving, toy_config
 
@@ -30,11 +31,20 @@ OK, UNAUTHENTICATED, DENIED = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
 )
-METHODS = [f"/{SERVICE}/{method.name}" for method in pb.DESCRIPTOR.services_by_name["TranslationService"].methods]
+METHODS = [
+    f"/{service.full_name}/{method.name}"
+    for service in (
+        pb.DESCRIPTOR.services_by_name["TranslationService"],
+        google_pb.DESCRIPTOR.services_by_name["TranslationService"],
+    )
+    for method in service.methods
+]
 REFLECTION = f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"
 HEALTH = [f"/{health.SERVICE_NAME}/{method}" for method in ("Check", "List", "Watch")]
 ADMIN_METHODS = [f"/{ADMIN_SERVICE}/{m.name}" for m in admin_pb.DESCRIPTOR.services_by_name["AdminService"].methods]
-FOR_ADMINS_TOO = {f"/{SERVICE}/ListModels", f"/{SERVICE}/GetModel", REFLECTION}
+FOR_ADMINS_TOO = {f"/{SERVICE}/ListModels", f"/{SERVICE}/GetModel", REFLECTION} | {
+    path for path in METHODS if path.endswith("/GetSupportedLanguages")
+}
 
 
 @dataclass
@@ -125,6 +135,32 @@ async def test_refusals_are_counted(guarded: Guarded) -> None:
     sample = guarded.toy.sample("dragoman_requests_total", model="", method="Translate", code="UNAUTHENTICATED")
     assert sample == 1
     assert guarded.toy.server.admission.in_flight == 0
+
+
+async def test_each_client_has_limits_by_its_token_or_host(guarded: Guarded) -> None:
+    slow, line = new_token("slow", Role.TRANSLATE)
+    with guarded.file.open("a") as file:
+        file.write(f"{line} rate=1 characters=5 beam=1\n")
+
+    def asked(token: str, *contents: str, **options: int) -> Any:
+        metadata = [("authorization", f"Bearer {token}")]
+        made = pb.TranslateRequest(contents=contents, options=pb.DecodingOptions(**options))  # type: ignore[arg-type]
+        return guarded.toy.stub.Translate(made, metadata=metadata)
+
+    wide = await failure(asked(slow, "a", beam_size=2))
+    assert "your limit" in str(wide.details())
+    often = await failure(asked(slow, "a"))
+    assert often.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert detail(often, error_details_pb2.ErrorInfo).reason == "CLIENT_RATE"
+    assert detail(often, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+    for _ in range(3):
+        await asked(guarded.tokens[Role.TRANSLATE], "others are not held up", beam_size=4)
+    async with serving(toy_config(client_limits="quota=6")) as toy:
+        await toy.stub.Translate(pb.TranslateRequest(contents=["abc", "de"]))
+        spent = await failure(toy.stub.Translate(pb.TranslateRequest(contents=["fg"])))
+        assert detail(spent, error_details_pb2.ErrorInfo).reason == "CLIENT_QUOTA"
+        refused = toy.sample("dragoman_refused_calls_total", method="Translate", reason="client_quota")
+        assert refused == 1
 
 
 async def test_the_clients_carry_a_token_and_say_what_happened(guarded: Guarded) -> None:

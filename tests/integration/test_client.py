@@ -20,6 +20,7 @@ from serving.client import (
     FinishReason,
     InvalidRequest,
     LongInput,
+    MimeType,
     ModelNotFound,
     Options,
     Sampling,
@@ -69,6 +70,9 @@ def test_every_option_reaches_the_server_and_unset_ones_stay_unset(service: Scri
         long_input=LongInput.SPLIT,
         protect_spans=False,
         adapt_case=True,
+        mime_type=MimeType.HTML,
+        protected_terms=("Blue Bottle",),
+        retry_repetition=False,
         tokens=True,
         alignments=True,
     )
@@ -95,6 +99,9 @@ def test_every_option_reaches_the_server_and_unset_ones_stay_unset(service: Scri
         long_input_policy=pb.LONG_INPUT_POLICY_SPLIT,
         protect_spans=False,
         adapt_case=True,
+        mime_type="text/html",
+        protected_terms=["Blue Bottle"],
+        retry_repetition=False,
         include_tokens=True,
         include_alignments=True,
     )

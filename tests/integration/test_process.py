@@ -47,7 +47,7 @@ class Running:
 @asynccontextmanager
 async def server_process(*command: str, until: str = "ready", **environment: str) -> AsyncIterator[Running]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+        *(sys.executable, *command, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", ""),
         cwd=ROOT,
         env={**os.environ, **environment},
         stderr=asyncio.subprocess.PIPE,
@@ -156,7 +156,18 @@ async def test_models_are_read_at_the_start_and_not_again(tmp_path: Path) -> Non
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "serving", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "serving",
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+        "--web",
+        "",
+        *arguments,
+    ]
     environment = {**os.environ, **environment}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

@@ -94,6 +94,7 @@ async def test_a_bad_option(toy: Toy, options: dict[str, object], field: str) ->
 async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
     bad = request("abc", beam_size=99, length_penalty=NAN, repetition_penalty=-1.0, target_prefixes=["a", "b"])
     bad.long_input_policy = bad.segmentation = bad.options.early_stopping = 77  # type: ignore[assignment]
+    bad.mime_type = "text/markdown"
     bad.source_language, bad.target_language = "xx", "yy"
     fields = bad_fields(await failure(toy.stub.Translate(bad)))
     assert fields.keys() == {
@@ -104,11 +105,19 @@ async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
         "options.target_prefixes",
         "long_input_policy",
         "segmentation",
+        "mime_type",
         "source_language",
         "target_language",
     }
     assert "99" in fields["options.beam_size"]
     assert "8" in fields["options.beam_size"]
+
+
+async def test_xml_that_is_not_well_formed(toy: Toy) -> None:
+    asked = request("<a>fine</a>", "<a>bad</b>")
+    asked.mime_type = "text/xml"
+    fields = bad_fields(await failure(toy.stub.Translate(asked)))
+    assert fields == {"contents[1]": "is not well-formed XML: mismatched tag at line 1, column 8"}
 
 
 async def test_a_text_too_long_under_reject(toy: Toy) -> None:

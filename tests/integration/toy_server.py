@@ -155,7 +155,7 @@ class Toy:
 
 def toy_config(**changes: object) -> ServerConfig:
     """A configuration on free loopback ports."""
-    values = {"models": Path("unused"), "listen": "127.0.0.1:0", "http": "127.0.0.1:0", "max_contents": 16}
+    values = {"models": Path("unused"), "listen": "127.0.0.1:0", "http": "127.0.0.1:0", "web": "", "max_contents": 16}
     return ServerConfig.model_validate(values | changes)
 
 

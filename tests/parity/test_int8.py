@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from export.numeric_parity import largest_difference
 from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Decoded, Sentence
 from serving.opening import offline_engine
+from serving.runtime import session
 from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import VOCABULARY, build, open_exported
 from training.models.contract import TranslationModel
@@ -53,3 +55,16 @@ def test_a_sentence_alone_is_the_sentence_in_company_to_the_bit(exported: Export
     for number in (0, company // 3, company - 1):
         alone = translated(runner, [SOURCES[number]], beam)[0]
         assert alone.hypotheses == together[number].hypotheses
+
+
+def test_answers_are_the_same_with_signed_and_with_unsigned_products(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("transformer-pre-norm")
+    signed = open_exported(model, tmp_path, "int8", calibrate(model, SOURCES, TARGETS, reverse=False))
+    monkeypatch.setattr(session, "_exact_int8_products", lambda: False)  # ONNX Runtime makes weights unsigned
+    files = [graph.file for graph in (signed.model.precision.encoder, signed.model.precision.decoder)]
+    encoder, decoder = (session.open_session(tmp_path / file, device="cpu", threads=1) for file in files)
+    unsigned = OnnxRunner(signed.manifest, "int8", encoder, decoder, "cpu")
+    found, expected = (translated(runner, SOURCES[:32], 4) for runner in (unsigned, signed))
+    assert [one.hypotheses for one in found] == [one.hypotheses for one in expected]

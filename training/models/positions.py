@@ -12,21 +12,28 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-PositionKind = Literal["sinusoidal", "learned", "rotary"]
+PositionKind = Literal["sinusoidal", "tensor2tensor", "learned", "rotary"]
 Rotation = Callable[[Tensor], Tensor]
 
 
-def sinusoidal_table(count: int, dim: int) -> Tensor:
+def sinusoidal_table(count: int, dim: int, *, slowest: bool = False) -> Tensor:
     """Build the fixed table of Vaswani et al. (2017), section 3.5.
 
-    Column i of the first half is sin(p / 10000^(2i/dim)), and of the second half its cosine: the layout of
-    tensor2tensor and Marian. The paper interleaves the two, which only permutes dimensions.
+    Column i of the first half is sin(p / 10000^(2i/dim)), and of the second half its cosine. The paper interleaves the
+    two, which only permutes dimensions.
+
+    Args:
+        count: Number of positions.
+        dim: Width of a vector.
+        slowest: Whether the slowest rate is 1/10000 itself, as in tensor2tensor, the paper's code, and in Marian; by
+            the paper's formula it is the one after the last.
 
     Returns:
         Shape (position, dim), float32.
     """
     half = (dim + 1) // 2
-    rates = torch.exp(torch.arange(half, dtype=torch.float64) * (-2.0 * math.log(10000.0) / dim))
+    steps = max(half - 1, 1) if slowest else dim / 2
+    rates = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10000.0) / steps))
     angles = torch.arange(count, dtype=torch.float64)[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()[:, : dim - half]], dim=1).float()
 
@@ -44,23 +51,24 @@ class Positions(nn.Module):
 
 
 class PositionEmbedding(Positions):
-    """A table of position vectors, fixed (sinusoidal) or learned, that are added to the embeddings.
+    """A table of position vectors, fixed (sinusoids) or learned, that are added to the embeddings.
 
     Args:
         count: Number of positions.
         dim: Width of a vector.
-        learned: Train the table; otherwise it is a constant buffer.
+        kind: ``learned``, or else a constant buffer; with ``tensor2tensor`` the slowest rate is 1/10000.
         offset: Rows to skip before position 0 (BART reserves 2).
     """
 
-    def __init__(self, count: int, dim: int, *, learned: bool, offset: int = 0) -> None:
+    def __init__(self, count: int, dim: int, *, kind: PositionKind = "sinusoidal", offset: int = 0) -> None:
         super().__init__()
         self.offset = offset
-        if learned:
+        if kind == "learned":
             self.weight = nn.Parameter(torch.empty(count + offset, dim).normal_(std=dim**-0.5))
         else:
             # A fixed table is recomputed from the config, so it need not travel in checkpoints.
-            self.register_buffer("weight", sinusoidal_table(count + offset, dim), persistent=False)
+            table = sinusoidal_table(count + offset, dim, slowest=kind == "tensor2tensor")
+            self.register_buffer("weight", table, persistent=False)
 
     def add(self, embedded: Tensor, positions: Tensor) -> Tensor:
         """Add position vectors to shape (row, time, dim); positions are broadcastable to (row, time), int64."""

@@ -43,7 +43,8 @@ class StackSettings:
         norm_epsilon: Added to the variance by LayerNorm.
         activation: Of the feed-forward layer; ``swiglu`` is gated, and has half as many weights again.
         bias: Whether linear layers and LayerNorms have biases.
-        positions: Fixed sinusoids, a learned table, or rotated queries and keys.
+        positions: Fixed sinusoids (those of the paper, or of its code, ``tensor2tensor``), a learned table, or rotated
+            queries and keys.
         position_offset: Table rows before position 0 (BART: 2).
         max_positions: Longest text that the model reads or writes, in tokens, special ones included.
         scale_embedding: Multiply token embeddings by sqrt(dim).
@@ -125,8 +126,8 @@ def build_positions(settings: StackSettings) -> Positions:
     """Build the positions of one side."""
     if settings.positions == "rotary":
         return RotaryEmbedding(settings.max_positions, settings.head_dim)
-    learned, offset = settings.positions == "learned", settings.position_offset
-    return PositionEmbedding(settings.max_positions, settings.dim, learned=learned, offset=offset)
+    kind, offset = settings.positions, settings.position_offset
+    return PositionEmbedding(settings.max_positions, settings.dim, kind=kind, offset=offset)
 
 
 def build_attention(settings: StackSettings, kv_heads: int = 0) -> MultiHeadAttention:

@@ -6,6 +6,7 @@ import pytest
 
 from serving.config import ServerConfig, load_config, split_address
 from serving.errors import StartupError
+from serving.limits import ClientLimits
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
         admin="127.0.0.1:3",
         watch=True,
         run_timeout=1.5,
+        client_limits=ClientLimits(calls=3, rate=0.5),
         max_memory_bytes=7,
         tokens=Path("t"),
         insecure=True,
@@ -107,6 +109,7 @@ def test_variables_of_others_are_none_of_our_business() -> None:
         (["--models", "m", "--drain-timeout", "nan"], {}, "--drain-timeout = 'nan'"),
         (["--models", "m", "--listen", "localhost"], {}, "'localhost' is not HOST:PORT"),
         (["--models", "m", "--http", "localhost:70000"], {}, "'localhost:70000' is not HOST:PORT"),
+        (["--models", "m", "--client-limits", "calls"], {}, "--client-limits = 'calls': limits are words like calls=4"),
         (["--models", "m", "--tls-cert", "c"], {}, "tls_cert and tls_key belong together"),
         (["--models", "m", "--tls-client-ca", "c"], {}, "tls_client_ca needs TLS"),
         (["--models", "m"], {"DRAGOMAN_INSECURE": "maybe"}, "DRAGOMAN_INSECURE = 'maybe': should be a valid boolean"),

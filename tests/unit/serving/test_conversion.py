@@ -15,6 +15,7 @@ from serving.messages import (
     FinishReason,
     Hypothesis,
     LongInput,
+    MimeType,
     Model,
     ModelDefaults,
     ModelLimits,
@@ -44,20 +45,18 @@ EVERY_OPTION = Options(
     long_input=LongInput.SPLIT,
     protect_spans=False,
     adapt_case=False,
+    mime_type=MimeType.XML,
+    protected_terms=("Blue Bottle",),
+    retry_repetition=False,
     priority=-1,
     tokens=True,
     alignments=True,
 )
 
-OUTSIDE = {
-    "segmentation",
-    "long_input",
-    "protect_spans",
-    "adapt_case",
-    "priority",
-    "tokens",
-    "alignments",
-}  # of DecodingOptions
+OUTSIDE = {  # of DecodingOptions
+    *("segmentation", "long_input", "protect_spans", "adapt_case", "priority", "tokens", "alignments"),
+    *("mime_type", "protected_terms", "retry_repetition"),
+}
 
 
 @pytest.mark.parametrize(

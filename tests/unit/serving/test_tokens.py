@@ -38,6 +38,7 @@ def test_a_name_that_would_break_the_file_is_refused(name: str) -> None:
         ("x root " + "0" * 64, "line 2 is not"),
         ("x admin " + "0" * 63, "line 2 is not"),
         ("x admin " + "0" * 64 + " more", "line 2 is not"),
+        ("x admin " + "0" * 64 + " call=1", "line 2: limits are words like calls=4"),
         ("first admin " + "0" * 64, "line 2 has the name of another token"),
     ],
 )
@@ -45,13 +46,20 @@ def test_a_wrong_line_is_named_and_not_quoted(tmp_path: Path, line: str, message
     path = tmp_path / "tokens"
     path.write_text(f"first translate {'1' * 64}\n{line}\n")
     with pytest.raises(StartupError, match=message) as caught:
-        Access("service", "admin", path)
+        Access({"service"}, "admin", path)
     assert line not in str(caught.value)
+
+
+def test_a_line_may_have_limits(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(f"a translate {'0' * 64} calls=3 rate=0.5\nb admin {'1' * 64}\n")
+    first, second = read_tokens(tmp_path / "tokens")
+    assert (first.limits.calls, first.limits.rate) == (3, 0.5)
+    assert second.limits.unlimited
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot use the tokens of"):
-        Access("service", "admin", tmp_path / "absent")
+        Access({"service"}, "admin", tmp_path / "absent")
 
 
 def test_the_command_prints_a_token_and_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,9 +36,11 @@ def test_rounding_is_exact_to_half_a_step_and_to_its_own_grid() -> None:
     rounded = int8_weights(model)
     round_weights(model, rounded)
     assert rounded.keys() == {"0.weight", "1.weight"}
+    largest = max(int(np.abs(weight.values.astype(int)).max()) for weight in rounded.values())
+    assert 2 * 255 * largest < 2**15, "processors without VNNI add pairs of products with bytes in 16 bits"
     for old, new in zip(before, model.parameters(), strict=True):
         if old.ndim == 2:
-            step = old.abs().amax(1, keepdim=True) / 127
+            step = old.abs().amax(1, keepdim=True) / 64
             assert ((old - new).abs() <= step / 2 + 1e-7).all()
             grid = new / step
             assert (grid - grid.round()).abs().max() < 1e-3

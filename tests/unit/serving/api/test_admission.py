@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from serving.api.admission import Admission, Phase, TokenBucket
+from serving.api.admission import Admission, Phase
 from serving.errors import Overloaded, Unavailable
 
 
@@ -69,26 +69,6 @@ async def test_a_failing_call_gives_its_place_back() -> None:
     with pytest.raises(KeyError), admission.call():
         raise KeyError
     assert admission.in_flight == 0
-
-
-def test_a_rate_limit_admits_a_second_of_burst_and_says_when_to_return() -> None:
-    now = 100.0
-    bucket = TokenBucket(2.0, clock=lambda: now)
-    assert [bucket.take() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.5)]
-    now += 0.5
-    assert bucket.take() == 0.0
-    assert bucket.take() == pytest.approx(0.5)
-    now += 1000.0
-    assert [bucket.take() for _ in range(3)] == [0.0, 0.0, pytest.approx(0.5)]
-
-
-def test_a_rate_below_one_a_second_still_admits() -> None:
-    now = 0.0
-    bucket = TokenBucket(0.1, clock=lambda: now)
-    assert bucket.take() == 0.0
-    assert bucket.take() == pytest.approx(10.0)
-    now += 10.0
-    assert bucket.take() == 0.0
 
 
 async def test_the_rate_limit_refuses_calls() -> None:

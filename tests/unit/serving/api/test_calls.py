@@ -53,7 +53,8 @@ def test_what_a_call_raises_is_its_outcome(
 
 
 def test_a_refusal_is_counted(metrics: Metrics) -> None:
-    with pytest.raises(Unavailable), Calls(Admission(max_calls=1), metrics.calls).admitted(Call("id", "Do")):
+    loading = Calls(Admission(max_calls=1), metrics.calls)
+    with pytest.raises(Unavailable), loading.admitted(Call("id", "Do"), "10.0.0.1", None):
         pytest.fail("the server is loading")
     labels = {"method": "Do", "reason": "loading"}
     assert metrics.registry.get_sample_value("dragoman_refused_calls_total", labels) == 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from serving.engine.alignment import word_links
-from serving.text.words import word_spans
+from serving.text.words import Aligned, word_spans
 
 
 def words(text: str) -> list[str]:
@@ -30,23 +29,21 @@ def test_words(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
-SOURCE, SOURCE_SPANS = "I drink milk.", np.array([[0, 0], [0, 1], [1, 7], [7, 11], [11, 12], [12, 13], [13, 13]])
-TARGET, TARGET_SPANS = "Je bois du lait.", np.array([[0, 2], [2, 5], [5, 7], [7, 10], [10, 15], [15, 16]])
+SOURCE, SOURCE_SPANS = "I drink milk.", [(0, 0), (0, 1), (1, 7), (7, 11), (11, 12), (12, 13), (13, 13)]
+TARGET, TARGET_SPANS = "Je bois du lait.", [(0, 2), (2, 5), (5, 7), (7, 10), (10, 15), (15, 16)]
 
 
-def linked(alignment: list[int], **offsets: int) -> list[tuple[str, str]]:
-    source_offset, target_offset = offsets.get("source_offset", 0), offsets.get("target_offset", 0)
-    source, target = "x" * source_offset + SOURCE, "y" * target_offset + TARGET
-    links = word_links(SOURCE, SOURCE_SPANS, TARGET, TARGET_SPANS, alignment, **offsets)
+def linked(alignment: list[int]) -> list[tuple[str, str]]:
+    spans = [SOURCE_SPANS[position] for position in alignment]
     return [
-        (target[link.target_start : link.target_end], source[link.source_start : link.source_end]) for link in links
+        (TARGET[link.target_start : link.target_end], SOURCE[link.source_start : link.source_end])
+        for link in word_links(Aligned(SOURCE, TARGET, list(zip(spans, TARGET_SPANS, strict=True))))
     ]
 
 
 def test_links_join_words_not_tokens() -> None:
     expected = [("Je", "I"), ("bois", "drink"), ("du", "milk"), ("lait", "milk"), (".", ".")]
     assert linked([1, 2, 2, 3, 4, 5]) == expected
-    assert linked([1, 2, 2, 3, 4, 5], source_offset=7, target_offset=3) == expected
 
 
 def test_a_token_of_no_width_stands_for_the_character_it_is_part_of() -> None:
@@ -69,9 +66,9 @@ def test_each_pair_is_named_once_in_order() -> None:
 
 
 def test_a_token_over_several_words_stands_for_all_of_them() -> None:
-    (link,) = word_links("a b", np.array([[0, 3], [3, 3]]), "c", np.array([[0, 1]]), [0])
+    (link,) = word_links(Aligned("a b", "c", [((0, 3), (0, 1))]))
     assert (link.source_start, link.source_end) == (0, 3)
 
 
 def test_nothing_links_nothing() -> None:
-    assert word_links("a", np.array([[0, 1], [1, 1]]), "", np.empty((0, 2), dtype=np.int64), []) == ()
+    assert word_links(Aligned("a", "", [])) == ()

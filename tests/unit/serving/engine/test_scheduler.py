@@ -246,6 +246,24 @@ def test_a_full_lane_lets_other_lanes_pass() -> None:
     assert begun(scheduler) == ["first", "greedy"]
 
 
+def test_a_full_lane_takes_sentences_again_when_it_has_room_for_several() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=16))
+    names = [f"s{number:02}" for number in range(40)]
+    scheduler.submit([(name, demand()) for name in names], 0.0)
+    assert begun(scheduler) == names[:16]
+    scheduler.finish("s00")
+    assert begun(scheduler) == []
+    assert not scheduler.has_work()
+    scheduler.finish("s01")
+    assert begun(scheduler) == names[16:18]
+    for name in names[2:38]:
+        if name not in scheduler._running:
+            assert scheduler.cancel(name)
+    scheduler.finish("s02")
+    scheduler.finish("s03")
+    assert begun(scheduler) == names[38:], "one free slot in eight, or room for all that wait"
+
+
 def test_workers_take_even_shares() -> None:
     scheduler: Scheduler[str] = Scheduler(EngineLimits(workers=2))
     scheduler.submit([(key, demand()) for key in "abcd"], 0)

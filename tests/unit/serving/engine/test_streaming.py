@@ -13,7 +13,7 @@ from serving.engine.request import TranslationRequest
 from serving.engine.streaming import TranslationStream
 from serving.engine.validation import ServingLimits
 from serving.errors import DeadlineExceeded, EngineFailure, InvalidRequest
-from serving.messages import Options, Result, TextDelta
+from serving.messages import MimeType, Options, Result, TextDelta
 from tests.unit.serving.engine.toy_engine import PATIENCE, Gate, manifest, tokenizer
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served
 
@@ -47,6 +47,14 @@ async def test_deltas_together_are_the_answer(options: dict[str, object]) -> Non
         assert "".join(delta.text for delta in deltas if delta.index == index) == translation.text
 
 
+async def test_markup_is_told_part_by_part() -> None:
+    text = "<p>The cat <b>sat</b>. <i>I drink</i> milk.</p>\n<p>Where is it?</p><hr>"
+    with served() as copy:
+        deltas, result = await gathered(copy, text, mime_type=MimeType.HTML)
+    assert len(deltas) > 1
+    assert "".join(delta.text for delta in deltas) == result.translations[0].text == text
+
+
 async def test_a_token_is_told_before_the_next_is_computed() -> None:
     gate = Gate()
     with served(gate=gate) as copy:
@@ -73,7 +81,7 @@ async def test_whoever_stops_reading_frees_the_slots() -> None:
                 await asyncio.to_thread(gate.reached)
                 gate.let()
             await following
-        await asyncio.to_thread(gate.reached)
+            await asyncio.to_thread(gate.reached)  # before the stream is closed, which may spare the step
         gate.open()
         assert await asyncio.to_thread(copy.toy.engine.join, PATIENCE)
         assert copy.toy.seen.counts[Outcome.CANCELLED] == 1

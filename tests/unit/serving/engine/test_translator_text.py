@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.messages import FinishReason, LongInput, QualityFlag, Segmentation
+from serving.messages import FinishReason, LongInput, MimeType, QualityFlag, Segmentation
 from serving.text.characters import visible
 from tests.unit.serving.engine.toy_engine import tokenizer
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
@@ -131,6 +132,51 @@ def test_a_span_that_the_length_limit_cuts_off_is_appended_and_told(copy: Served
     assert translation.hypotheses[0].text.endswith(" {name}")
     assert QualityFlag.SPAN_APPENDED in translation.flags
     assert copy.seen.counts[QualityFlag.SPAN_APPENDED] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "mime_type", "parts"),
+    [
+        ("<p>The cat <b>sat</b>.</p>\r\n<p>Where is <i>the <u>train</u></i>?</p>", MimeType.HTML, 2),
+        ("<p>The cat. <b>The dog. I drink</b> milk.</p>", MimeType.HTML, 3),
+        ("<ul>\n<li>A &lt;cat</li>\n<li>See <code>a &amp; b</code> sat</li></ul><script>no</script>", MimeType.HTML, 2),
+        ("<p>5 &gt; 3</p><hr>", MimeType.HTML, 0),
+        ("<r><p>The <g id='1'>cat</g> sat<x/></p><q>milk</q></r>", MimeType.XML, 2),
+    ],
+)
+@pytest.mark.parametrize("segmentation", [None, Segmentation.NONE])
+def test_markup_comes_back_as_it_was(
+    copy: Served, text: str, mime_type: MimeType, parts: int, segmentation: Segmentation | None
+) -> None:
+    (translation,) = copy.translate(text, mime_type=mime_type, segmentation=segmentation, alignments=True)
+    assert translation.hypotheses[0].text == text
+    assert segmentation or translation.parts == parts
+    for link in translation.hypotheses[0].alignment:
+        assert (link.source_start, link.source_end) == (link.target_start, link.target_end)
+
+
+def test_markup_that_is_cut_stays_balanced(copy: Served) -> None:
+    text = "<p>The cat <b>sat on the mat. Where is the train</b> of the man</p><p>station</p>"
+    (translation,) = copy.translate(text, mime_type=MimeType.HTML, long_input=LongInput.TRUNCATE)
+    assert translation.source_truncated
+    assert re.findall("<.*?>", translation.text) == re.findall("<.*?>", text)
+    assert "station" not in translation.text
+
+
+def test_xml_that_is_not_well_formed_is_refused(copy: Served) -> None:
+    assert violations(copy, "a", "<b>", mime_type=MimeType.XML) == {
+        "contents[1]": "is not well-formed XML: mismatched tag at line 1, column 5"
+    }
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_terms_of_the_caller_are_protected(copy: Served, protect: bool) -> None:
+    text = "The mat on the red mat"
+    (translation,) = copy.translate(text, protected_terms=("red mat", "mat"), protect_spans=protect)
+    assert translation.text == text
+    tokens = "".join(token.text for token in translation.hypotheses[0].tokens)
+    assert tokens.replace("\u2581", " ").split() == ["The", "731", "on", "the", "942"]
+    assert violations(copy, "a", protected_terms=("a", "")) == {"protected_terms[1]": "is empty; leave it out"}
 
 
 def test_signs_that_something_is_wrong_are_told(copy: Served) -> None:

@@ -10,9 +10,8 @@ ROOT = Path(__file__).parents[4]
 
 def test_stubs_are_generated_from_the_proto(tmp_path: Path) -> None:
     subprocess.run([ROOT / "scripts" / "stubs", tmp_path], check=True, env={**os.environ, "PYTHON": sys.executable})
-    generated = sorted((tmp_path / "serving" / "pb").iterdir())
-    assert {path.name for path in generated} == {
-        path.name for path in (ROOT / "serving" / "pb").iterdir() if "_pb2" in path.name and path.is_file()
-    }
+    generated = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*_pb2*"))
+    committed = (ROOT / "serving" / "pb").rglob("*_pb2*.py*")
+    assert set(generated) == {path.relative_to(ROOT) for path in committed if path.suffix in {".py", ".pyi"}}
     for path in generated:
-        assert path.read_text() == (ROOT / "serving" / "pb" / path.name).read_text(), f"{path.name}: run scripts/stubs"
+        assert (tmp_path / path).read_text() == (ROOT / path).read_text(), f"{path}: run scripts/stubs"

@@ -35,6 +35,26 @@ def test_what_is_tried(precision: str, device: str, cuda: bool, expected: list[t
 
 
 @pytest.mark.parametrize(
+    ("bleu", "agreement", "expected"),
+    [(30.0, 85.0, "int8-shortlist"), (29.8, 85.0, "int8"), (30.0, 60.0, "int8"), (None, 85.0, "int8")],
+)
+def test_a_shortlist_is_taken_unasked_only_if_its_record_is_good(
+    bleu: float | None, agreement: float, expected: str
+) -> None:
+    held = BUNDLE.manifest.precisions
+    records: dict[str, dict[str, Any]] = {
+        "int8": {"export_bleu": 30.05, "agreement_bleu": 90.0},
+        "int8-shortlist": {"export_bleu": bleu, "agreement_bleu": agreement},
+    }
+    int8 = {
+        name: held["int8"].model_copy(update={"verification": held["int8"].verification.model_copy(update=record)})
+        for name, record in records.items()
+    }
+    manifest = BUNDLE.manifest.model_copy(update={"precisions": {"fp32": held["fp32"], **int8}})
+    assert placements(manifest, precision="auto", device="cpu", cuda=False) == [("cpu", expected)]
+
+
+@pytest.mark.parametrize(
     ("precision", "device", "message"),
     [
         ("fp16", "cpu", "precision is 'fp16', bundle digits/1 has fp32, int8: name one of these"),

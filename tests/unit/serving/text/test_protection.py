@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from serving.text.protection import is_plain, protected_spans
+from serving.text.protection import is_plain, protected_spans, term_pattern
 
 PROTECTED = [
     "See [https://example.com/a_b?x=1&y=2#z].",
@@ -86,3 +86,25 @@ def test_spans_that_touch_are_one() -> None:
     text = "{a}{b}\u200b👍"
     (span,) = protected_spans(text, frozenset())
     assert (span.start, span.end, span.symbol) == (0, len(text), False)
+
+
+@pytest.mark.parametrize(
+    ("terms", "text", "found"),
+    [
+        (("Blue", "Blue Mat"), "A Blue Mat, Blue, Blues and blue", ["Blue Mat", "Blue"]),
+        (("C++", ".NET"), "C++11 and .NET", ["C++", ".NET"]),
+        (("京都",), "東京都", ["京都"]),
+        (("a.b",), "axb a.b", ["a.b"]),
+    ],
+)
+def test_terms_stand_by_themselves(terms: tuple[str, ...], text: str, found: list[str]) -> None:
+    pattern = term_pattern(terms)
+    assert pattern
+    assert pattern.findall(text) == found
+    marked = [match.span() for match in pattern.finditer(text)]
+    spans = protected_spans(text, frozenset(), marked, search=False)
+    assert [text[span.start : span.end] for span in spans] == found
+
+
+def test_there_is_no_pattern_of_no_terms() -> None:
+    assert term_pattern(()) is None

@@ -15,9 +15,18 @@ def test_sinusoids_follow_the_paper() -> None:
             assert math.isclose(table[p, 3 + i].item(), math.cos(angle), abs_tol=1e-6)
 
 
+def test_sinusoids_of_tensor2tensor_end_at_a_rate_of_a_ten_thousandth() -> None:
+    table = sinusoidal_table(50, 6, slowest=True)
+    for p in (0, 1, 49):
+        for i in range(3):
+            angle = p * 10000 ** (-i / 2)
+            assert math.isclose(table[p, i].item(), math.sin(angle), abs_tol=1e-6)
+            assert math.isclose(table[p, 3 + i].item(), math.cos(angle), abs_tol=1e-6)
+
+
 def test_offset_skips_rows() -> None:
-    plain = PositionEmbedding(10, 4, learned=False)
-    shifted = PositionEmbedding(8, 4, learned=False, offset=2)
+    plain = PositionEmbedding(10, 4)
+    shifted = PositionEmbedding(8, 4, offset=2)
     x = torch.randn(2, 5, 4)
     torch.testing.assert_close(shifted.add(x, torch.arange(5)[None]), plain.add(x, torch.arange(2, 7)[None]))
     assert shifted.rotation(torch.arange(5)[None])(x) is x

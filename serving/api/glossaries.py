@@ -1,0 +1,112 @@
+"""Glossaries that callers leave with the server; in memory, and gone when it ends."""
+
+from __future__ import annotations
+
+import csv
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from serving.errors import FieldViolation, InvalidRequest, NotFound
+
+_MOST_GLOSSARIES = 1000  # of one owner
+_MOST_ENTRIES = 10_000  # of one glossary
+_DELIMITERS = {"tsv": "\t", "csv": ","}
+
+
+@dataclass(frozen=True)
+class Glossary:
+    """Terms and their translations between two languages.
+
+    Attributes:
+        id: UUID by which it is named.
+        name: For people.
+        source_language: BCP-47 tag.
+        target_language: BCP-47 tag.
+        created: When it was made.
+        entries: Target term by source term.
+    """
+
+    id: str
+    name: str
+    source_language: str
+    target_language: str
+    created: datetime
+    entries: Mapping[str, str]
+
+
+class GlossaryStore:
+    """Glossaries by owner and id."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._kept: dict[tuple[str, str], Glossary] = {}
+
+    def add(
+        self, owner: str, name: str, source_language: str, target_language: str, entries: Mapping[str, str]
+    ) -> Glossary:
+        """Keep a new glossary.
+
+        Raises:
+            InvalidRequest: The owner has too many.
+        """
+        if len(self.of(owner)) >= _MOST_GLOSSARIES:
+            problem = f"would be one more than {_MOST_GLOSSARIES} glossaries, the limit; delete some first"
+            raise InvalidRequest([FieldViolation("name", problem)])
+        created = datetime.now(UTC)
+        made = Glossary(str(uuid.uuid4()), name, source_language, target_language, created, dict(entries))
+        self._kept[owner, made.id] = made
+        return made
+
+    def of(self, owner: str) -> list[Glossary]:
+        """Return all glossaries of an owner, the oldest first."""
+        return [glossary for (other, _), glossary in self._kept.items() if other == owner]
+
+    def get(self, owner: str, glossary_id: str) -> Glossary:
+        """Return one glossary.
+
+        Raises:
+            NotFound: The owner has no such one.
+        """
+        if (found := self._kept.get((owner, glossary_id))) is None:
+            raise NotFound(f"there is no glossary {glossary_id!r}; those left with a server are gone when it restarts")
+        return found
+
+    def remove(self, owner: str, glossary_id: str) -> None:
+        """Remove one glossary.
+
+        Raises:
+            NotFound: The owner has no such one.
+        """
+        del self._kept[owner, self.get(owner, glossary_id).id]
+
+
+def read_entries(text: str, form: str) -> dict[str, str]:
+    """Read a table with a source term and a target term per line; more columns of CSV are languages, and left out.
+
+    Args:
+        text: The table.
+        form: ``tsv`` or ``csv``.
+
+    Raises:
+        InvalidRequest: A line is something else, a source term is there twice, or there are none or too many lines.
+    """
+    if form == "tsv":
+        rows = [line.split("\t") for line in text.splitlines() if line.strip()]
+    else:
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+    entries: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        terms = [term.strip() for term in row[:2]]
+        if len(terms) < 2 or not all(terms) or (form == "tsv" and len(row) > 2):
+            raise _bad(f"line {number} is not a source term and a target term, with {_DELIMITERS[form]!r} between them")
+        if entries.setdefault(terms[0], terms[1]) != terms[1]:
+            raise _bad(f"line {number} has the source term of another line; give each its own")
+    if not 1 <= len(entries) <= _MOST_ENTRIES:
+        raise _bad(f"has {len(entries)} entries; give from 1 to {_MOST_ENTRIES}")
+    return entries
+
+
+def _bad(problem: str) -> InvalidRequest:
+    return InvalidRequest([FieldViolation("entries", problem)])

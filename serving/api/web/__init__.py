@@ -1,0 +1,1 @@
+"""The web port: HTTP/JSON, the forms of other services, and the page."""

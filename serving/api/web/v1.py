@@ -1,0 +1,98 @@
+"""``/v1``: the messages of the gRPC API, in protobuf's mapping to JSON, answered by the same methods."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, TypeVar, cast
+
+from google.protobuf.json_format import MessageToDict, Parse, ParseError
+from google.protobuf.message import Message
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from serving.api.servicer import TranslationServicer
+from serving.api.web.endpoint import EVENTS, Asked, Endpoints, google_error
+from serving.errors import Cancelled, FieldViolation, InvalidRequest
+from serving.pb import translation_service_pb2 as pb
+
+_Request = TypeVar("_Request", bound=Message)
+
+
+def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route]:
+    """Return the routes of the API's own form."""
+
+    async def translate(asked: Asked) -> Response:
+        request = await _parsed(asked, pb.TranslateRequest())
+        if asked.call.kind == "unary":
+            return JSONResponse(_as_json(await servicer.Translate(request, cast("Any", asked))))
+        answers = servicer.TranslateStream(pb.TranslateStreamRequest(translate=request), cast("Any", asked))
+        events = cast("AsyncGenerator[pb.TranslateStreamResponse]", answers)
+        first = await anext(events)  # an error before it has a status of its own
+        endpoints.calls.answering(asked.call)
+        return _EventStream(first, events, asked.call.request_id)
+
+    async def list_models(asked: Asked) -> Response:
+        return JSONResponse(_as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
+
+    return [
+        endpoints.route("POST", "/v1/translate", translate, translates=True),
+        endpoints.route("GET", "/v1/models", list_models),
+    ]
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events, one for each message: ``delta``, ``answer``, or at the end ``error``.
+
+    Attributes:
+        failure: The error that ended it.
+    """
+
+    def __init__(
+        self,
+        first: pb.TranslateStreamResponse,
+        others: AsyncGenerator[pb.TranslateStreamResponse],
+        request_id: str,
+    ) -> None:
+        self.failure: BaseException | None = None
+        self._first = first
+        self._others = others
+        self._request_id = request_id
+        super().__init__(self._events(), media_type=EVENTS)
+
+    async def _events(self) -> AsyncIterator[str]:
+        try:
+            yield _event(self._first)
+            async with aclosing(self._others) as others:
+                async for message in others:
+                    yield _event(message)
+        except asyncio.CancelledError:
+            self.failure = Cancelled("the caller went away")
+            raise
+        except Exception as error:
+            self.failure = error
+            yield _written("error", google_error(error, self._request_id)[1])
+
+
+def _event(message: pb.TranslateStreamResponse) -> str:
+    name = message.WhichOneof("event") or "unknown"
+    return _written(name, _as_json(getattr(message, name)))
+
+
+def _written(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+def _as_json(message: Message) -> dict[str, Any]:
+    """Return a message in protobuf's mapping to JSON, with the names of the proto and no field left out."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+async def _parsed(asked: Asked, message: _Request) -> _Request:
+    try:
+        return Parse(await asked.exchange.json_text(), message, max_recursion_depth=20)
+    except ParseError as error:
+        problem = f"is no {message.DESCRIPTOR.name} in JSON: {' '.join(str(error).split())}"
+        raise InvalidRequest([FieldViolation("body", problem)]) from None
