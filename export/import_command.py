@@ -12,6 +12,7 @@ from export.bundle import write_bundle
 from export.command_line import add_bundle_arguments, bundle_options, fitting, report
 from export.errors import ExportError
 from export.precisions import SHORTLISTED
+from export.readers import hub
 from export.readers.kinds import kind_of
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import LANGUAGE_TAG, VerificationRecord
@@ -33,7 +34,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="dragoman-import",
         description="Reads a model of another toolkit, exports it to OUT/NAME/VERSION and verifies it against PyTorch.",
     )
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="directory or file of the model")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="directory or file of the model, or its name on the Hugging Face hub, such as Helsinki-NLP/opus-mt-en-de",
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="directory of bundles")
     parser.add_argument("--name", required=True, help="name of the bundle, such as en-de")
     parser.add_argument(
@@ -55,15 +60,16 @@ def _parser() -> argparse.ArgumentParser:
 def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     if asked.references is not None and asked.sentences is None:
         raise ExportError("--references are translations of --sentences: give both, or neither")
-    kind = kind_of(asked.source)
-    languages = asked.languages or kind.languages(asked.source) or _of_name(asked.name)
+    source = hub.fetch(asked.source) if hub.is_name(asked.source) else Path(asked.source)
+    kind = kind_of(source)
+    languages = asked.languages or kind.languages(source) or _of_name(asked.name)
     if languages is None:
         raise ExportError(f"{kind.name} does not say its languages: give them, such as --languages en de")
     if wrong := [tag for tag in languages if not re.fullmatch(LANGUAGE_TAG, tag)]:
         raise ExportError(f"{wrong[0]!r} is not a language tag such as en or pt-BR: give others with --languages")
     print(f"dragoman-import: {asked.source} is {kind.name}, {languages[0]} to {languages[1]}", file=sys.stderr)
     pairs = CorpusFiles(source=(sentences := _sentences(asked, languages[0])), target=asked.references or sentences)
-    trained = kind.read(asked.source, (languages[0], languages[1]))
+    trained = kind.read(source, (languages[0], languages[1]))
     served = any(name in SHORTLISTED for name in asked.precisions)
     options = bundle_options(asked, trained.shortlist if served else None)
     evidence = fitting(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from export.errors import ReadingError
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, read_object, tied, with_filler
+from export.readers.weight_files import read_weights
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import DecodingDefaults, SearchConventions, Tokenizer
 from serving.messages import EarlyStopping
@@ -90,7 +88,7 @@ def read(source: Path, languages: tuple[str, str]) -> TrainedModel:
     generation = read_object(path) if path.is_file() else config
     _check(config, generation)
     settings = _settings(config)
-    weights = _renamed(_read_weights(source), settings, config)
+    weights = _renamed(read_weights(source), settings, config)
     vocabulary, files = _vocabulary(source, config, generation)
     banned = vocabulary.suppressed
     if generation.get("renormalize_logits"):  # as if the banned tokens had not been there
@@ -174,28 +172,6 @@ def _settings(config: dict[str, Any]) -> TransformerSettings:
         )
     except (ModelError, ZeroDivisionError) as error:
         raise ReadingError([str(error)]) from error
-
-
-def _read_weights(source: Path) -> Weights:
-    """Read all tensors; nothing in the files is executed.
-
-    Raises:
-        ReadingError: There is no file, or it is damaged or holds other things than tensors.
-    """
-    safe, pickled = source / "model.safetensors", source / "pytorch_model.bin"
-    path = safe if safe.is_file() else pickled
-    if not path.is_file():
-        raise ReadingError([f"there is neither {safe.name} nor {pickled.name}"])
-    try:
-        weights = load_file(path) if path == safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise ReadingError([f"{path.name} is damaged or holds something else than weights ({reason})"]) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ReadingError([f"{path.name} holds something else than named weights"])
-    if integers := sorted(name for name, weight in weights.items() if not weight.is_floating_point()):
-        raise ReadingError([f"weight {name} is not of floating-point numbers" for name in integers])
-    return {name: weight.float() for name, weight in weights.items()}
 
 
 def _renamed(weights: Weights, settings: TransformerSettings, config: dict[str, Any]) -> Weights:
