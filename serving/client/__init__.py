@@ -24,6 +24,7 @@ from serving.client.errors import (
 )
 from serving.messages import (
     AlignmentLink,
+    EarlyStopping,
     FinishReason,
     Hypothesis,
     LongInput,
@@ -50,6 +51,7 @@ __all__ = [
     "CallCancelled",
     "CallError",
     "DeadlinePassed",
+    "EarlyStopping",
     "FieldViolation",
     "FinishReason",
     "Hypothesis",

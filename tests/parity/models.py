@@ -133,9 +133,11 @@ def open_exported(
     precision: PrecisionName = "fp32",
     inputs: Inputs | None = None,
     shortlist: Shortlist | None = None,
+    *,
+    renormalize: bool = False,
 ) -> OnnxRunner:
     """Exports a model and loads it, without the files of a bundle that a search does not need."""
-    exported = export_graphs(model, shortlist=shortlist is not None)
+    exported = export_graphs(model, shortlist=shortlist is not None, renormalize=renormalize)
     graphs = precision_graphs(exported, [precision], {}, int8_weights(model), inputs or {})
     store_shared(list(graphs.values()), directory)
     for file, graph in graphs.items():
