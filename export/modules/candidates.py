@@ -124,7 +124,10 @@ def best_candidates(
 
 
 def without_banned(logits: Tensor, suppressed: Tensor, step: StepInputs, listed: Listed | None) -> Tensor:
-    """Give tokens that suppression or edits rule out no probability at all; arguments as for ``best_candidates``."""
+    """Give tokens that suppression or edits rule out no probability at all.
+
+    Arguments are those of ``best_candidates``, and the logits it returns have the same shape.
+    """
     tokens = torch.cat([suppressed.expand(*step.tokens.shape, -1), step.edit_tokens], dim=-1)
     allowed = torch.cat([torch.zeros_like(suppressed).bool().expand(*step.tokens.shape, -1), step.edit_biases == 0], -1)
     if listed is not None:

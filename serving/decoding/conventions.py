@@ -30,7 +30,16 @@ def shrink_beams(options: Options, finished: Ints, scores: Floats) -> None:
 def discourage_end_after_prefix(
     options: Options, positions: Ints, scores: Floats, tokens: Ints, *, eos_id: int, pad_id: int
 ) -> None:
-    """Take the end token out right behind a prefix, or make it worthless, unless it is the best candidate."""
+    """Take the end token out right behind a prefix, or make it worthless, unless it is the best candidate.
+
+    Args:
+        options: Of the slots.
+        positions: Tokens that each has. Shape (slot,), int64.
+        scores: Shape (slot, 2 * beam), float32.
+        tokens: Shape (slot, 2 * beam), int64.
+        eos_id: End token.
+        pad_id: Filler, for candidates that are none.
+    """
     rules = options["end_after_prefix"] * ((positions == options["prefix_length"]) & (positions > 0))
     if rules.any():
         ends = (rules[:, None] > 0) & (tokens == eos_id)
@@ -51,7 +60,17 @@ def end_at_limit(
     eos_id: int,
     pad_id: int,
 ) -> NDArray[np.bool_]:
-    """End every hypothesis, shape (slot, beam) of ``live`` scores, where one token more is all that fits.
+    """End every hypothesis where one token more is all that fits.
+
+    Args:
+        options: Of the slots.
+        positions: Tokens that each has. Shape (slot,), int64.
+        live: Scores of the hypotheses. Shape (slot, beam), float32.
+        scores: Shape (slot, 2 * beam), float32.
+        tokens: Shape (slot, 2 * beam), int64.
+        parents: Shape (slot, 2 * beam), int64.
+        eos_id: End token.
+        pad_id: Filler, for candidates that are none.
 
     Returns:
         Slots that were ended so. Shape (slot,), bool.
