@@ -56,7 +56,7 @@ def new_token(name: str, role: Role) -> tuple[str, str]:
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     line = f"{name} {role} {_digest(token).hex()}"
     if not _LINE.fullmatch(line):
-        raise ValueError(f"{name!r} is no name of a token; take up to 64 letters, digits, dots, dashes and underscores")
+        raise ValueError(f"{name!r} is not a name for a token; use up to 64 letters, digits, dots, dashes, underscores")
     return token, line
 
 

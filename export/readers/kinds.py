@@ -65,5 +65,5 @@ def kind_of(source: Path) -> Kind:
     kind = next((kind for kind in KINDS if kind.recognises(source)), None)
     if kind is None:
         known = ", ".join(kind.name for kind in KINDS)
-        raise ExportError(f"{source} is no model that can be read: give {known}")
+        raise ExportError(f"{source} is not a model that can be read: give {known}")
     return kind

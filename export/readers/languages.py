@@ -36,7 +36,7 @@ def tag(code: str, *, region: bool = True) -> str:
     except LanguageTagError:
         known = own
     if not re.fullmatch(LANGUAGE_TAG, known):
-        raise ReadingError([f"its language {code!r} is no language tag"])
+        raise ReadingError([f"its language {code!r} is not a language tag"])
     return known
 
 

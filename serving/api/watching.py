@@ -52,7 +52,7 @@ class BundleWatch:
     async def _try(self, bundle: Path, *, load: bool) -> None:
         name, version = bundle.parent.name, bundle.name
         if not version.isdecimal():
-            _LOG.error("bundle_refused", extra={"bundle": f"{name}/{version}", "error": "the version is no number"})
+            _LOG.error("bundle_refused", extra={"bundle": f"{name}/{version}", "error": "the version is not a number"})
             return
         try:
             await (self._lifecycle.load if load else self._lifecycle.unload)(name, int(version))

@@ -109,7 +109,7 @@ def _tensor_problems(tensor: Any, sizes: Mapping[str, int]) -> Iterator[str]:
     location = _shown(entries[b"location"])
     size = {_shown(name.encode()): size for name, size in sizes.items()}.get(location)
     if size is None:
-        yield f"has a tensor whose data is in {location}, which is no file of the bundle"
+        yield f"has a tensor whose data is in {location}, which is not a file of the bundle"
         return
     offset, length = entries[b"offset"], entries[b"length"]
     if not all(value.isdigit() and len(value) <= _MAX_DIGITS for value in (offset, length)):

@@ -121,7 +121,7 @@ def _target(
     found = [tokenizer.target_token(piece) for piece in pair.tokens]
     strange = [piece for piece, token in zip(pair.tokens, found, strict=True) if token is None]
     if strange:
-        problems.append(("target_tokens", f"has {strange[0]!r}, which is no token of this model; give the target"))
+        problems.append(("target_tokens", f"has {strange[0]!r}, which is not a token of this model; give the target"))
     tokens = tuple(token for token in found if token is not None)
     if not pair.tokens and text.parts:
         tokens = tokenizer.encode_prefix(_as_decoded(pair.target, text, tokenizer, language))

@@ -59,9 +59,9 @@ async def test_models_are_listed(toy: Toy) -> None:
         ({"contents": ["a"], "model": "other"}, 404, "NOT_FOUND", "there is no model 'other'"),
         ({"content": ["a"]}, 400, "INVALID_ARGUMENT", 'no field named "content"'),
         ({"contents": [f"a{NAN_TEXT}"]}, 500, "INTERNAL", "internal error; quote request id mine"),
-        (b"{", 400, "INVALID_ARGUMENT", "is no TranslateRequest in JSON"),
+        (b"{", 400, "INVALID_ARGUMENT", "is not a TranslateRequest in JSON"),
         (b"\xff", 400, "INVALID_ARGUMENT", "body: is not UTF-8"),
-        (b"[" * 2000, 400, "INVALID_ARGUMENT", "is no TranslateRequest in JSON"),
+        (b"[" * 2000, 400, "INVALID_ARGUMENT", "is not a TranslateRequest in JSON"),
         (b'{"contents": ["' + b"a" * 5000 + b'"]}', 400, "INVALID_ARGUMENT", "body: has more than 4,096 bytes"),
     ],
 )

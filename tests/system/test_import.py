@@ -35,7 +35,7 @@ def test_a_directory_becomes_answers_in_two_commands(tmp_path: Path, capsys: pyt
 
 def test_what_is_no_model_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
-    for source, reason in (("none", "there is no"), ("empty", "is no model that can be read")):
+    for source, reason in (("none", "there is no"), ("empty", "is not a model that can be read")):
         assert import_command.main([str(tmp_path / source), str(tmp_path / "out"), "--name", "en-de"]) == 1
         assert reason in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

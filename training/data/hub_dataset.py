@@ -75,6 +75,6 @@ class HubDataset:
                     f"{self.dataset}, row {number}: there is no column {column}; it has {', '.join(row)}."
                 ) from error
             if not isinstance(text, str):
-                raise DataError(f"{self.dataset}, row {number}: column {column} holds {text!r:.40}, which is no text.")
+                raise DataError(f"{self.dataset}, row {number}: column {column} holds {text!r:.40}, which is not text.")
             texts.append(text)
         return Pair(texts[0], texts[1], self.name)

@@ -160,7 +160,7 @@ class _Endpoint:
 
 
 def _deadline(headers: Mapping[str, str]) -> float | None:
-    """Return when the caller stops waiting; a header that is no number of seconds counts as absent."""
+    """Return when the caller stops waiting; a header that is not a number of seconds counts as absent."""
     try:
         seconds = float(headers.get(_TIMEOUT_HEADER, ""))
     except ValueError:

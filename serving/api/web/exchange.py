@@ -117,9 +117,9 @@ class Exchange:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise InvalidRequest([FieldViolation("body", f"is no JSON: {error}")]) from None
+            raise InvalidRequest([FieldViolation("body", f"is not JSON: {error}")]) from None
         if not isinstance(found, dict):
-            raise InvalidRequest([FieldViolation("body", "is no JSON object; send one with the fields by name")])
+            raise InvalidRequest([FieldViolation("body", "is not a JSON object; send one with the fields by name")])
         if "\\u" in text:
             try:
                 json.dumps(found, ensure_ascii=False).encode()
@@ -223,5 +223,5 @@ def _form(encoded: str) -> dict[str, Any]:
     try:
         found = parse_qs(encoded, keep_blank_values=True, errors="strict", max_num_fields=10_000)
     except ValueError as error:
-        raise InvalidRequest([FieldViolation("body", f"is no form in UTF-8: {error}")]) from None
+        raise InvalidRequest([FieldViolation("body", f"is not a form in UTF-8: {error}")]) from None
     return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

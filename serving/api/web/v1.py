@@ -99,5 +99,5 @@ async def _parsed(asked: Asked, message: _Request) -> _Request:
     try:
         return Parse(await asked.exchange.json_text(), message, max_recursion_depth=20)
     except ParseError as error:
-        problem = f"is no {message.DESCRIPTOR.name} in JSON: {' '.join(str(error).split())}"
+        problem = f"is not a {message.DESCRIPTOR.name} in JSON: {' '.join(str(error).split())}"
         raise InvalidRequest([FieldViolation("body", problem)]) from None

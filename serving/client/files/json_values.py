@@ -16,7 +16,7 @@ def read(text: str) -> TextDocument:
     """Read the values.
 
     Raises:
-        FileError: It is no JSON.
+        FileError: It is not JSON.
     """
     try:
         json.loads(text)

@@ -27,7 +27,7 @@ def test_a_new_token_is_found_by_its_line_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "ü", "-x", "x" * 65, "a\nb translate " + "0" * 64, "#x"])
 def test_a_name_that_would_break_the_file_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a token"):
+    with pytest.raises(ValueError, match="is not a name for a token"):
         new_token(name, Role.ADMIN)
 
 

@@ -229,7 +229,7 @@ def test_the_choice_of_languages() -> None:
     tokens = {code: LanguageTokens(before_source=(number,)) for number, code in enumerate(("pt_BR", "pt_br", "fra"))}
     named = by_tag(tokens)
     assert {name: own.before_source for name, own in named.items()} == {"pt-BR": (0,), "fr": (2,)}
-    with pytest.raises(ReadingError, match="is no language tag"):
+    with pytest.raises(ReadingError, match="is not a language tag"):
         tag("no tag")
     own = type(chosen(None, ["en"], ["de"]))(sources={"mul": LanguageTokens()}, targets=named)
     some = chosen(own, ["en", "it"], ["FR"])

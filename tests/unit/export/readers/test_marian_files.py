@@ -141,7 +141,7 @@ def test_what_is_renamed_is_told_by_its_content(good: dict[str, Any], folder: Pa
         marian.read(folder, Languages.between("en", "de"))
     for path in (folder / "model.npz", folder / "model.bin"):
         path.write_bytes(b"something else")
-    with pytest.raises(ExportError, match="is no model that can be read"):
+    with pytest.raises(ExportError, match="is not a model that can be read"):
         kind_of(folder)
 
 

@@ -154,7 +154,7 @@ def at(location: str, offset: str = "0", length: str = "4") -> tuple[tuple[str, 
 
 
 TENSOR = numpy_helper.from_array(np.zeros(1, dtype=np.float32), "more")
-ELSEWHERE = "which is no file of the bundle"
+ELSEWHERE = "which is not a file of the bundle"
 POSITIONS = [
     (at("../../secret"), ELSEWHERE),
     (at("/etc/passwd"), ELSEWHERE),
