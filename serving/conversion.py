@@ -83,6 +83,7 @@ def to_request(
         protected_terms=options.protected_terms,
         retry_repetition=options.retry_repetition,
         priority=options.priority,
+        glossary=[pb.GlossaryEntry(source=entry.source, target=entry.target) for entry in options.glossary],
         include_tokens=options.tokens,
         include_alignments=options.alignments,
     )
@@ -104,6 +105,7 @@ def to_options(request: pb.TranslateRequest) -> Options:
         protected_terms=tuple(request.protected_terms),
         retry_repetition=request.retry_repetition if request.HasField("retry_repetition") else True,
         priority=request.priority,
+        glossary=tuple(messages.GlossaryEntry(entry.source, entry.target) for entry in request.glossary),
         tokens=request.include_tokens,
         alignments=request.include_alignments,
     )
@@ -120,6 +122,7 @@ def to_response(result: messages.Result) -> pb.TranslateResponse:
                 source_truncated=translation.source_truncated,
                 parts=translation.parts,
                 flags=[_QUALITY_FLAG[flag] for flag in translation.flags],
+                terms=[pb.TermUse(entry=term.entry, wanted=term.wanted, used=term.used) for term in translation.terms],
             )
             for translation in result.translations
         ],
@@ -153,6 +156,7 @@ def to_result(response: pb.TranslateResponse, request_id: str) -> messages.Resul
                 source_truncated=translation.source_truncated,
                 parts=translation.parts,
                 flags=tuple(_TO_QUALITY_FLAG.get(flag, QualityFlag.UNKNOWN) for flag in translation.flags),
+                terms=tuple(messages.TermUse(term.entry, term.wanted, term.used) for term in translation.terms),
             )
             for translation in response.translations
         ),

@@ -124,6 +124,34 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class GlossaryEntry:
+    """A term and its translation, of one word or several.
+
+    Attributes:
+        source: The term; without capitals it is found whatever its case, with capitals only as it is spelt.
+        target: What the translation must contain.
+    """
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class TermUse:
+    """What became of a term of the glossary that occurs in a text.
+
+    Attributes:
+        entry: Its entry of ``Options.glossary``, from 0.
+        wanted: How often the text has the term.
+        used: How often the best hypothesis has its translation.
+    """
+
+    entry: int
+    wanted: int
+    used: int
+
+
+@dataclass(frozen=True)
 class Options:
     """How to translate; None takes the default of the model or the server.
 
@@ -148,6 +176,7 @@ class Options:
         retry_repetition: A sentence whose translation repeats itself is translated once more, under a repetition
             penalty.
         priority: How urgent it is; more goes earlier.
+        glossary: Terms and how to translate them, wherever they occur.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
     """
@@ -189,6 +218,7 @@ class Options:
     priority: int = _option(
         0, Bounds(-2, 2), Flag("--priority", int, "how urgent, from -2 (bulk) to 2", "N"), of_request=True
     )
+    glossary: tuple[GlossaryEntry, ...] = ()
     tokens: bool = False
     alignments: bool = False
 
@@ -242,12 +272,14 @@ class Translation:
         source_truncated: The text was cut to the model's limit, as TRUNCATE permits.
         parts: Parts the text was translated in; 0 for a text without language, such as a blank one or a number.
         flags: Signs that the best hypothesis may be wrong.
+        terms: Those of the glossary that occur in the text, in the order of their entries.
     """
 
     hypotheses: tuple[Hypothesis, ...]
     source_truncated: bool
     parts: int
     flags: tuple[QualityFlag, ...] = ()
+    terms: tuple[TermUse, ...] = ()
 
     @property
     def text(self) -> str:

@@ -129,7 +129,9 @@ def without_banned(logits: Tensor, suppressed: Tensor, step: StepInputs, listed:
     Arguments are those of ``best_candidates``, and the logits it returns have the same shape.
     """
     tokens = torch.cat([suppressed.expand(*step.tokens.shape, -1), step.edit_tokens], dim=-1)
-    allowed = torch.cat([torch.zeros_like(suppressed).bool().expand(*step.tokens.shape, -1), step.edit_biases == 0], -1)
+    allowed = torch.cat(
+        [torch.zeros_like(suppressed).bool().expand(*step.tokens.shape, -1), step.edit_biases > -torch.inf], -1
+    )
     if listed is not None:
         index = listed.index.gather(1, tokens.flatten(1)).reshape(tokens.shape)
         tokens, allowed = index.clamp(min=0).long(), allowed | (index < 0)

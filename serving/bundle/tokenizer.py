@@ -7,6 +7,7 @@ import string
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypedDict
 
 import numpy as np
@@ -175,11 +176,28 @@ class SubwordTokenizer:
         """Encode the beginning of a translation, without an end token."""
         return tuple(self._target.encode(_clean(text)))
 
+    def spellings(self, term: str) -> set[tuple[int, ...]]:
+        """Return the ways to spell a target term in tokens: after a space, and right behind another character.
+
+        There is none if the vocabulary lacks a character of it.
+        """
+        found = {self.encode_prefix(term)}
+        mapping = self._target.encode("'" + term, return_type="offset_mapping")
+        starts = [begin for begin, _ in mapping["offsets"]]
+        if 1 in starts:
+            found.add(tuple(mapping["ids"][starts.index(1) :]))
+        return {tokens for tokens in found if tokens and self.decode(tokens).text.strip() == term}
+
+    @cached_property
+    def target_pieces(self) -> tuple[str, ...]:
+        """Spelling of each target token, with U+2581 for a space before it."""
+        return tuple(self._target.id_to_piece(token) for token in range(self.target_size))
+
     def target_token(self, piece: str) -> int | None:
         """Return the target token that is spelt so; None if there is none."""
         token = int(self._target.piece_to_id(piece))
-        known = isinstance(self._target, WordProcessor) or self._target.id_to_piece(token) == piece
-        return token if known else None
+        copied = isinstance(self._target, WordProcessor)
+        return token if copied or self._target.id_to_piece(token) == piece else None
 
     @property
     def copies_unknown_words(self) -> bool:

@@ -41,6 +41,10 @@ class WordProcessor:
         """Return the token of a spelling, a placeholder if there is no other."""
         return self._ids.get(piece, self._ids[_SPACE * piece.startswith(_SPACE) + _UNKNOWN])
 
+    def id_to_piece(self, token: int) -> str:
+        """Return the spelling of a token."""
+        return self._tokens[token]
+
     def encode(self, text: str, return_type: str | None = None) -> Any:
         """Return the token ids of a text; for ``offset_mapping`` also their spellings and spans, in code points."""
         ids, pieces, offsets, end = list[int](), list[str](), list[tuple[int, int]](), -1

@@ -13,39 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import SpecialIds
-from serving.decoding import constraints, conventions, sampling, stopping
+from serving.decoding import constraints, conventions, sampling, slot_options, stopping
 from serving.decoding.finished import FinishedPool
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
-from serving.messages import FinishReason, Sampling
+from serving.decoding.term_search import TermSearch
+from serving.messages import FinishReason
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
 DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
 _FIRST_TIME = 32  # target positions reserved at first; doubles
-# Options of each slot: fields of ``DecodingOptions``, ``Sampling`` and ``SearchConventions``, and some that
-# ``_start_slot`` derives. Lengths count the start.
-_OPTION_FIELDS = [
-    ("length_penalty", np.float64),
-    ("max_length", np.int64),
-    ("min_length", np.int64),
-    ("no_repeat_ngram_size", np.int64),
-    ("repetition_penalty", np.float32),
-    ("start_length", np.int64),
-    ("prefix_length", np.int64),
-    ("n_best", np.int64),
-    ("sampled", np.bool_),
-    ("temperature", np.float32),
-    ("top_k", np.int64),
-    ("top_p", np.float32),
-    ("seed", np.int64),
-    ("early_stopping", np.int64),
-    ("ends_at_limit", np.bool_),
-    ("ranked_at_limit", np.bool_),
-    ("prefix_scored", np.bool_),
-    ("uncounted", np.int64),
-    ("end_after_prefix", np.int64),
-    ("beam_shrinks", np.bool_),
-]
 
 
 class BeamSearch:
@@ -69,7 +46,7 @@ class BeamSearch:
         self._beam, self._slots, self._busy = beam, slots, 0
         self._start, self._eos, self._pad = special_ids.decoder_start, special_ids.eos, special_ids.pad
         self._vocabulary = vocabulary_size
-        self._options = np.zeros(slots, dtype=_OPTION_FIELDS)
+        self._options = np.zeros(slots, dtype=slot_options.FIELDS)
         self._position = np.zeros(slots, dtype=np.int64)
         self._scores = np.full((slots, beam), DEAD, dtype=np.float32)
         self._free = np.zeros(slots, dtype=np.float32)  # sum of log-probabilities that is no part of the score
@@ -81,6 +58,7 @@ class BeamSearch:
         self._log_probs = np.zeros((slots, beam, _FIRST_TIME), dtype=np.float32)
         self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
         self._finished = FinishedPool(beam, slots, _FIRST_TIME)
+        self._terms = TermSearch(beam, slots)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
         self._no_edits = Edits.none(slots, beam)
 
@@ -104,16 +82,9 @@ class BeamSearch:
             self._busy += 1
 
     def _start_slot(self, slot: int, options: DecodingOptions) -> None:
-        start, prefix = len(options.start), (*options.start, *options.prefix)
-        self._reserve(start + options.max_length + 1, len(prefix))
-        given = vars(options) | vars(options.sampling or Sampling(seed=0)) | vars(options.search)
-        given |= {"sampled": options.sampling is not None, "start_length": start, "prefix_length": len(prefix)}
-        given |= {name: start + given[name] for name in ("max_length", "min_length")}
-        given["uncounted"] = 0 if options.search.prefix_counted else len(options.prefix)
-        given["early_stopping"] = stopping.RULES.index(options.early_stopping) if self._beam > 1 else stopping.ON
-        given["end_after_prefix"] = conventions.END_AFTER_PREFIX.index(options.search.end_after_prefix)
-        for name, _ in _OPTION_FIELDS:
-            self._options[name][slot] = given[name]
+        prefix = (*options.start, *options.prefix)
+        self._reserve(len(options.start) + options.max_length + 1, len(prefix))
+        self._options[slot] = slot_options.of(options)
         self._prefix[slot, : len(prefix)] = prefix
         self._position[slot] = 0
         self._free[slot] = 0
@@ -124,6 +95,7 @@ class BeamSearch:
         self._ancestors[slot] = -1
         self._ancestors[slot, :, 0] = self._beams
         self._finished.clear(slot)
+        self._terms.start(slot, options.terms)
 
     def _reserve(self, time: int, prefix: int) -> None:
         """Grow the arrays to hold these target positions and prefix tokens."""
@@ -149,13 +121,20 @@ class BeamSearch:
             tokens=self._tokens[self._rows[:n], self._beams, position[:, None]],
             parents=self._parents[:n],
             positions=position,
-            scores=self._scores[:n],
+            scores=self._terms.levelled(self._scores[:n]),
             targets=self._targets[:n],
             edits=self._edits(n),
             candidates=self._candidates(n),
         )
 
     def _edits(self, n: int) -> Edits:
+        edits = self._penalties(n)
+        if not self._terms.busy[:n].any():
+            return edits
+        terms = self._terms.edits(n, eos_id=self._eos, pad_id=self._pad)
+        return constraints.joined(terms, edits, pad_id=self._pad)
+
+    def _penalties(self, n: int) -> Edits:
         options, position = self._options[:n], self._position[:n]
         penalised = bool(((options["repetition_penalty"] != 1) | (options["no_repeat_ngram_size"] > 0)).any())
         if not penalised and not (position < options["min_length"]).any():
@@ -180,7 +159,8 @@ class BeamSearch:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
             # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
-            return 2 * self._beam
+            terms = self._terms.busy[:n].any()
+            return min(self._terms.candidates(), self._beam * self._vocabulary) if terms else 2 * self._beam
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
@@ -226,6 +206,7 @@ class BeamSearch:
             limits=options["max_length"] - options["uncounted"],
             alphas=options["length_penalty"],
             n=options["n_best"],
+            enough=options["enough"],
         )
 
     def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints, NDArray[np.bool_]]:
@@ -238,6 +219,10 @@ class BeamSearch:
         scores = candidates.scores[:, :width].copy()
         tokens = candidates.tokens[:, :width].copy()
         parents = candidates.parents[:, :width].copy()
+        with_terms = np.flatnonzero(self._terms.busy[:n])
+        if with_terms.size:
+            found = self._terms.choose(with_terms, self._scores, candidates, eos_id=self._eos)
+            scores[with_terms], tokens[with_terms], parents[with_terms] = found
         options = self._options[:n]
         drawn = np.flatnonzero(options["sampled"])
         if drawn.size:
@@ -276,9 +261,14 @@ class BeamSearch:
         if slots.size == 0:
             return
         lengths = self._position[slots]  # the end token is not stored, but counts in the score's length
+        normalised = self._normalised(slots, scores[slots, ranks], lengths + 1)
+        late = self._terms.busy[slots] & (self._finished.count[slots] >= self._options["enough"][slots])
+        if late.any():  # hypotheses that used their terms too early must not fill the pool
+            kept = ~late | (normalised > self._finished.best_scores(slots))
+            slots, ranks, lengths, normalised = slots[kept], ranks[kept], lengths[kept], normalised[kept]
         self._finished.add(
             slots,
-            self._normalised(slots, scores[slots, ranks], lengths + 1),
+            normalised,
             lengths,
             gains[slots, ranks],
             self._ancestors[slots, parents[slots, ranks]],
@@ -298,7 +288,11 @@ class BeamSearch:
         # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
         fits = np.where(self._options["ranked_at_limit"][:n, None], ranks < self._beam, self._beams < room)
-        slots, beams = np.nonzero(at_limit[:, None] & (self._scores[:n] > DEAD) & fits)
+        wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & fits
+        with_terms = self._terms.busy[:n]
+        if with_terms.any():
+            wanted &= self._terms.fullest(n) & ~(with_terms & (self._finished.count[:n] > 0))[:, None]
+        slots, beams = np.nonzero(wanted)
         lengths = self._position[slots]
         scores = self._normalised(slots, self._scores[slots, beams], lengths)
         none = np.zeros(slots.size, dtype=np.float32)
@@ -325,6 +319,8 @@ class BeamSearch:
         self._log_probs[here] = gains[rows, live]
         self._alignment[here] = alignment[rows, live]
         self._scores[:n] = scores[rows, live]
+        if self._terms.busy[:n].any():
+            self._terms.extend(n, parents, tokens[rows, live])
         self._parents[:n] = parents
 
     def settled(self, slots: Ints) -> Ints:
@@ -397,4 +393,5 @@ class BeamSearch:
             ):
                 array[targets] = array[sources]
             self._finished.move(sources, targets)
+            self._terms.keep(sources, targets)
         self._busy = int(order.size)

@@ -75,3 +75,13 @@ def _completes_repeated_ngram(history: Ints, lengths: Ints, ngram_sizes: Ints) -
             match[:, :, back:] &= history[:, :, : time - back] == last[:, :, None]
         banned |= match
     return banned
+
+
+def joined(first: Edits, second: Edits, *, pad_id: int) -> Edits:
+    """Return the edits of both; of a token that is named in both, those of the first."""
+    named = (second.tokens[:, :, :, None] == first.tokens[:, :, None]).any(axis=3)
+    return Edits(
+        np.concatenate([first.tokens, np.where(named, pad_id, second.tokens)], axis=2),
+        np.concatenate([first.factors, np.where(named, np.float32(1), second.factors)], axis=2),
+        np.concatenate([first.biases, np.where(named, np.float32(-np.inf), second.biases)], axis=2),
+    )

@@ -97,6 +97,12 @@ class FinishedPool:
             for i in ranked
         ]
 
+    def best_scores(self, slots: Ints) -> NDArray[np.float64]:
+        """Return the best score of each slot, -inf without one. Shape (slot,), float64."""
+        there = np.arange(self._scores.shape[1]) < self.count[slots][:, None]
+        best: NDArray[np.float64] = np.where(there, self._scores[slots], -np.inf).max(axis=1)
+        return best
+
     def leaders(self, slots: Ints) -> tuple[Ints, NDArray[np.bool_]]:
         """Return the ancestors (slot, time) of the best hypothesis of each slot, and whether it has one (slot,)."""
         count = self.count[slots]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serving.bundle.manifest import SearchConventions
+from serving.decoding.terms import Terms
 from serving.messages import EarlyStopping, Sampling
 
 _ORDINARY = SearchConventions()
@@ -30,6 +31,8 @@ class DecodingOptions:
             in the score's length, and are no part of a hypothesis.
         sampling: Random choice instead of search; has a seed.
         search: What the model's users expect of a search besides.
+        terms: What the translation must contain; None is nothing.
+        enough: Finished hypotheses that end the search; 0 is the beam size.
     """
 
     max_length: int
@@ -44,3 +47,10 @@ class DecodingOptions:
     start: tuple[int, ...] = ()
     sampling: Sampling | None = None
     search: SearchConventions = _ORDINARY
+    terms: Terms | None = None
+    enough: int = 0
+
+    @property
+    def given_tokens(self) -> tuple[int, ...]:
+        """Tokens that the translation contains whatever the model thinks of them."""
+        return self.prefix if self.terms is None else (*self.prefix, *self.terms.symbols.tolist())

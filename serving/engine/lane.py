@@ -49,7 +49,7 @@ class Lane:
     def admit(self, jobs: Sequence[Job]) -> None:
         """Encode sentences together and give them the next slots; if the encoder fails, the lane is as it was."""
         now = self._clock()
-        self._grid.admit([job.sentence.source for job in jobs], [job.sentence.options.prefix for job in jobs])
+        self._grid.admit([job.sentence.source for job in jobs], [job.sentence.options.given_tokens for job in jobs])
         self._search.admit([job.sentence.options for job in jobs])
         busy = len(self.jobs)
         deadlines = [np.inf if job.sentence.deadline is None else job.sentence.deadline for job in jobs]

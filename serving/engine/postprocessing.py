@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from unicodedata import normalize
 
 import numpy as np
 
@@ -15,10 +17,21 @@ from serving.engine.alignment import word_links
 from serving.engine.preprocessing import Prepared, PreparedText
 from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded
-from serving.messages import AlignmentLink, FinishReason, Hypothesis, Options, QualityFlag, Result, Token, Translation
+from serving.messages import (
+    AlignmentLink,
+    FinishReason,
+    Hypothesis,
+    Options,
+    QualityFlag,
+    Result,
+    TermUse,
+    Token,
+    Translation,
+)
 from serving.text.casing import raised
 from serving.text.characters import composing_edits
 from serving.text.edits import EditedText
+from serving.text.glossary import TermFinder
 from serving.text.markup.document import Markup
 from serving.text.markup.placement import markup_edits
 from serving.text.quality import quality_flags
@@ -42,7 +55,8 @@ def assemble(
     rest = iter(decoded)
     for text in prepared.texts:
         parts = [next(rest) for _ in text.parts]
-        translations.append(_translation(text, parts, tokenizer, request.options, prepared.languages.target))
+        language = prepared.languages.target
+        translations.append(_translation(text, parts, tokenizer, request.options, language, prepared.glossary))
     first_admitted = min((one.admitted for one in decoded), default=0.0)
     return Result(
         translations=tuple(translations),
@@ -72,6 +86,7 @@ def _translation(
     tokenizer: SubwordTokenizer,
     options: Options,
     language: str,
+    glossary: TermFinder | None,
 ) -> Translation:
     if not parts:
         given = text.markup.raw if text.markup else text.reading.given[: text.end]
@@ -83,6 +98,7 @@ def _translation(
     ranks = [[part.hypotheses[0] for part in parts]] if several else [[one] for one in parts[0].hypotheses]
     different: dict[str, Hypothesis] = {}  # by text: several token sequences may spell one
     flags: tuple[QualityFlag, ...] = ()
+    terms: tuple[TermUse, ...] = ()
     for rank in ranks:
         if len(different) == options.n_best:
             break
@@ -92,9 +108,10 @@ def _translation(
         ]
         if not different:
             flags = _flags(text, rank, finished, retried=any(part.retried for part in parts))
+            terms = _terms(text, rank, tokenizer, glossary) if glossary else ()
         hypothesis = _hypothesis(text, rank, finished, options)
         different.setdefault(hypothesis.text, hypothesis)
-    return Translation(tuple(different.values()), text.truncated, len(parts), flags)
+    return Translation(tuple(different.values()), text.truncated, len(parts), flags, terms)
 
 
 def finished_part(
@@ -161,6 +178,18 @@ def _flags(
         if target.appended:
             found.add(QualityFlag.SPAN_APPENDED)
     return tuple(sorted(found))
+
+
+def _terms(
+    text: PreparedText, rank: Sequence[FinishedHypothesis], tokenizer: SubwordTokenizer, glossary: TermFinder
+) -> tuple[TermUse, ...]:
+    """Count terms in what the model said, before case, spans and tags are put into it."""
+    wanted, used = Counter[int](), Counter[int]()
+    for part, source, hypothesis, found in zip(text.parts, text.sources, rank, text.terms, strict=True):
+        target = decoded_text(part, source, hypothesis.tokens, hypothesis.alignment, tokenizer).text
+        wanted += found
+        used.update({entry: glossary.used(entry, normalize("NFC", target)) for entry in found})
+    return tuple(TermUse(entry, wanted[entry], used[entry]) for entry in sorted(wanted))
 
 
 def _hypothesis(

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
+
+import numpy as np
 
 from serving.bundle.manifest import LanguagePair, Manifest
 from serving.bundle.tokenizer import EncodedSource, SubwordTokenizer
 from serving.decoding.options import DecodingOptions
+from serving.decoding.terms import Terms, WordBorders
 from serving.engine.request import TranslationRequest
 from serving.engine.submission import Sentence
 from serving.engine.validation import ServingLimits, beam_size, prefix_violations, request_violations
 from serving.errors import FieldViolation, InvalidRequest
 from serving.messages import LongInput, Options, Segmentation
+from serving.text.casing import Case
+from serving.text.glossary import TermFinder, spellings_in_case
 from serving.text.markup.document import Markup
 from serving.text.markup.mime_types import read_markup
 from serving.text.markup.tokens import MalformedMarkup
 from serving.text.protection import term_pattern
 from serving.text.reading import Reading, ReadPart, in_sentence_case
 from serving.text.segmentation import Part, lines, sentences, split
+from serving.text.words import UNSPACED
 
+_MOST_TERMS = 16  # of one part
+_TERM_BEAM = 12  # at least, for a part with terms
 _SPARE_TOKENS = 16  # of a translation that is not given a max_length, beyond twice its source
 
 
@@ -36,6 +46,7 @@ class PreparedText:
         sources: The same as tokens.
         end: Where the text was cut, which is its own end unless it was too long under TRUNCATE.
         markup: The markup, unless the text is plain.
+        terms: How often each part has terms of the glossary, by entry; empty without a glossary.
     """
 
     reading: Reading
@@ -43,6 +54,7 @@ class PreparedText:
     sources: tuple[EncodedSource, ...]
     end: int
     markup: Markup | None = None
+    terms: tuple[Counter[int], ...] = ()
 
     @property
     def truncated(self) -> bool:
@@ -57,6 +69,7 @@ class Prepared:
     languages: LanguagePair
     texts: tuple[PreparedText, ...]
     sentences: tuple[Sentence, ...]
+    glossary: TermFinder | None = None
 
 
 def default_max_length(source_tokens: int, min_length: int, prefix_tokens: int, limit: int) -> int:
@@ -99,6 +112,9 @@ def prepare(
     if violations:
         raise InvalidRequest(violations)
     common, most = _common_options(options, manifest), manifest.limits.max_target_tokens
+    glossary = TermFinder(options.glossary) if options.glossary else None
+    if glossary:
+        texts = [_with_terms(text, glossary) for text in texts]
     sentences = []
     for index, prepared in enumerate(texts):
         prefix = prefixes[index] if prefixes else ()
@@ -114,8 +130,53 @@ def prepare(
                 prefix=own_prefix,
                 start=languages.before_target,
             )
+            if prepared.terms and prepared.terms[place]:
+                decoding = _constrained(decoding, prepared.terms[place], options, tokenizer, limits)
             sentences.append(Sentence(source.ids, decoding, request.deadline, options.priority, request.request_id))
-    return Prepared(languages, tuple(texts), tuple(sentences))
+    return Prepared(languages, tuple(texts), tuple(sentences), glossary)
+
+
+def _with_terms(text: PreparedText, glossary: TermFinder) -> PreparedText:
+    """Find the terms of each part in what the model reads of it, so that none is within a protected span."""
+    found = (glossary.found(part.text, any_case=part.case is not Case.SENTENCE) for part in text.parts)
+    return replace(text, terms=tuple(found))
+
+
+@cache
+def _word_borders(tokenizer: SubwordTokenizer) -> WordBorders:
+    pieces = tokenizer.target_pieces
+    return WordBorders(
+        joins=np.array([piece[:1].isalnum() and not UNSPACED.match(piece) for piece in pieces], dtype=bool),
+        ends=np.array([not piece[-1:].isalnum() or bool(UNSPACED.match(piece[-1:])) for piece in pieces], dtype=bool),
+    )
+
+
+def _constrained(
+    decoding: DecodingOptions,
+    found: Counter[int],
+    options: Options,
+    tokenizer: SubwordTokenizer,
+    limits: ServingLimits,
+) -> DecodingOptions:
+    """Make a sentence's translation contain the target terms of what it has of the glossary, as far as they fit."""
+    spellings, wanted = list[tuple[tuple[int, ...], ...]](), list[int]()
+    for entry in found:
+        ways = {
+            tokens for way in spellings_in_case(options.glossary[entry].target) for tokens in tokenizer.spellings(way)
+        }
+        if ways and len(wanted) < _MOST_TERMS:
+            spellings.append(tuple(sorted(ways)))
+            wanted.append(1)
+    if not wanted:
+        return decoding
+    # Where beams are few, none waits until a term is in its place.
+    wider = min(max(decoding.beam_size, _TERM_BEAM), limits.max_beam_size)
+    return replace(
+        decoding,
+        terms=Terms.of(spellings, wanted, _word_borders(tokenizer)),
+        beam_size=wider,
+        enough=options.n_best,
+    )
 
 
 def _segmentation(options: Options) -> Segmentation:

@@ -10,6 +10,8 @@ from serving.engine.request import TranslationRequest
 from serving.errors import FieldViolation
 from serving.messages import Bounds, Options, Sampling
 
+_MOST_ENTRIES = 1000  # of a glossary
+
 
 @dataclass(frozen=True)
 class ServingLimits:
@@ -39,6 +41,7 @@ def request_violations(request: TranslationRequest, manifest: Manifest, limits: 
         *_count_violations(len(request.texts), limits),
         *request.violations,
         *_language_violations(request, manifest),
+        *_glossary_violations(request.options),
         *_option_violations(request.options, len(request.texts), manifest, limits),
     ]
 
@@ -56,6 +59,24 @@ def prefix_violations(
         for index, prefix in enumerate(prefixes)
         if len(prefix) > longest
     ]
+
+
+def _glossary_violations(options: Options) -> list[FieldViolation]:
+    found = []
+    if len(options.glossary) > _MOST_ENTRIES:
+        problem = f"has {len(options.glossary)} entries, at most {_MOST_ENTRIES} are allowed; send those that occur"
+        found.append(FieldViolation("glossary", problem))
+    elif options.glossary and options.sampling:
+        found.append(FieldViolation("glossary", "is given with options.sampling; leave one of them out"))
+    first: dict[str, int] = {}
+    for index, entry in enumerate(options.glossary[:_MOST_ENTRIES]):
+        for field, term in (("source", entry.source), ("target", entry.target)):
+            if not term.strip():
+                found.append(FieldViolation(f"glossary[{index}].{field}", "is blank; give a term"))
+        if first.setdefault(entry.source, index) != index:
+            problem = f"is {entry.source!r}, as in entry {first[entry.source]}; give each term once"
+            found.append(FieldViolation(f"glossary[{index}].source", problem))
+    return found
 
 
 def _count_violations(count: int, limits: ServingLimits) -> list[FieldViolation]:

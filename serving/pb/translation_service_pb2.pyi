@@ -206,6 +206,7 @@ class TranslateRequest(_message.Message):
     PROTECTED_TERMS_FIELD_NUMBER: _builtins.int
     RETRY_REPETITION_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    GLOSSARY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model for the languages below, else the server's default model."""
     version: _builtins.int
@@ -253,6 +254,10 @@ class TranslateRequest(_message.Message):
     def protected_terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Words that come back as they are wherever a text has them, in the same case and not within a longer word."""
 
+    @_builtins.property
+    def glossary(self) -> _containers.RepeatedCompositeFieldContainer[Global___GlossaryEntry]:
+        """Terms and how to translate them, wherever they occur in `contents`; see Translation.terms."""
+
     def __init__(
         self,
         *,
@@ -272,10 +277,11 @@ class TranslateRequest(_message.Message):
         protected_terms: _abc.Iterable[_builtins.str] | None = ...,
         retry_repetition: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
+        glossary: _abc.Iterable[Global___GlossaryEntry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans", "retry_repetition", b"retry_repetition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "contents", b"contents", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "mime_type", b"mime_type", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "protected_terms", b"protected_terms", "retry_repetition", b"retry_repetition", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "contents", b"contents", "glossary", b"glossary", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "mime_type", b"mime_type", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "protected_terms", b"protected_terms", "retry_repetition", b"retry_repetition", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
@@ -291,6 +297,32 @@ class TranslateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_repetition) -> _WhichOneofReturnType__retry_repetition | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
+
+@_typing.final
+class GlossaryEntry(_message.Message):
+    """A term and its translation, of one word or several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The term. Without capitals it is found whatever its case, with capitals only as it is spelt; never within a word."""
+    target: _builtins.str
+    """What the translation must contain. At the beginning of a sentence it may get a capital."""
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GlossaryEntry: _TypeAlias = GlossaryEntry  # noqa: Y015
 
 @_typing.final
 class DecodingOptions(_message.Message):
@@ -568,6 +600,7 @@ class Translation(_message.Message):
     SOURCE_TRUNCATED_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     source_truncated: _builtins.bool
     """The text was cut to the model's limit, as LONG_INPUT_POLICY_TRUNCATE permits."""
     parts: _builtins.int
@@ -582,6 +615,10 @@ class Translation(_message.Message):
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___QualityFlag.ValueType]:
         """What is odd about the first hypothesis, each sign once."""
 
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TermUse]:
+        """The terms of the glossary that occur in the text, in the order of their entries."""
+
     def __init__(
         self,
         *,
@@ -589,14 +626,45 @@ class Translation(_message.Message):
         source_truncated: _builtins.bool = ...,
         parts: _builtins.int = ...,
         flags: _abc.Iterable[Global___QualityFlag.ValueType] | None = ...,
+        terms: _abc.Iterable[Global___TermUse] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hypotheses", b"hypotheses", "parts", b"parts", "source_truncated", b"source_truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hypotheses", b"hypotheses", "parts", b"parts", "source_truncated", b"source_truncated", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Translation: _TypeAlias = Translation  # noqa: Y015
+
+@_typing.final
+class TermUse(_message.Message):
+    """What became of a term of the glossary that occurs in a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    entry: _builtins.int
+    """Which entry of TranslateRequest.glossary, from 0."""
+    wanted: _builtins.int
+    """How often the text has the term."""
+    used: _builtins.int
+    """How often the first hypothesis has its translation."""
+    def __init__(
+        self,
+        *,
+        entry: _builtins.int = ...,
+        wanted: _builtins.int = ...,
+        used: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "used", b"used", "wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TermUse: _TypeAlias = TermUse  # noqa: Y015
 
 @_typing.final
 class Hypothesis(_message.Message):

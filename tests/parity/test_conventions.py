@@ -19,7 +19,7 @@ from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Sentence
 from serving.messages import EarlyStopping, FinishReason
 from serving.opening import offline_engine
-from tests.parity.models import build, open_exported
+from tests.parity.models import NOT_OF_REFERENCE, build, open_exported
 from tests.parity.test_shortlist import WHOLE
 from tests.unit.serving.decoding.test_beam import EOS, PAD, START, VOCABULARY, log_probs, run
 from training import decode
@@ -64,7 +64,7 @@ class HashModel(TranslationModel[Histories]):
 
 
 def reference(source: int, options: DecodingOptions) -> list[decode.ReferenceHypothesis]:
-    wanted: dict[str, Any] = {k: v for k, v in asdict(options).items() if k not in ("sampling", "search")}
+    wanted: dict[str, Any] = {k: v for k, v in asdict(options).items() if k not in NOT_OF_REFERENCE}
     return decode.translate(HashModel(), [[source]], decode.DecodeOptions(**wanted, **dict(options.search)))[0]
 
 
@@ -168,7 +168,7 @@ def test_ruled_out_tokens_leave_the_others_more_likely(precision: PrecisionName,
         together = engine.submit(jobs).future.result()
         alone = [engine.submit([job]).future.result()[0] for job in jobs]
     for ids, wanted, answer, own in zip(sources, options, together, alone, strict=True):
-        kept = {k: v for k, v in asdict(wanted).items() if k not in ("sampling", "search")}
+        kept = {k: v for k, v in asdict(wanted).items() if k not in NOT_OF_REFERENCE}
         expected = decode.translate(model, [ids], decode.DecodeOptions(**kept, renormalize=True))[0]
         assert [h.tokens for h in answer.hypotheses] == [h.tokens for h in expected]
         assert [h.score for h in answer.hypotheses] == pytest.approx([h.score for h in expected], abs=1e-4)

@@ -13,6 +13,7 @@ from serving.messages import (
     Bounds,
     EarlyStopping,
     FinishReason,
+    GlossaryEntry,
     Hypothesis,
     LongInput,
     MimeType,
@@ -24,6 +25,7 @@ from serving.messages import (
     Result,
     Sampling,
     Segmentation,
+    TermUse,
     Token,
     Translation,
     Verification,
@@ -49,13 +51,14 @@ EVERY_OPTION = Options(
     protected_terms=("Blue Bottle",),
     retry_repetition=False,
     priority=-1,
+    glossary=(GlossaryEntry("a term", "un terme"),),
     tokens=True,
     alignments=True,
 )
 
 OUTSIDE = {  # of DecodingOptions
     *("segmentation", "long_input", "protect_spans", "adapt_case", "priority", "tokens", "alignments"),
-    *("mime_type", "protected_terms", "retry_repetition"),
+    *("mime_type", "protected_terms", "retry_repetition", "glossary"),
 }
 
 
@@ -98,7 +101,9 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 def test_an_answer_survives_the_wire() -> None:
     best = Hypothesis("a", -1.5, -0.25, (Token("a", -0.5),), (AlignmentLink(0, 1, 2, 3),), FinishReason.LENGTH)
-    answer = Result((Translation((best,), True, 2, (QualityFlag.REPETITION,)),), "m", 3, 4, 5, 0.25, 1.5, "id")
+    answer = Result(
+        (Translation((best,), True, 2, (QualityFlag.REPETITION,), (TermUse(0, 2, 1),)),), "m", 3, 4, 5, 0.25, 1.5, "id"
+    )
     assert to_result(pb.TranslateResponse.FromString(to_response(answer).SerializeToString()), "id") == answer
 
 
