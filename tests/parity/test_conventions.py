@@ -16,12 +16,14 @@ from torch import Tensor
 from export.precisions import PrecisionName
 from serving.bundle.manifest import SearchConventions
 from serving.decoding.options import DecodingOptions
+from serving.decoding.terms import Terms, WordBorders
 from serving.engine.submission import Sentence
 from serving.messages import EarlyStopping, FinishReason
 from serving.opening import offline_engine
 from tests.parity.models import NOT_OF_REFERENCE, build, open_exported
 from tests.parity.test_shortlist import WHOLE
 from tests.unit.serving.decoding.test_beam import EOS, PAD, START, VOCABULARY, log_probs, run
+from tests.unit.serving.decoding.test_term_search import contains, terms
 from training import decode
 from training.models.contract import TranslationModel, Vocabulary
 
@@ -173,3 +175,25 @@ def test_ruled_out_tokens_leave_the_others_more_likely(precision: PrecisionName,
         assert [h.tokens for h in answer.hypotheses] == [h.tokens for h in expected]
         assert [h.score for h in answer.hypotheses] == pytest.approx([h.score for h in expected], abs=1e-4)
         assert answer.hypotheses == own.hypotheses
+
+
+def test_terms_are_no_matter_of_conventions() -> None:
+    plain = replace(PLAIN, max_length=9, enough=1, terms=terms([(4, 9)]))
+    others = SearchConventions(
+        ends_at_limit=True, ranked_at_limit=True, end_after_prefix="costly", beam_shrinks=True, renormalize=True
+    )
+    wanted = replace(plain, early_stopping=EarlyStopping.NEVER, search=others)
+    assert run([(s, wanted) for s in range(12)], 5) == run([(s, plain) for s in range(12)], 5)
+
+
+def test_a_term_is_not_among_the_tokens_that_are_ruled_out(tmp_path: Path) -> None:
+    runner = open_exported(build("transformer-pre-norm"), tmp_path, "fp32", renormalize=True)
+    nowhere = np.zeros(40, dtype=bool)
+    wanted = DecodingOptions(
+        max_length=14, beam_size=4, enough=1, terms=Terms.of([[(9, 10)]], [1], WordBorders(nowhere, nowhere))
+    )
+    with offline_engine(runner) as engine:
+        jobs = [Sentence(np.array([number, 12, 3]), wanted) for number in range(4, 10)]
+        answers = [decoded.hypotheses[0] for decoded in engine.submit(jobs).future.result()]
+    assert all(contains(answer.tokens, (9, 10)) for answer in answers)
+    assert all(-64 < log_prob <= 0 for answer in answers for log_prob in answer.log_probs)
