@@ -84,12 +84,14 @@ def write_bundle(trained: TrainedModel, root: Path, options: BundleOptions, evid
     if options.weights == "int8":
         round_weights(trained.model, int8)
     head = int(alignment["layer"]), int(alignment["head"])
-    exports = [(export_graphs(trained.model, alignment=head), options.precisions)]
+    renormalize = trained.search.renormalize
+    exports = [(export_graphs(trained.model, alignment=head, renormalize=renormalize), options.precisions)]
     if options.shortlist is not None:
         restricted = [SHORTLISTED[name] for name in options.precisions if name in SHORTLISTED]
         if not restricted:
             raise ExportError(f"a shortlist needs a precision for CPUs: add one of {', '.join(SHORTLISTED)}")
-        exports.append((export_graphs(trained.model, alignment=head, shortlist=True), restricted))
+        own = export_graphs(trained.model, alignment=head, shortlist=True, renormalize=renormalize)
+        exports.append((own, restricted))
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{options.version}."))
     try:
@@ -205,6 +207,7 @@ def _manifest(
         reverse_source=trained.reverse_source,
         tokenizer=trained.tokenizer,
         defaults=trained.defaults,
+        search=trained.search,
         precisions=dict(precisions),
         files={path.name: sha256(path) for path in sorted(work.iterdir())},
     )

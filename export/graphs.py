@@ -112,7 +112,11 @@ def family_modules(model: TranslationModel[Any], alignment: tuple[int, int]) -> 
 
 
 def export_graphs(
-    model: TranslationModel[Any], *, alignment: tuple[int, int] = (-1, 0), shortlist: bool = False
+    model: TranslationModel[Any],
+    *,
+    alignment: tuple[int, int] = (-1, 0),
+    shortlist: bool = False,
+    renormalize: bool = False,
 ) -> ExportedModel:
     """Export both graphs of a model, and check that names, types and axes are the declared ones.
 
@@ -120,6 +124,7 @@ def export_graphs(
         model: In eval mode.
         alignment: Decoder layer and head whose attention is the word alignment; models of one attention ignore it.
         shortlist: Each sentence has its own vocabulary: see ``export.passes.shortlist``.
+        renormalize: Tokens that are ruled out leave the others more likely.
 
     Raises:
         ExportError: The family is unknown, or a graph is not what was declared; names every difference.
@@ -128,10 +133,12 @@ def export_graphs(
     suppressed = model.vocabulary.suppressed
     if shortlist:
         with projection_of(model) as projection:
-            own = ShortlistEncoder(encoder, projection), ShortlistDecoder(decoder, projection, suppressed)
-            exported = _export_both(*own, (*_ENCODER_INPUTS, COLUMNS_INPUT))
+            lister = ShortlistEncoder(encoder, projection)
+            step = ShortlistDecoder(decoder, projection, suppressed, renormalize=renormalize)
+            exported = _export_both(lister, step, (*_ENCODER_INPUTS, COLUMNS_INPUT))
     else:
-        exported = _export_both(encoder, CandidateDecoder(decoder, suppressed), _ENCODER_INPUTS)
+        plain = CandidateDecoder(decoder, suppressed, renormalize=renormalize)
+        exported = _export_both(encoder, plain, _ENCODER_INPUTS)
     for graph in (exported.encoder.model, exported.decoder.model):
         name_parameters(graph.graph, model)
         fuse_products(graph)

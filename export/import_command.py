@@ -12,6 +12,7 @@ from export.bundle import write_bundle
 from export.command_line import add_bundle_arguments, bundle_options, fitting, report
 from export.errors import ExportError
 from export.precisions import SHORTLISTED
+from export.readers import hub
 from export.readers.kinds import Kind, kind_of
 from export.readers.languages import chosen
 from serving.bundle.bundle import load_bundle
@@ -34,7 +35,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="dragoman-import",
         description="Reads a model of another toolkit, exports it to OUT/NAME/VERSION and verifies it against PyTorch.",
     )
-    parser.add_argument("source", type=Path, metavar="SOURCE", help="directory or file of the model")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="directory or file of the model, or its name on the Hugging Face hub, such as Helsinki-NLP/opus-mt-en-de",
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="directory of bundles")
     parser.add_argument("--name", required=True, help="name of the bundle, such as en-de")
     parser.add_argument(
@@ -63,14 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     if asked.references is not None and asked.sentences is None:
         raise ExportError("--references are translations of --sentences: give both, or neither")
-    kind = kind_of(asked.source)
-    languages = _languages(asked, kind)
+    source = hub.fetch(asked.source) if hub.is_name(asked.source) else Path(asked.source)
+    kind = kind_of(source)
+    languages = _languages(asked, source, kind)
     print(f"dragoman-import: {asked.source} is {kind.name}, {languages.in_words}", file=sys.stderr)
     directions = _directions(asked, languages)
     pairs = CorpusFiles(
         source=(sentences := _sentences(asked, directions[0].source)), target=asked.references or sentences
     )
-    trained = kind.read(asked.source, languages)
+    trained = kind.read(source, languages)
     served = any(name in SHORTLISTED for name in asked.precisions)
     options = bundle_options(asked, trained.shortlist if served else None)
     evidence = fitting(
@@ -87,13 +93,13 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
     return {name: precision.verification for name, precision in precisions.items()}
 
 
-def _languages(asked: argparse.Namespace, kind: Kind) -> Languages:
+def _languages(asked: argparse.Namespace, source: Path, kind: Kind) -> Languages:
     """Return the languages of the bundle.
 
     Raises:
         ExportError: Nothing says them, or the model has no such languages.
     """
-    own = kind.languages(asked.source)
+    own = kind.languages(source)
     if asked.languages is not None:
         return chosen(own, *asked.languages)
     of_name = re.fullmatch(r"([a-z]{2,3})-([a-z]{2,3})", asked.name)

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import DecodingDefaults, Languages, SpecialIds, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, SearchConventions, SpecialIds, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.opening import read_tokenizer
@@ -34,6 +34,7 @@ class TrainedModel:
         files: Contents of the tokenizer's files, by name.
         reverse_source: Whether the model reads sources backwards.
         defaults: Of decoding.
+        search: What its users expect of a search.
         shortlist: The lexicon that came with it, if one did.
         alignment: Decoder layer and head that were trained to align words, if that is known.
     """
@@ -45,6 +46,7 @@ class TrainedModel:
     files: Mapping[str, bytes]
     reverse_source: bool = False
     defaults: DecodingDefaults = field(default_factory=DecodingDefaults)
+    search: SearchConventions = field(default_factory=SearchConventions)
     shortlist: Shortlist | None = None
     alignment: tuple[int, int] | None = None
 

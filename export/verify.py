@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import sacrebleu
@@ -208,13 +209,14 @@ def translate_in_torch(
     starts: Sequence[tuple[int, ...]] = (),
 ) -> list[list[int]]:
     """Return the reference's best hypotheses as token ids, without special ids; arguments as for the engine."""
+    search: dict[str, Any] = {"early_stopping": trained.defaults.early_stopping.value, **dict(trained.search)}
     found = list[list[int]]()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
     try:
         rows = list(zip(ids, starts or [()] * len(ids), strict=True))
         for row, start in progress(rows, f"translating in PyTorch, beam {beam}"):
-            options = decode.DecodeOptions(beam_size=beam, max_length=max_length, start=start)
+            options = decode.DecodeOptions(beam_size=beam, max_length=max_length, start=start, **search)
             ((best, *_),) = decode.translate(trained.model, [list(row)], options, reverse_source=trained.reverse_source)
             found.append(list(best.tokens))
             if len(found) == _FIRST:
@@ -253,8 +255,15 @@ def translate_in_engine(
         max_length: Target tokens at most.
         starts: Tokens that languages put before each translation, if they do.
     """
+    manifest = runner.manifest
+    options = DecodingOptions(
+        max_length=max_length,
+        beam_size=beam,
+        early_stopping=manifest.defaults.early_stopping,
+        search=manifest.search,
+    )
     sentences = [
-        Sentence(source, DecodingOptions(max_length=max_length, beam_size=beam, start=start))
+        Sentence(source, replace(options, start=start))
         for source, start in zip(sources, starts or [()] * len(sources), strict=True)
     ]
     with offline_engine(runner) as engine:

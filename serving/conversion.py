@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from serving import messages
-from serving.messages import FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
+from serving.messages import EarlyStopping, FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
 from serving.score_messages import PairScore, ScorePair, ScoreResult
 
@@ -27,6 +27,13 @@ _SEGMENTATION = {
     None: pb.SEGMENTATION_UNSPECIFIED,
     Segmentation.SENTENCES: pb.SEGMENTATION_SENTENCES,
     Segmentation.NONE: pb.SEGMENTATION_NONE,
+}
+_EARLY_STOPPING = {
+    None: pb.EARLY_STOPPING_UNSPECIFIED,
+    EarlyStopping.ON: pb.EARLY_STOPPING_ON,
+    EarlyStopping.BEST: pb.EARLY_STOPPING_BEST,
+    EarlyStopping.HEURISTIC: pb.EARLY_STOPPING_HEURISTIC,
+    EarlyStopping.NEVER: pb.EARLY_STOPPING_NEVER,
 }
 _QUALITY_FLAG = {
     QualityFlag.SPAN_APPENDED: pb.QUALITY_FLAG_SPAN_APPENDED,
@@ -43,6 +50,7 @@ _FINISH_REASON = {
 _TO_MIME_TYPE = {mime_type.value: mime_type for mime_type in MimeType}
 _TO_LONG_INPUT = {wire: policy for policy, wire in _LONG_INPUT.items()}
 _TO_SEGMENTATION = {wire: segmentation for segmentation, wire in _SEGMENTATION.items()}
+_TO_EARLY_STOPPING = {wire: rule for rule, wire in _EARLY_STOPPING.items()}
 _TO_QUALITY_FLAG = {wire: flag for flag, wire in _QUALITY_FLAG.items()}
 _TO_FINISH_REASON = {wire: reason for reason, wire in _FINISH_REASON.items()}
 
@@ -57,6 +65,7 @@ def to_request(
 ) -> pb.TranslateRequest:
     """Build the request for some texts."""
     chosen = {name: getattr(options, name) for name in pb.DecodingOptions.DESCRIPTOR.fields_by_name}
+    chosen["early_stopping"] = _EARLY_STOPPING[options.early_stopping]
     if options.sampling is not None:
         chosen["sampling"] = pb.SamplingOptions(**vars(options.sampling))
     return pb.TranslateRequest(
@@ -83,6 +92,7 @@ def to_request(
 def to_options(request: pb.TranslateRequest) -> Options:
     """Read the options of a request; an enum value or MIME type that is not known counts as unspecified."""
     chosen = _given(request.options)
+    chosen["early_stopping"] = _TO_EARLY_STOPPING.get(request.options.early_stopping)
     if "sampling" in chosen:
         chosen["sampling"] = messages.Sampling(**_given(chosen["sampling"]))
     return Options(
@@ -240,6 +250,7 @@ def to_score_result(response: pb.ScoreResponse, request_id: str) -> ScoreResult:
 def from_model(model: messages.Model) -> pb.Model:
     """Build the description of a model."""
     values = asdict(model)
+    values["defaults"]["early_stopping"] = _EARLY_STOPPING[model.defaults.early_stopping]
     architecture = pb.Architecture(family=values.pop("family"), sizes=values.pop("sizes"))
     return pb.Model(architecture=architecture, **values)
 
@@ -247,7 +258,9 @@ def from_model(model: messages.Model) -> pb.Model:
 def to_model(message: pb.Model) -> messages.Model:
     """Read the description of a model."""
     values = _values(message)
-    architecture = values.pop("architecture")
+    architecture, defaults = values.pop("architecture"), _values(message.defaults)
+    # A server that does not say it, or says what is newer than this client, is taken to have the ordinary rule.
+    defaults["early_stopping"] = _TO_EARLY_STOPPING.get(message.defaults.early_stopping) or EarlyStopping.ON
     return messages.Model(
         **values
         | {
@@ -256,7 +269,7 @@ def to_model(message: pb.Model) -> messages.Model:
             "source_languages": tuple(message.source_languages),
             "target_languages": tuple(message.target_languages),
             "limits": messages.ModelLimits(**_values(message.limits)),
-            "defaults": messages.ModelDefaults(**_values(message.defaults)),
+            "defaults": messages.ModelDefaults(**defaults),
             "verification": messages.Verification(**_values(message.verification)),
         }
     )

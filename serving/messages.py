@@ -69,6 +69,15 @@ class Segmentation(StrEnum):
     NONE = "none"
 
 
+class EarlyStopping(StrEnum):
+    """When a beam search stops."""
+
+    ON = "on"  # as many hypotheses as the beam holds have ended
+    BEST = "best"  # or sooner: what is unfinished, at its present length, scores no better than the best that ended
+    HEURISTIC = "heuristic"  # as many have ended, and it scores no better than any of the best of them
+    NEVER = "never"  # the same with the best score that it could ever have
+
+
 class MimeType(StrEnum):
     """Type of the texts of a request."""
 
@@ -150,6 +159,7 @@ class Options:
         beam_size: Hypotheses kept at each step; 1 is greedy.
         n_best: Hypotheses returned; at most the beam size.
         length_penalty: alpha in score = sum of log p / length ** alpha.
+        early_stopping: When a beam search stops.
         min_length: Target tokens before the translation may end.
         max_length: Target tokens at most.
         no_repeat_ngram_size: No run of this many tokens occurs twice; 0 is off.
@@ -180,11 +190,14 @@ class Options:
     length_penalty: float | None = _option(
         None, Bounds(0, 10), Flag("--length-penalty", float, "score = sum of log p / length^ALPHA", "ALPHA")
     )
-    min_length: int = _option(0, Bounds(0, "max_length"))
+    early_stopping: EarlyStopping | None = _option(  # noqa: RUF009 (it is a field)
+        None, flag=Flag("--early-stopping", EarlyStopping, "when a beam search stops (default: what the model has)")
+    )
+    min_length: int | None = _option(None, Bounds(0, "max_length"))
     max_length: int | None = _option(
         None, Bounds(1, "max_target_tokens"), Flag("--max-length", int, "target tokens at most", "N")
     )
-    no_repeat_ngram_size: int = _option(0, Bounds(0, "max_target_tokens"))
+    no_repeat_ngram_size: int | None = _option(None, Bounds(0, "max_target_tokens"))
     repetition_penalty: float | None = _option(None, Bounds(0, 100, exclusive=True))
     target_prefixes: tuple[str, ...] = ()
     sampling: Sampling | None = None
@@ -328,6 +341,9 @@ class ModelDefaults:
 
     beam_size: int
     length_penalty: float
+    early_stopping: EarlyStopping = EarlyStopping.ON
+    min_length: int = 0
+    no_repeat_ngram_size: int = 0
 
 
 @dataclass(frozen=True)

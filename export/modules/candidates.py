@@ -27,9 +27,16 @@ class Listed:
 class CandidateDecoder(nn.Module):
     """A family's decoder with the selection of candidates behind it."""
 
-    def __init__(self, decoder: FamilyDecoder, suppressed: Sequence[int]) -> None:
+    def __init__(self, decoder: FamilyDecoder, suppressed: Sequence[int], *, renormalize: bool = False) -> None:
+        """Select among the decoder's tokens.
+
+        Args:
+            decoder: Of a family.
+            suppressed: Token ids no hypothesis may use.
+            renormalize: Tokens that are ruled out leave the others more likely.
+        """
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.renormalize = decoder, renormalize
         self.columns: tuple[TensorSpec, ...] = ()  # what a step reads of an output layer that is not constant
         self.suppressed: Tensor
         self.register_buffer("suppressed", torch.tensor(suppressed), persistent=False)
@@ -67,6 +74,8 @@ class CandidateDecoder(nn.Module):
         """
         inputs = StepInputs(*step)
         logits, listed, alignment, present = self.score(inputs, lengths[0], memory, past)
+        if self.renormalize:
+            logits = without_banned(logits, self.suppressed, inputs, listed)
         return *best_candidates(logits, self.suppressed, inputs, listed), alignment, *present
 
 
@@ -112,6 +121,23 @@ def best_candidates(
     beams = torch.arange(tokens.shape[1]).unsqueeze(-1).expand_as(tokens)
     tokens, parents = (table.flatten(1).gather(-1, index) for table in (tokens, beams))
     return scores, tokens, parents, target_log_probs
+
+
+def without_banned(logits: Tensor, suppressed: Tensor, step: StepInputs, listed: Listed | None) -> Tensor:
+    """Give tokens that suppression or edits rule out no probability at all.
+
+    Arguments are those of ``best_candidates``, and the logits it returns have the same shape.
+    """
+    tokens = torch.cat([suppressed.expand(*step.tokens.shape, -1), step.edit_tokens], dim=-1)
+    allowed = torch.cat(
+        [torch.zeros_like(suppressed).bool().expand(*step.tokens.shape, -1), step.edit_biases > -torch.inf], -1
+    )
+    if listed is not None:
+        index = listed.index.gather(1, tokens.flatten(1)).reshape(tokens.shape)
+        tokens, allowed = index.clamp(min=0).long(), allowed | (index < 0)
+    # The smaller of logit and bound: a token that is named twice, once as absent, needs no order.
+    bounds = torch.full(tokens.shape, -torch.inf).masked_fill(allowed, torch.inf)
+    return logits.float().scatter_reduce(-1, tokens, bounds, "amin")
 
 
 def _of(log_probs: Tensor, tokens: Tensor, listed: Listed | None) -> Tensor:

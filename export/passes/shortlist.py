@@ -68,8 +68,10 @@ class ShortlistEncoder(nn.Module):
 class ShortlistDecoder(CandidateDecoder):
     """A family's decoder, without its output layer, and the best candidates of each slot's shortlist."""
 
-    def __init__(self, decoder: FamilyDecoder, projection: nn.Linear, suppressed: Sequence[int]) -> None:
-        super().__init__(decoder, suppressed)
+    def __init__(
+        self, decoder: FamilyDecoder, projection: nn.Linear, suppressed: Sequence[int], *, renormalize: bool = False
+    ) -> None:
+        super().__init__(decoder, suppressed, renormalize=renormalize)
         self.lists = _list_specs(projection.out_features)
         self.columns = column_specs(projection)
 

@@ -24,7 +24,7 @@ from export.readers.reading import (
     with_filler,
 )
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import Languages, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, SearchConventions, Tokenizer
 from training.errors import ModelError
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -48,6 +48,9 @@ _LINEARS = {
     "ffn/linear_1": "feed_forward.contract",
 }
 _FLAGS = ("alibi", "alibi_use_positive_positions", "scale_alibi", "multi_query_attention")
+# A translation has a token or more unless asked otherwise.
+_DEFAULTS = DecodingDefaults(min_length=1)
+_SEARCH = SearchConventions(renormalize=True, ranked_at_limit=True, prefix_scored=False)
 # Variables that change nothing here: where alignments come from, and how factors of a source would be merged.
 _IGNORED = ("decoder/alignment_layer", "decoder/alignment_heads", "encoder/embeddings_merge")
 
@@ -96,7 +99,10 @@ def read_with_sentencepiece(
         vocabulary = replace(vocabulary, decoder_start=vocabulary.pad)
     settings = tied(settings, vocabulary, weights)
     tokenizer, contents = _tokenizer(tables, vocabulary, str(config["unk_token"]), sentencepiece)
-    return TrainedModel(assemble(settings, vocabulary, weights), settings, languages, tokenizer, contents)
+    # Right behind a prefix, the library puts token 0 in the place of an end token, at a cost of 1e10.
+    search = _SEARCH.model_copy(update={"end_after_prefix": "best" if vocabulary.eos else "costly"})
+    model = assemble(settings, vocabulary, weights)
+    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=_DEFAULTS, search=search)
 
 
 def _config(source: Path, file: ModelFile) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from pydantic import ValidationError
 from torch import Tensor
 
 from export.errors import ReadingError
 from export.readers.reading import Weights, read_object
-from serving.bundle.manifest import DecodingDefaults
+from serving.bundle.manifest import DecodingDefaults, SearchConventions
+from serving.messages import EarlyStopping
 from training.errors import ModelError
 from training.models.transformer import TransformerSettings
 
@@ -26,15 +25,18 @@ _SEARCH_NEEDS: dict[str, tuple[object, ...]] = {
     "diversity_penalty": (0.0, None),
     "repetition_penalty": (1.0, None),
     "encoder_repetition_penalty": (1.0, None),
-    "no_repeat_ngram_size": (0, None),
     "encoder_no_repeat_ngram_size": (0, None),
-    "min_length": (0, None),
-    "min_new_tokens": (0, None),
     "forced_bos_token_id": (None,),
     "begin_suppress_tokens": (None,),
     "exponential_decay_length_penalty": (None,),
     "sequence_bias": (None,),
     "penalty_alpha": (None,),
+}
+_STOPPING = {  # of ``early_stopping`` as Python spells it
+    "None": EarlyStopping.HEURISTIC,
+    "False": EarlyStopping.HEURISTIC,
+    "True": EarlyStopping.ON,
+    "never": EarlyStopping.NEVER,
 }
 _LAYER_PARTS = {
     "self_attn_layer_norm": "self_residual.norm",
@@ -104,6 +106,10 @@ def check(config: Mapping[str, Any], generation: Mapping[str, Any], needs: Mappi
         reasons.append(f"activation_function is {activation}, not one of {', '.join(_ACTIVATIONS)}")
     if any(len(words) != 1 for words in generation.get("bad_words_ids") or []):
         reasons.append("bad_words_ids has a sequence of several tokens")
+    if (forced := generation.get("forced_eos_token_id")) not in (None, eos := end_token(config)):
+        reasons.append(f"forced_eos_token_id is {forced} and eos_token_id {eos}, they must be equal")
+    if str(generation.get("early_stopping")) not in _STOPPING:
+        reasons.append(f"early_stopping is {generation['early_stopping']}, not one of true, false and never")
     for key in _NUMBERS:
         if not isinstance(config.get(key), int) or config[key] < 0:
             reasons.append(f"{key} is {config.get(key)}, not a number")
@@ -138,9 +144,10 @@ def settings_of(config: Mapping[str, Any], **variants: Any) -> TransformerSettin
         raise ReadingError([str(error)]) from error
 
 
-def banned_tokens(generation: Mapping[str, Any]) -> set[int]:
-    """Return the tokens that are never generated."""
-    return {words[0] for words in generation.get("bad_words_ids") or []} | set(generation.get("suppress_tokens") or [])
+def banned_tokens(config: Mapping[str, Any], generation: Mapping[str, Any]) -> set[int]:
+    """Return the tokens that are never generated; as the library reads them, the end token is no bad word."""
+    words = {words[0] for words in generation.get("bad_words_ids") or []} - {end_token(config)}
+    return words | set(generation.get("suppress_tokens") or [])
 
 
 def end_token(config: Mapping[str, Any]) -> Any:
@@ -149,33 +156,41 @@ def end_token(config: Mapping[str, Any]) -> Any:
     return eos[0] if isinstance(eos, list) and len(eos) == 1 else eos
 
 
-def defaults_of(generation: Mapping[str, Any]) -> DecodingDefaults:
-    """Return what a search does unless it is asked for something else."""
-    return DecodingDefaults(
-        beam_size=generation.get("num_beams") or 1, length_penalty=generation.get("length_penalty", 1.0) or 0.0
-    )
+def defaults_of(generation: Mapping[str, Any], *, forced: int = 0) -> DecodingDefaults:
+    """Return what a search does unless it is asked for something else.
 
-
-def read_weights(source: Path) -> Weights:
-    """Read all tensors, as float32; nothing in the files is executed.
+    Args:
+        generation: Configuration of a search, checked.
+        forced: Tokens that a translation begins with by force, such as a language's; its lengths count them.
 
     Raises:
-        ReadingError: There is no file, or it is damaged or holds other things than tensors.
+        ReadingError: Values are out of bounds; lists every one.
     """
-    safe, pickled = source / "model.safetensors", source / "pytorch_model.bin"
-    path = safe if safe.is_file() else pickled
-    if not path.is_file():
-        raise ReadingError([f"there is neither {safe.name} nor {pickled.name}"])
+    shortest, penalty = generation.get("min_new_tokens"), generation.get("length_penalty")
+    if shortest is None:  # the other counts the start token too
+        shortest = (generation.get("min_length") or 0) - 1
     try:
-        weights = load_file(path) if path == safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise ReadingError([f"{path.name} is damaged or holds something else than weights ({reason})"]) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ReadingError([f"{path.name} holds something else than named weights"])
-    if integers := sorted(name for name, weight in weights.items() if not weight.is_floating_point()):
-        raise ReadingError([f"weight {name} is not of floating-point numbers" for name in integers])
-    return {name: weight.float() for name, weight in weights.items()}
+        return DecodingDefaults(
+            beam_size=generation.get("num_beams") or 1,
+            length_penalty=1.0 if penalty is None else penalty,
+            early_stopping=_STOPPING[str(generation.get("early_stopping"))],
+            min_length=max(shortest - forced, 0),
+            no_repeat_ngram_size=generation.get("no_repeat_ngram_size") or 0,
+        )
+    except ValidationError as error:
+        reasons = [f"{problem['loc'][0]} is {problem['input']}: {problem['msg']}" for problem in error.errors()]
+        raise ReadingError(reasons) from error
+
+
+def search_of(generation: Mapping[str, Any]) -> SearchConventions:
+    """Return how a search differs where no option says it."""
+    return SearchConventions(
+        renormalize=bool(generation.get("renormalize_logits")),
+        ends_at_limit=generation.get("forced_eos_token_id") is not None,
+        ranked_at_limit=True,
+        prefix_scored=False,
+        prefix_counted=False,
+    )
 
 
 def renamed(weights: Weights, settings: TransformerSettings, config: Mapping[str, Any]) -> Weights:

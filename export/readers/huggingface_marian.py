@@ -12,6 +12,7 @@ from export.errors import ReadingError
 from export.readers import huggingface
 from export.readers.languages import by_tag, tag
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, read_object, tied, with_filler
+from export.readers.weight_files import read_weights
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import Languages, LanguageTokens, Tokenizer
 from training.models.contract import Vocabulary
@@ -69,7 +70,7 @@ def read(source: Path, languages: Languages) -> TrainedModel:
     config, generation = huggingface.read_configuration(source)
     huggingface.check(config, generation, _NEEDS)
     settings = huggingface.settings_of(config, norm="post", output_bias=True)
-    weights = _without_positions(huggingface.read_weights(source), settings)
+    weights = _without_positions(read_weights(source), settings)
     weights = huggingface.renamed(weights, settings, config)
     vocabulary, files = _vocabulary(source, config, generation)
     banned = vocabulary.suppressed
@@ -93,7 +94,8 @@ def read(source: Path, languages: Languages) -> TrainedModel:
     for side in ("source", "target"):
         contents[f"{side}.spm"] = read_bytes(source / f"{side}.spm")
     model = assemble(settings, vocabulary, weights)
-    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=huggingface.defaults_of(generation))
+    defaults, search = huggingface.defaults_of(generation), huggingface.search_of(generation)
+    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults, search=search)
 
 
 def _without_positions(weights: Weights, settings: TransformerSettings) -> Weights:
@@ -129,7 +131,7 @@ def _vocabulary(
     source_size = config["vocab_size"]
     target_size = source_size if shared else config.get("decoder_vocab_size") or source_size
     eos, sizes = huggingface.end_token(config), {"source": source_size, "target": target_size}
-    banned = huggingface.banned_tokens(generation)
+    banned = huggingface.banned_tokens(config, generation)
     special = {config["pad_token_id"], config["decoder_start_token_id"], eos, *banned}
     reasons = []
     for side, table in files.items():

@@ -18,6 +18,7 @@ from export.errors import ReadingError
 from export.readers import huggingface
 from export.readers.languages import by_tag
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, read_object, tied
+from export.readers.weight_files import read_weights
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import Languages, LanguageTokens, Tokenizer
 from training.models.contract import Vocabulary
@@ -90,9 +91,9 @@ def read(source: Path, languages: Languages) -> TrainedModel:
     settings = huggingface.settings_of(config, norm="pre", positions="learned", embedding_norm=mbart, output_bias=mbart)
     pieces, _ = _table(source)
     vocabulary = _vocabulary(config, generation, pieces)
-    read_weights = huggingface.read_weights(source)
-    positions = _positions(read_weights, settings, vocabulary.pad)
-    weights = huggingface.renamed(read_weights, settings, config) | positions
+    stored = read_weights(source)
+    positions = _positions(stored, settings, vocabulary.pad)
+    weights = huggingface.renamed(stored, settings, config) | positions
     settings = tied(settings, vocabulary, weights)
     tokenizer = Tokenizer(
         source="source.spm",
@@ -106,8 +107,8 @@ def read(source: Path, languages: Languages) -> TrainedModel:
         "source.pieces.json": pieces_file(spellings, pieces.index("<unk>")),
     }
     model = assemble(settings, vocabulary, weights)
-    defaults = huggingface.defaults_of(generation)
-    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults)
+    defaults, search = huggingface.defaults_of(generation, forced=1), huggingface.search_of(generation)
+    return TrainedModel(model, settings, languages, tokenizer, contents, defaults=defaults, search=search)
 
 
 def _table(source: Path) -> tuple[list[str | None], dict[str, int]]:
@@ -175,7 +176,7 @@ def _vocabulary(config: dict[str, Any], generation: dict[str, Any], pieces: list
         ReadingError: The table does not fit the model; lists every reason.
     """
     size, eos, pad = config["vocab_size"], huggingface.end_token(config), config["pad_token_id"]
-    banned = huggingface.banned_tokens(generation) | {pad}
+    banned = huggingface.banned_tokens(config, generation) | {pad}
     reasons = []
     if len(pieces) > size:
         reasons.append(f"the vocabulary has {len(pieces)} tokens, the model has {size}")

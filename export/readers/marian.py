@@ -18,7 +18,7 @@ from export.readers.marian_options import MarianOptions, read_table
 from export.readers.marian_weights import read_settings, renamed
 from export.readers.reading import Weights, assemble, pieces_file, read_bytes, tied, with_filler
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import DecodingDefaults, Languages, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, SearchConventions, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -89,6 +89,7 @@ def read(source: Path, languages: Languages) -> TrainedModel:
         tokenizer,
         contents,
         defaults=defaults,
+        search=SearchConventions(beam_shrinks=True),
         shortlist=shortlist,
         alignment=_alignment(options, folder.options, settings),
     )

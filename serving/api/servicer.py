@@ -46,6 +46,7 @@ def to_domain(
         for field, value, known in (
             ("long_input_policy", request.long_input_policy, pb.LongInputPolicy),
             ("segmentation", request.segmentation, pb.Segmentation),
+            ("options.early_stopping", request.options.early_stopping, pb.EarlyStopping),
         )
         if value not in known.values()
     ]

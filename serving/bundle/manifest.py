@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from serving.messages import EarlyStopping
+
 FORMAT_VERSION: Final = 3
 READABLE: Final = (2, 3)
 
@@ -194,6 +196,33 @@ class DecodingDefaults(_Strict):
 
     beam_size: int = Field(default=4, ge=1, le=1024)
     length_penalty: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    early_stopping: EarlyStopping = Field(default=EarlyStopping.ON, exclude_if=lambda rule: rule is EarlyStopping.ON)
+    min_length: int = Field(default=0, ge=0, le=_MAX_TOKENS, exclude_if=lambda length: not length)
+    no_repeat_ngram_size: int = Field(default=0, ge=0, le=_MAX_TOKENS, exclude_if=lambda size: not size)
+
+
+class SearchConventions(_Strict):
+    """What searches do differently where no option says it, as the model's users know it.
+
+    Attributes:
+        renormalize: Tokens that are ruled out leave the others more likely; the decoder's graph computes it.
+        ends_at_limit: The last token within ``max_length`` is the end token, whatever the model says, at no cost.
+        ranked_at_limit: At ``max_length`` each of the best ``beam_size`` candidates becomes a hypothesis; otherwise
+            unfinished ones only fill up the places of those that have not ended.
+        prefix_scored: The log-probabilities of a forced prefix are part of the score.
+        prefix_counted: Its tokens are part of the length that the score is divided by.
+        end_after_prefix: Whether the end token may follow a prefix at once: as any candidate; as the best one only, and
+            nothing takes its place where it is another; or at a price that makes another the last of all.
+        beam_shrinks: A hypothesis that has ended keeps its place in the beam; otherwise the next best goes on instead.
+    """
+
+    renormalize: bool = False
+    ends_at_limit: bool = False
+    ranked_at_limit: bool = False
+    prefix_scored: bool = True
+    prefix_counted: bool = True
+    end_after_prefix: Literal["any", "best", "costly"] = "any"
+    beam_shrinks: bool = False
 
 
 class LanguageTokens(_Strict):
@@ -310,6 +339,7 @@ class Manifest(_Strict):
     reverse_source: bool = False
     tokenizer: Tokenizer
     defaults: DecodingDefaults = DecodingDefaults()
+    search: SearchConventions = Field(default=SearchConventions(), exclude_if=lambda one: one == SearchConventions())
     precisions: dict[str, Precision] = Field(min_length=1)
     files: dict[FileName, Sha256]
 

@@ -24,6 +24,7 @@ from serving.client.errors import (
 )
 from serving.messages import (
     AlignmentLink,
+    EarlyStopping,
     FinishReason,
     GlossaryEntry,
     Hypothesis,
@@ -52,6 +53,7 @@ __all__ = [
     "CallCancelled",
     "CallError",
     "DeadlinePassed",
+    "EarlyStopping",
     "FieldViolation",
     "FinishReason",
     "GlossaryEntry",

@@ -1,8 +1,8 @@
 """Beam search as a state machine over arrays, vectorised over slots; greedy search is a beam of one.
 
-The caller owns the loop: it runs ``plan`` -> model -> ``advance`` until slots finish. A slot finishes when ``beam``
-hypotheses have reached the end token, or at its length limit. Only starting a sentence and reading a finished one loop
-over slots or beams.
+The caller owns the loop: it runs ``plan`` -> model -> ``advance`` until slots finish. A slot finishes when its rule of
+early stopping says so, by default when ``beam`` hypotheses have reached the end token, or at its length limit. Only
+starting a sentence and reading a finished one loop over slots or beams.
 """
 
 from __future__ import annotations
@@ -13,34 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import SpecialIds
-from serving.decoding import constraints, sampling
+from serving.decoding import constraints, conventions, sampling, slot_options, stopping
 from serving.decoding.finished import FinishedPool
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.term_search import TermSearch
-from serving.messages import FinishReason, Sampling
+from serving.messages import FinishReason
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
 DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
 _FIRST_TIME = 32  # target positions reserved at first; doubles
-# Options of each slot: fields of ``DecodingOptions`` and ``Sampling``, and some that ``_start_slot`` derives. Lengths
-# count the start.
-_OPTION_FIELDS = [
-    ("length_penalty", np.float64),
-    ("max_length", np.int64),
-    ("min_length", np.int64),
-    ("no_repeat_ngram_size", np.int64),
-    ("repetition_penalty", np.float32),
-    ("start_length", np.int64),
-    ("prefix_length", np.int64),
-    ("n_best", np.int64),
-    ("enough", np.int64),
-    ("sampled", np.bool_),
-    ("temperature", np.float32),
-    ("top_k", np.int64),
-    ("top_p", np.float32),
-    ("seed", np.int64),
-]
 
 
 class BeamSearch:
@@ -64,9 +46,10 @@ class BeamSearch:
         self._beam, self._slots, self._busy = beam, slots, 0
         self._start, self._eos, self._pad = special_ids.decoder_start, special_ids.eos, special_ids.pad
         self._vocabulary = vocabulary_size
-        self._options = np.zeros(slots, dtype=_OPTION_FIELDS)
+        self._options = np.zeros(slots, dtype=slot_options.FIELDS)
         self._position = np.zeros(slots, dtype=np.int64)
         self._scores = np.full((slots, beam), DEAD, dtype=np.float32)
+        self._free = np.zeros(slots, dtype=np.float32)  # sum of log-probabilities that is no part of the score
         self._parents = np.zeros((slots, beam), dtype=np.int64)
         self._targets = np.zeros((slots, beam), dtype=np.int64)
         self._prefix = np.zeros((slots, 1), dtype=np.int64)
@@ -99,16 +82,12 @@ class BeamSearch:
             self._busy += 1
 
     def _start_slot(self, slot: int, options: DecodingOptions) -> None:
-        start, prefix = len(options.start), (*options.start, *options.prefix)
-        self._reserve(start + options.max_length + 1, len(prefix))
-        given = vars(options) | vars(options.sampling or Sampling(seed=0))
-        given["enough"] = options.enough or options.beam_size
-        given |= {"sampled": options.sampling is not None, "start_length": start, "prefix_length": len(prefix)}
-        given |= {name: start + given[name] for name in ("max_length", "min_length")}
-        for name, _ in _OPTION_FIELDS:
-            self._options[name][slot] = given[name]
+        prefix = (*options.start, *options.prefix)
+        self._reserve(len(options.start) + options.max_length + 1, len(prefix))
+        self._options[slot] = slot_options.of(options)
         self._prefix[slot, : len(prefix)] = prefix
         self._position[slot] = 0
+        self._free[slot] = 0
         self._scores[slot] = DEAD
         self._scores[slot, 0] = 0.0
         self._parents[slot] = self._beams
@@ -165,12 +144,13 @@ class BeamSearch:
         # ancestor -1: any row serves there, since ``edits`` ignores what lies beyond a slot's length.
         time = int(position.max()) if penalised else 0
         ancestors = np.maximum(self._ancestors[:n, :, 1 : time + 1], 0)
+        free = position >= options["prefix_length"]  # while its prefix is forced, nothing else is asked of a slot
         return constraints.edits(
             np.take_along_axis(self._tokens[:n, :, 1 : time + 1], ancestors, axis=1),
-            position,
+            position * free,
             penalties=options["repetition_penalty"],
             ngram_sizes=options["no_repeat_ngram_size"],
-            min_lengths=options["min_length"],
+            min_lengths=options["min_length"] * free,
             eos_id=self._eos,
             pad_id=self._pad,
         )
@@ -190,7 +170,7 @@ class BeamSearch:
             Slots that finished. Shape (finished,), int64.
         """
         n = self._busy
-        scores, tokens, parents = self._choose(candidates)
+        scores, tokens, parents, cut = self._choose(candidates)
         alive = scores > DEAD
         # Dead candidates are left out of the difference: -inf - -inf is NaN.
         gains = np.zeros_like(scores)
@@ -199,34 +179,43 @@ class BeamSearch:
         is_eos = tokens == self._eos
         ends = is_eos & alive
         ends[:, self._beam :] = False  # an end token counts only among the best ``beam`` candidates
-        self._collect_ended(ends, scores, gains, parents)
+        self._collect_ended(ends, scores, gains, parents, cut)
         # The best candidates without an end token: False sorts before True, and a stable sort keeps the ranks.
         live = np.argsort(is_eos, axis=1, kind="stable")[:, : self._beam]
         alignment = candidates.alignment[rows, parents]
         self._extend(live, scores, gains, tokens, parents, alignment)
         at_limit = self._position[:n] >= self._options["max_length"][:n]
-        self._collect_unfinished(at_limit)
+        self._collect_unfinished(at_limit, live)
         stuck = ~(self._scores[:n] > DEAD).any(axis=1)
-        return np.flatnonzero((self._finished.count[:n] >= self._beam) | at_limit | stuck | self._outdone())
+        return np.flatnonzero(self._stopped() | at_limit | stuck)
 
-    def _outdone(self) -> NDArray[np.bool_]:
-        """Tell which slots with terms have what they need: no live hypothesis scores better than a finished one.
-
-        Where terms come late, hypotheses that used them too early end first. Shape (busy slot,), bool.
-        """
-        outdone = self._terms.busy[: self._busy] & (
-            self._finished.count[: self._busy] >= self._options["enough"][: self._busy]
+    def _stopped(self) -> NDArray[np.bool_]:
+        """Tell which slots need not go on, by their rules of early stopping. Shape (slot,)."""
+        n = self._busy
+        options = self._options[:n]
+        rules = options["early_stopping"]
+        if not rules.any():  # the ordinary rule needs no scores
+            return self._finished.count[:n] >= self._beam
+        self._finished.trim(np.flatnonzero(stopping.waits(rules)))
+        return stopping.stopped(
+            rules,
+            self._finished,
+            self._beam,
+            totals=self._scores[:n, 0] - self._free[:n],
+            lengths=self._position[:n] - options["uncounted"],
+            limits=options["max_length"] - options["uncounted"],
+            alphas=options["length_penalty"],
+            n=options["n_best"],
+            enough=options["enough"],
         )
-        slots = np.flatnonzero(outdone)
-        if slots.size:
-            lengths = np.broadcast_to(self._position[slots, None], (slots.size, self._beam)).ravel()
-            live = self._normalised(np.repeat(slots, self._beam), self._scores[slots].ravel(), lengths)
-            outdone[slots] = self._finished.best_scores(slots) >= live.reshape(slots.size, -1).max(axis=1)
-        return outdone
 
-    def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints]:
-        """Return scores, tokens and parents after sampling and forced prefixes. Each shape (slot, 2 * beam)."""
-        n, width = self._busy, 2 * self._beam
+    def _choose(self, candidates: Candidates) -> tuple[Floats, Ints, Ints, NDArray[np.bool_]]:
+        """Choose the candidates of this step, after sampling, forced prefixes and conventions.
+
+        Returns:
+            Scores, tokens and parents, each (slot, 2 * beam); and slots whose end the length limit chose, (slot,).
+        """
+        n, width, position = self._busy, 2 * self._beam, self._position[: self._busy]
         scores = candidates.scores[:, :width].copy()
         tokens = candidates.tokens[:, :width].copy()
         parents = candidates.parents[:, :width].copy()
@@ -242,23 +231,32 @@ class BeamSearch:
                 options["temperature"][drawn],
                 options["top_k"][drawn],
                 options["top_p"][drawn],
-                sampling.uniform(options["seed"][drawn], self._position[drawn]),
+                sampling.uniform(options["seed"][drawn], position[drawn]),
             )
             self._only(drawn, candidates.scores[drawn, rank], candidates.tokens[drawn, rank], scores, tokens, parents)
-        forced = np.flatnonzero(self._position[:n] < options["prefix_length"])
+        forced = np.flatnonzero(position < options["prefix_length"])
         if forced.size:
-            free = self._position[forced] < options["start_length"][forced]
-            total = self._scores[forced, 0] + np.where(free, np.float32(0), candidates.target_log_probs[forced, 0])
+            scored, start = options["prefix_scored"][forced], position[forced] < options["start_length"][forced]
+            gain = np.where(start, np.float32(0), candidates.target_log_probs[forced, 0])
+            # A token that can never be generated may still be forced, where nobody asks for its probability.
+            total = self._scores[forced, 0] + np.where(scored | (gain > DEAD), gain, np.float32(0))
             self._only(forced, total, self._targets[forced, 0], scores, tokens, parents)
-        return scores, tokens, parents
+            self._free[forced] = np.where(scored, np.float32(0), total)
+        conventions.shrink_beams(options, self._finished.count[:n], scores)
+        ids = {"eos_id": self._eos, "pad_id": self._pad}
+        conventions.discourage_end_after_prefix(options, position, scores, tokens, **ids)
+        cut = conventions.end_at_limit(options, position, self._scores[:n], scores, tokens, parents, **ids)
+        return scores, tokens, parents, cut
 
     def _only(self, slots: Ints, total: Floats, token: Ints, scores: Floats, tokens: Ints, parents: Ints) -> None:
         """Leave ``slots`` one candidate each, of beam 0. Shapes (chosen slot,), the last three (slot, 2 * beam)."""
         scores[slots], tokens[slots], parents[slots] = DEAD, self._pad, 0
         scores[slots, 0], tokens[slots, 0] = total, token
 
-    def _collect_ended(self, ends: NDArray[np.bool_], scores: Floats, gains: Floats, parents: Ints) -> None:
-        """Add the hypotheses that chose the end token to the pool. Each shape (slot, 2 * beam)."""
+    def _collect_ended(
+        self, ends: NDArray[np.bool_], scores: Floats, gains: Floats, parents: Ints, cut: NDArray[np.bool_]
+    ) -> None:
+        """Add the hypotheses that chose the end token to the pool. Shapes (slot, 2 * beam), the last (slot,)."""
         slots, ranks = np.nonzero(ends)
         if slots.size == 0:
             return
@@ -274,17 +272,23 @@ class BeamSearch:
             lengths,
             gains[slots, ranks],
             self._ancestors[slots, parents[slots, ranks]],
-            FinishReason.EOS,
+            ~cut[slots],
         )
 
-    def _collect_unfinished(self, at_limit: NDArray[np.bool_]) -> None:
-        """Fill the pool of slots at their length limit with live hypotheses, best first. Shape (slot,)."""
+    def _collect_unfinished(self, at_limit: NDArray[np.bool_], ranks: Ints) -> None:
+        """Fill the pool of slots at their length limit with live hypotheses, best first.
+
+        Args:
+            at_limit: Shape (slot,).
+            ranks: What the live hypotheses were among the candidates. Shape (slot, beam).
+        """
         if not at_limit.any():
             return
         n = self._busy
         # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
-        wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & (self._beams < room)
+        fits = np.where(self._options["ranked_at_limit"][:n, None], ranks < self._beam, self._beams < room)
+        wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & fits
         with_terms = self._terms.busy[:n]
         if with_terms.any():
             wanted &= self._terms.fullest(n) & ~(with_terms & (self._finished.count[:n] > 0))[:, None]
@@ -292,12 +296,14 @@ class BeamSearch:
         lengths = self._position[slots]
         scores = self._normalised(slots, self._scores[slots, beams], lengths)
         none = np.zeros(slots.size, dtype=np.float32)
-        self._finished.add(slots, scores, lengths, none, self._ancestors[slots, beams], FinishReason.LENGTH)
+        self._finished.add(slots, scores, lengths, none, self._ancestors[slots, beams], none.astype(np.bool_))
 
     def _normalised(self, slots: Ints, totals: Floats, lengths: Ints) -> NDArray[np.float64]:
         """Return sum of log p / length ** alpha (Wu et al. 2016, section 7, without the offset of 5)."""
         alpha: NDArray[np.float64] = self._options["length_penalty"][slots]
-        return totals.astype(np.float64) / lengths.astype(np.float64) ** alpha
+        counted = np.maximum(lengths - self._options["uncounted"][slots], 1).astype(np.float64)
+        score: NDArray[np.float64] = (totals - self._free[slots]).astype(np.float64) / counted**alpha
+        return score
 
     def _extend(self, live: Ints, scores: Floats, gains: Floats, tokens: Ints, parents: Ints, alignment: Ints) -> None:
         """Make the candidates of ranks ``live`` (slot, beam) the live beams. Other shapes (slot, 2 * beam)."""
@@ -377,6 +383,7 @@ class BeamSearch:
                 self._options,
                 self._position,
                 self._scores,
+                self._free,
                 self._parents,
                 self._prefix,
                 self._tokens,

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from serving.messages import FinishReason
 from serving.step import Floats, Ints
 
-_REASONS = (FinishReason.EOS, FinishReason.LENGTH)
-
 
 class FinishedPool:
     """Up to ``2 * beam`` finished hypotheses per slot, each stored as its row of the ancestor table.
@@ -19,13 +17,13 @@ class FinishedPool:
     """
 
     def __init__(self, beam: int, slots: int, time: int) -> None:
-        # A slot finishes once it has ``beam``, and one step adds at most ``beam``.
-        size = 2 * beam
+        # A slot finishes once it has ``beam`` or is trimmed to them, and one step adds at most ``beam``.
+        self._beam, size = beam, 2 * beam
         self.count = np.zeros(slots, dtype=np.int64)
         self._scores = np.zeros((slots, size), dtype=np.float64)
         self._lengths = np.zeros((slots, size), dtype=np.int64)
         self._end_log_probs = np.zeros((slots, size), dtype=np.float32)
-        self._reasons = np.zeros((slots, size), dtype=np.int64)
+        self._ended = np.zeros((slots, size), dtype=np.bool_)
         self._ancestors = np.zeros((slots, size, time), dtype=np.int64)
 
     def reserve(self, time: int) -> None:
@@ -44,7 +42,7 @@ class FinishedPool:
         lengths: Ints,
         end_log_probs: Floats,
         ancestors: Ints,
-        reason: FinishReason,
+        ended: NDArray[np.bool_],
     ) -> None:
         """Add hypotheses, grouped by slot and best first within a slot.
 
@@ -54,7 +52,7 @@ class FinishedPool:
             lengths: Numbers of tokens without the end token. Shape (hypothesis,), int64.
             end_log_probs: Log-probability of the end token in nats, 0 without one. Shape (hypothesis,), float32.
             ancestors: Rows of the ancestor table, at most as long as reserved. Shape (hypothesis, time), int64.
-            reason: Reason why they all finished.
+            ended: Whether the model ended it; otherwise the length limit did. Shape (hypothesis,), bool.
         """
         # Number the hypotheses of each slot: slots [0, 0, 2] start at [0, 0, 2], so they go 0, 1 and 0 after ``count``.
         first = np.searchsorted(slots, slots, side="left")
@@ -62,9 +60,28 @@ class FinishedPool:
         self._scores[slots, at] = scores
         self._lengths[slots, at] = lengths
         self._end_log_probs[slots, at] = end_log_probs
-        self._reasons[slots, at] = _REASONS.index(reason)
+        self._ended[slots, at] = ended
         self._ancestors[slots, at, : ancestors.shape[1]] = ancestors
         np.add.at(self.count, slots, 1)  # unlike ``count[slots] += 1``, counts a repeated slot each time
+
+    def nth(self, n: Ints) -> NDArray[np.float64]:
+        """Return the n-th best score of each of the first slots, -inf where there are fewer. Shapes (slot,)."""
+        slots = np.arange(n.size)
+        there = np.arange(self._scores.shape[1]) < self.count[: n.size, None]
+        ranked = np.sort(np.where(there, self._scores[: n.size], -np.inf), axis=1)
+        found: NDArray[np.float64] = ranked[slots, -n]
+        return found
+
+    def trim(self, slots: Ints) -> None:
+        """Keep the ``beam`` best of slots that have more. Shape (trimmed slot,), int64."""
+        slots = slots[self.count[slots] > self._beam]
+        if slots.size == 0:
+            return
+        there = np.arange(self._scores.shape[1]) < self.count[slots, None]
+        ranked = np.argsort(-np.where(there, self._scores[slots], -np.inf), axis=1, kind="stable")[:, : self._beam]
+        for array in (self._scores, self._lengths, self._end_log_probs, self._ended, self._ancestors):
+            array[slots, : self._beam] = array[slots[:, None], ranked]
+        self.count[slots] = self._beam
 
     def best(self, slot: int, n: int) -> list[tuple[float, int, float, FinishReason, Ints]]:
         """Return the n best as score, length, end log-probability, reason, ancestors (time,); ties keep their order."""
@@ -74,7 +91,7 @@ class FinishedPool:
                 float(self._scores[slot, i]),
                 int(self._lengths[slot, i]),
                 float(self._end_log_probs[slot, i]),
-                _REASONS[self._reasons[slot, i]],
+                FinishReason.EOS if self._ended[slot, i] else FinishReason.LENGTH,
                 self._ancestors[slot, i],
             )
             for i in ranked
@@ -100,7 +117,7 @@ class FinishedPool:
             self._scores,
             self._lengths,
             self._end_log_probs,
-            self._reasons,
+            self._ended,
             self._ancestors,
         ):
             array[targets] = array[sources]

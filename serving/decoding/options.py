@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving.bundle.manifest import SearchConventions
 from serving.decoding.terms import Terms
-from serving.messages import Sampling
+from serving.messages import EarlyStopping, Sampling
+
+_ORDINARY = SearchConventions()
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class DecodingOptions:
         beam_size: Hypotheses kept at each step; 1 is greedy.
         n_best: Hypotheses returned at most; a search ends with up to ``2 * beam_size`` of them.
         length_penalty: alpha in score = sum of log p / length ** alpha; length counts the end token.
+        early_stopping: When a beam search stops; greedy search always ends with its only hypothesis.
         min_length: Target tokens before the end token is admitted.
         max_length: Target tokens at most, the end token not counted.
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 is off.
@@ -26,6 +30,7 @@ class DecodingOptions:
         start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
             in the score's length, and are no part of a hypothesis.
         sampling: Random choice instead of search; has a seed.
+        search: What the model's users expect of a search besides.
         terms: What the translation must contain; None is nothing.
         enough: Finished hypotheses that end the search; 0 is the beam size.
     """
@@ -34,12 +39,14 @@ class DecodingOptions:
     beam_size: int = 1
     n_best: int = 1
     length_penalty: float = 1.0
+    early_stopping: EarlyStopping = EarlyStopping.ON
     min_length: int = 0
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
     sampling: Sampling | None = None
+    search: SearchConventions = _ORDINARY
     terms: Terms | None = None
     enough: int = 0
 

@@ -72,13 +72,13 @@ class Prepared:
     glossary: TermFinder | None = None
 
 
-def default_max_length(source_tokens: int, options: Options, prefix_tokens: int, limit: int) -> int:
+def default_max_length(source_tokens: int, min_length: int, prefix_tokens: int, limit: int) -> int:
     """Return the target tokens of a translation whose request gives no limit: twice its source and some more.
 
     A model that has lost its way repeats itself until something stops it; the model's own limit would let it hold its
     slot for many times the work of the sentence. ``finish_reason`` LENGTH tells the caller that the limit was reached.
     """
-    return min(limit, max(2 * source_tokens + _SPARE_TOKENS + prefix_tokens, options.min_length))
+    return min(limit, max(2 * source_tokens + _SPARE_TOKENS + prefix_tokens, min_length))
 
 
 def prepare(
@@ -111,7 +111,7 @@ def prepare(
         texts.append(prepared)
     if violations:
         raise InvalidRequest(violations)
-    common = _common_options(options, manifest)
+    common, most = _common_options(options, manifest), manifest.limits.max_target_tokens
     glossary = TermFinder(options.glossary) if options.glossary else None
     if glossary:
         texts = [_with_terms(text, glossary) for text in texts]
@@ -126,7 +126,7 @@ def prepare(
                 # so that those beyond n_best are needed to find n_best texts that differ.
                 n_best=2 * common.beam_size if len(prepared.parts) == 1 and options.n_best > 1 else 1,
                 max_length=options.max_length
-                or default_max_length(source.size, options, len(own_prefix), manifest.limits.max_target_tokens),
+                or default_max_length(source.size, common.min_length, len(own_prefix), most),
                 prefix=own_prefix,
                 start=languages.before_target,
             )
@@ -275,5 +275,5 @@ def _common_options(options: Options, manifest: Manifest) -> DecodingOptions:
     }
     if options.sampling and options.sampling.seed is None:
         common["sampling"] = replace(options.sampling, seed=secrets.randbits(63))
-    unset = {"max_length": 0, "length_penalty": manifest.defaults.length_penalty}
+    unset = {"max_length": 0, "search": manifest.search, **dict(manifest.defaults)}
     return DecodingOptions(**unset | common | {"beam_size": beam_size(options, manifest)})

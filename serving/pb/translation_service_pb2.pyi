@@ -80,6 +80,46 @@ SEGMENTATION_NONE: Segmentation.ValueType  # 2
 """As a whole, as far as `long_input_policy` allows."""
 Global___Segmentation: _TypeAlias = Segmentation  # noqa: Y015
 
+class _EarlyStopping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EarlyStoppingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EarlyStopping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EARLY_STOPPING_UNSPECIFIED: _EarlyStopping.ValueType  # 0
+    """The model's default."""
+    EARLY_STOPPING_ON: _EarlyStopping.ValueType  # 1
+    """When as many hypotheses as the beam holds have ended."""
+    EARLY_STOPPING_BEST: _EarlyStopping.ValueType  # 2
+    """The same, and sooner when the unfinished one, at its present length, scores no better than the best that ended. With
+    `n_best` above 1 the same as ON.
+    """
+    EARLY_STOPPING_HEURISTIC: _EarlyStopping.ValueType  # 3
+    """When as many as the beam holds have ended, and the unfinished one, at its present length, scores no better than any of
+    the best of them.
+    """
+    EARLY_STOPPING_NEVER: _EarlyStopping.ValueType  # 4
+    """The same with the score that the unfinished one would have if it went on to `max_length` for free, which none exceeds."""
+
+class EarlyStopping(_EarlyStopping, metaclass=_EarlyStoppingEnumTypeWrapper):
+    """When a beam search stops. A hypothesis that ended is compared with the best unfinished one by their scores."""
+
+EARLY_STOPPING_UNSPECIFIED: EarlyStopping.ValueType  # 0
+"""The model's default."""
+EARLY_STOPPING_ON: EarlyStopping.ValueType  # 1
+"""When as many hypotheses as the beam holds have ended."""
+EARLY_STOPPING_BEST: EarlyStopping.ValueType  # 2
+"""The same, and sooner when the unfinished one, at its present length, scores no better than the best that ended. With
+`n_best` above 1 the same as ON.
+"""
+EARLY_STOPPING_HEURISTIC: EarlyStopping.ValueType  # 3
+"""When as many as the beam holds have ended, and the unfinished one, at its present length, scores no better than any of
+the best of them.
+"""
+EARLY_STOPPING_NEVER: EarlyStopping.ValueType  # 4
+"""The same with the score that the unfinished one would have if it went on to `max_length` for free, which none exceeds."""
+Global___EarlyStopping: _TypeAlias = EarlyStopping  # noqa: Y015
+
 class _QualityFlag:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -299,6 +339,7 @@ class DecodingOptions(_message.Message):
     REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
     TARGET_PREFIXES_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
+    EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     beam_size: _builtins.int
     """Hypotheses kept at each step; 1 is greedy. Unset: the model's default. At most Model.limits.max_beam_size."""
     n_best: _builtins.int
@@ -306,15 +347,17 @@ class DecodingOptions(_message.Message):
     length_penalty: _builtins.float
     """alpha in score = sum of log p / length^alpha, where length counts the end token. Unset: the model's default."""
     min_length: _builtins.int
-    """Target tokens before the translation may end."""
+    """Target tokens before the translation may end. Unset: the model's default."""
     max_length: _builtins.int
     """Target tokens at most. Unset: twice the source tokens and 16 more, at most the model's limit."""
     no_repeat_ngram_size: _builtins.int
-    """No run of this many tokens occurs twice. 0: off."""
+    """No run of this many tokens occurs twice. 0: off. Unset: the model's default."""
     repetition_penalty: _builtins.float
     """Log-probabilities of tokens already produced are multiplied by this; above 1 makes repetition less likely.
     Unset: 1, which is off.
     """
+    early_stopping: Global___EarlyStopping.ValueType
+    """When a beam search stops."""
     @_builtins.property
     def target_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Beginnings the translations must have: none, or exactly one for each of `contents`, possibly empty."""
@@ -329,16 +372,17 @@ class DecodingOptions(_message.Message):
         beam_size: _builtins.int | None = ...,
         n_best: _builtins.int = ...,
         length_penalty: _builtins.float | None = ...,
-        min_length: _builtins.int = ...,
+        min_length: _builtins.int | None = ...,
         max_length: _builtins.int | None = ...,
-        no_repeat_ngram_size: _builtins.int = ...,
+        no_repeat_ngram_size: _builtins.int | None = ...,
         repetition_penalty: _builtins.float | None = ...,
         target_prefixes: _abc.Iterable[_builtins.str] | None = ...,
         sampling: Global___SamplingOptions | None = ...,
+        early_stopping: Global___EarlyStopping.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "max_length", b"max_length", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "n_best", b"n_best", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "target_prefixes", b"target_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "n_best", b"n_best", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "target_prefixes", b"target_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beam_size: _TypeAlias = _typing.Literal["beam_size"]  # noqa: Y015
     _WhichOneofArgType__beam_size: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size"]  # noqa: Y015
@@ -346,6 +390,10 @@ class DecodingOptions(_message.Message):
     _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
     _WhichOneofReturnType__max_length: _TypeAlias = _typing.Literal["max_length"]  # noqa: Y015
     _WhichOneofArgType__max_length: _TypeAlias = _typing.Literal["_max_length", b"_max_length"]  # noqa: Y015
+    _WhichOneofReturnType__min_length: _TypeAlias = _typing.Literal["min_length"]  # noqa: Y015
+    _WhichOneofArgType__min_length: _TypeAlias = _typing.Literal["_min_length", b"_min_length"]  # noqa: Y015
+    _WhichOneofReturnType__no_repeat_ngram_size: _TypeAlias = _typing.Literal["no_repeat_ngram_size"]  # noqa: Y015
+    _WhichOneofArgType__no_repeat_ngram_size: _TypeAlias = _typing.Literal["_no_repeat_ngram_size", b"_no_repeat_ngram_size"]  # noqa: Y015
     _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
     _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
     @_typing.overload
@@ -354,6 +402,10 @@ class DecodingOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_length) -> _WhichOneofReturnType__max_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_length) -> _WhichOneofReturnType__min_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__no_repeat_ngram_size) -> _WhichOneofReturnType__no_repeat_ngram_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
 
@@ -1179,19 +1231,31 @@ class ModelDefaults(_message.Message):
 
     BEAM_SIZE_FIELD_NUMBER: _builtins.int
     LENGTH_PENALTY_FIELD_NUMBER: _builtins.int
+    EARLY_STOPPING_FIELD_NUMBER: _builtins.int
+    MIN_LENGTH_FIELD_NUMBER: _builtins.int
+    NO_REPEAT_NGRAM_SIZE_FIELD_NUMBER: _builtins.int
     beam_size: _builtins.int
     """Beam size."""
     length_penalty: _builtins.float
     """Length penalty."""
+    early_stopping: Global___EarlyStopping.ValueType
+    """When a beam search stops."""
+    min_length: _builtins.int
+    """Target tokens before a translation may end."""
+    no_repeat_ngram_size: _builtins.int
+    """No run of this many tokens occurs twice. 0: off."""
     def __init__(
         self,
         *,
         beam_size: _builtins.int = ...,
         length_penalty: _builtins.float = ...,
+        early_stopping: Global___EarlyStopping.ValueType = ...,
+        min_length: _builtins.int = ...,
+        no_repeat_ngram_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["beam_size", b"beam_size", "length_penalty", b"length_penalty"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beam_size", b"beam_size", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -93,7 +93,7 @@ async def test_a_bad_option(toy: Toy, options: dict[str, object], field: str) ->
 
 async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
     bad = request("abc", beam_size=99, length_penalty=NAN, repetition_penalty=-1.0, target_prefixes=["a", "b"])
-    bad.long_input_policy = bad.segmentation = 77  # type: ignore[assignment]
+    bad.long_input_policy = bad.segmentation = bad.options.early_stopping = 77  # type: ignore[assignment]
     bad.mime_type = "text/markdown"
     bad.source_language, bad.target_language = "xx", "yy"
     fields = bad_fields(await failure(toy.stub.Translate(bad)))
@@ -101,6 +101,7 @@ async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
         "options.beam_size",
         "options.length_penalty",
         "options.repetition_penalty",
+        "options.early_stopping",
         "options.target_prefixes",
         "long_input_policy",
         "segmentation",

@@ -32,6 +32,7 @@ from training.models.rnn import Rnn, RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
 VOCABULARY = Vocabulary(source_size=40, target_size=40)
+NOT_OF_REFERENCE = ("sampling", "search", "terms", "enough")  # options that the reference search has none for by name
 
 SMALL = RnnSettings(embedding_dim=16, hidden_dim=24, attention_dim=20)
 RECURRENT = {
@@ -133,9 +134,11 @@ def open_exported(
     precision: PrecisionName = "fp32",
     inputs: Inputs | None = None,
     shortlist: Shortlist | None = None,
+    *,
+    renormalize: bool = False,
 ) -> OnnxRunner:
     """Exports a model and loads it, without the files of a bundle that a search does not need."""
-    exported = export_graphs(model, shortlist=shortlist is not None)
+    exported = export_graphs(model, shortlist=shortlist is not None, renormalize=renormalize)
     graphs = precision_graphs(exported, [precision], {}, int8_weights(model), inputs or {})
     store_shared(list(graphs.values()), directory)
     for file, graph in graphs.items():

@@ -15,7 +15,7 @@ from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Decoded, Sentence
 from serving.opening import offline_engine
 from serving.runtime.onnx_runner import OnnxRunner
-from tests.parity.models import MODELS, build, open_exported
+from tests.parity.models import MODELS, NOT_OF_REFERENCE, build, open_exported
 from training import decode
 from training.models.contract import TranslationModel
 
@@ -50,7 +50,7 @@ def run(exported: Exported, jobs: list[tuple[list[int], DecodingOptions]]) -> li
 def reference(
     model: TranslationModel[Any], ids: list[int], options: DecodingOptions
 ) -> list[decode.ReferenceHypothesis]:
-    wanted = {k: v for k, v in asdict(options).items() if k != "sampling"}
+    wanted = {k: v for k, v in asdict(options).items() if k not in NOT_OF_REFERENCE}
     return decode.translate(model, [ids], decode.DecodeOptions(**wanted))[0]
 
 

@@ -11,6 +11,7 @@ from serving.conversion import from_model, to_model, to_options, to_request, to_
 from serving.messages import (
     AlignmentLink,
     Bounds,
+    EarlyStopping,
     FinishReason,
     GlossaryEntry,
     Hypothesis,
@@ -35,6 +36,7 @@ EVERY_OPTION = Options(
     beam_size=4,
     n_best=2,
     length_penalty=0.0,
+    early_stopping=EarlyStopping.NEVER,
     min_length=3,
     max_length=9,
     no_repeat_ngram_size=2,
@@ -116,6 +118,6 @@ def test_a_reason_and_a_flag_from_a_newer_server_are_unknown() -> None:
 @pytest.mark.parametrize("bleu", [None, 0.0, 41.5])
 def test_a_model_survives_the_wire(bleu: float | None) -> None:
     record = Verification("2026-01-02", 1e-5, 500, 1.0, 0.5, 4, reference_bleu=bleu, bleu_signature="v2")
-    limits, defaults = ModelLimits(60, 80, 8, 16), ModelDefaults(2, 0.0)
+    limits, defaults = ModelLimits(60, 80, 8, 16), ModelDefaults(2, 0.0, EarlyStopping.HEURISTIC, 1, 3)
     model = Model("m", 3, True, "en", "fr", "toy", {"layers": "2"}, limits, defaults, "fp32", "cpu", record)
     assert to_model(pb.Model.FromString(from_model(model).SerializeToString())) == model

@@ -143,7 +143,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Search:
-    """Beam search.
+    """Beam search, which each hypothesis that ends makes narrower, as in Marian.
 
     Attributes:
         model: To search in.
@@ -151,7 +151,6 @@ class Search:
         beam: Width.
         exponent: Of the length that totals are divided by, the end token counted.
         limit: Most tokens, the end token not counted.
-        narrows: Whether each hypothesis that ends makes the beam narrower, as in Marian, or the next takes its place.
     """
 
     model: Reference
@@ -159,7 +158,6 @@ class Search:
     beam: int
     exponent: float
     limit: int
-    narrows: bool = False
     end: int = 0
 
     def translate(self, source: list[int], allowed: Array | None = None) -> list[tuple[list[int], float]]:
@@ -168,14 +166,12 @@ class Search:
         live, found = [Hypothesis()], list[tuple[list[int], float]]()
         while live and len(found) < self.beam and len(live[0].tokens) < self.limit:
             candidates = sorted(self.candidates(states, live, allowed), key=lambda one: -one.total)
-            width = self.beam - len(found) if self.narrows else self.beam
-            live = []
-            for rank, one in enumerate(candidates[: width if self.narrows else 2 * width]):
+            width, live = self.beam - len(found), []
+            for one in candidates[:width]:
                 if one.tokens[-1] != self.end:
                     live.append(one)
-                elif rank < width:
+                else:
                     found.append((one.tokens[:-1], one.total / len(one.tokens) ** self.exponent))
-            live = live[:width]
         rest = [(one.tokens, one.total / max(len(one.tokens), 1) ** self.exponent) for one in live]
         return sorted(found + rest[: max(0, self.beam - len(found))], key=lambda one: -one[1])[: self.beam]
 

@@ -17,7 +17,8 @@ from export.errors import ReadingError
 from export.readers import huggingface_marian
 from export.readers.kinds import kind_of
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import Languages
+from serving.bundle.manifest import DecodingDefaults, Languages
+from serving.messages import EarlyStopping
 from tests.unit.export.readers.marian_models import EOS, SENTENCES, marian
 from training import decode
 
@@ -137,7 +138,13 @@ def reasons(folder: Path) -> list[str]:
         ("config.json", {"decoder_layers": 1}, ["weight model.decoder.layers.1"]),
         ("generation_config.json", {"repetition_penalty": 1.3, "do_sample": True}, ["do_sample", "repetition_penalty"]),
         ("generation_config.json", {"bad_words_ids": [[5, 6]]}, ["a sequence of several tokens"]),
-        ("generation_config.json", {"bad_words_ids": [[0]]}, ["the end token may not be generated"]),
+        ("generation_config.json", {"suppress_tokens": [0]}, ["the end token may not be generated"]),
+        (
+            "generation_config.json",
+            {"forced_eos_token_id": 3, "early_stopping": "maybe"},
+            ["forced_eos_token_id is 3 and eos_token_id 0", "early_stopping is maybe"],
+        ),
+        ("generation_config.json", {"length_penalty": -1.0}, ["length_penalty is -1.0"]),
     ],
 )
 def test_what_cannot_be_represented_is_refused_with_every_reason(
@@ -183,6 +190,19 @@ def test_pickled_weights_and_renormalised_scores(plain: Path, tmp_path: Path) ->
     log_probs = first_step(trained)
     assert log_probs[pad] == -torch.inf
     assert float(log_probs.exp().sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_search_is_the_one_that_the_generation_configuration_asks_for(plain: Path, tmp_path: Path) -> None:
+    as_written = huggingface_marian.read(plain, Languages.between("en", "de"))
+    assert (as_written.defaults.beam_size, as_written.defaults.early_stopping) == (1, EarlyStopping.HEURISTIC)
+    assert (as_written.search.ends_at_limit, as_written.search.renormalize) == (True, False)
+    others = {"num_beams": 6, "early_stopping": True, "min_length": 4, "no_repeat_ngram_size": 3, "length_penalty": 0.0}
+    folder = changed(plain, tmp_path, "generation_config.json", **others, forced_eos_token_id=None)
+    found = huggingface_marian.read(folder, Languages.between("en", "de"))
+    # Its minimum counts the start token.
+    assert found.defaults == DecodingDefaults(beam_size=6, length_penalty=0.0, min_length=3, no_repeat_ngram_size=3)
+    assert not found.search.ends_at_limit
+    assert not (found.search.prefix_scored or found.search.prefix_counted)
 
 
 def first_step(trained: TrainedModel) -> torch.Tensor:

@@ -15,7 +15,8 @@ from export.errors import ExportError, ReadingError
 from export.readers.kinds import kind_of
 from export.readers.languages import by_tag, chosen, tag
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import LanguagePair, LanguageTokens
+from serving.bundle.manifest import DecodingDefaults, LanguagePair, LanguageTokens
+from serving.messages import EarlyStopping
 from tests.unit.export.readers.marian_models import EOS as MARIAN_EOS
 from tests.unit.export.readers.marian_models import SENTENCES, marian
 from tests.unit.export.readers.multilingual_models import CODES, EOS, PAD, TAGS, Family, multilingual
@@ -24,6 +25,8 @@ from training import decode
 pytest.importorskip("transformers", reason="transformers is not installed (extra train-peer)")
 
 LIMIT = 24
+SEARCHES = ((1, None), (4, True), (4, False), (4, "never"))  # beams and rules of early stopping
+RULES: dict[bool | str | None, Any] = {None: "on", True: "on", False: "heuristic", "never": "never"}
 NAMES: dict[Family, str] = {
     "m2m100": "a Hugging Face M2M100 or NLLB model",
     "nllb": "a Hugging Face M2M100 or NLLB model",
@@ -47,15 +50,17 @@ def read(folder: Path) -> TrainedModel:
     return kind.read(folder, languages)
 
 
-def generated(model: Any, source: list[int], beam: int, first: int | None) -> tuple[list[int], float]:
+def generated(
+    model: Any, source: list[int], beam: int, stopping: bool | str | None, first: int | None
+) -> tuple[list[int], float]:
     """The best hypothesis of ``generate``, without what every translation begins with, and its score."""
     begins = 1 if first is None else 2
     found = model.generate(
         torch.tensor([source]),
         num_beams=beam,
         forced_bos_token_id=first,
-        early_stopping=True if beam > 1 else None,
-        forced_eos_token_id=None,
+        early_stopping=stopping,
+        forced_eos_token_id=model.config.eos_token_id if stopping is False else None,
         no_repeat_ngram_size=2,
         max_length=LIMIT + begins,
         return_dict_in_generate=True,
@@ -72,10 +77,15 @@ def compare(model: Any, trained: TrainedModel, cases: list[tuple[str, LanguagePa
     for text, pair in cases:
         ids = [*pair.before_source, *trained.encode([text])[0]]
         first = pair.before_target[0] if pair.before_target else None
-        for beam in (1, 4):
-            tokens, score = generated(model, trained.framed(ids).tolist(), beam, first)
+        for beam, stopping in SEARCHES:
+            tokens, score = generated(model, trained.framed(ids).tolist(), beam, stopping, first)
             options = decode.DecodeOptions(
-                beam_size=beam, max_length=LIMIT, no_repeat_ngram_size=2, start=pair.before_target
+                beam_size=beam,
+                max_length=LIMIT,
+                no_repeat_ngram_size=2,
+                start=pair.before_target,
+                early_stopping=RULES[stopping],
+                **{**dict(trained.search), "ends_at_limit": stopping is False},
             )
             (best, *_) = decode.translate(trained.model, [ids], options)[0]
             assert list(best.tokens) == tokens
@@ -227,3 +237,17 @@ def test_the_choice_of_languages() -> None:
     assert some.targets["fr"].before_source == (2,)
     with pytest.raises(ExportError, match=r"no language 'de': give some of pt-BR, fr"):
         chosen(own, ["en"], ["de"])
+
+
+def test_the_search_is_the_one_that_the_generation_configuration_asks_for(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "generation_config.json"
+    asked = {"num_beams": 5, "early_stopping": "never", "no_repeat_ngram_size": 3, "forced_eos_token_id": EOS}
+    for lengths in ({"min_length": 6}, {"min_new_tokens": 5}):  # both count the language, and one the start token
+        path.write_text(json.dumps({**json.loads(path.read_text()), **asked, "min_new_tokens": None, **lengths}))
+        trained = read(tmp_path)
+        assert trained.defaults == DecodingDefaults(
+            beam_size=5, early_stopping=EarlyStopping.NEVER, min_length=4, no_repeat_ngram_size=3
+        )
+        assert trained.search.ends_at_limit
+        assert trained.search.ranked_at_limit

@@ -14,7 +14,7 @@ import yaml
 
 from export.readers.kinds import kind_of
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import Languages
+from serving.bundle.manifest import Languages, SearchConventions
 from tests.unit.export.readers.marian_native import (
     PIECES,
     SENTENCES,
@@ -104,7 +104,10 @@ def test_beam_search_is_that_of_the_equations(
 ) -> None:
     trained, reference = written(tmp_path, vocabulary, ends, **SHAPES[shape])
     search = Search(reference, [UNKNOWN], beam, exponent, LIMIT)
-    options = decode.DecodeOptions(beam_size=beam, n_best=beam, length_penalty=exponent, max_length=LIMIT)
+    assert trained.search == SearchConventions(beam_shrinks=True)
+    options = decode.DecodeOptions(
+        beam_size=beam, n_best=beam, length_penalty=exponent, max_length=LIMIT, **dict(trained.search)
+    )
     sources = trained.encode(SENTENCES[:8])
     lengths = set()
     for ids, found in zip(sources, decode.translate(trained.model, sources, options), strict=True):

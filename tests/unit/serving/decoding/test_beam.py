@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import SpecialIds
-from serving.decoding import beam as beam_module
+from serving.decoding import slot_options
 from serving.decoding.beam import BeamSearch
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
@@ -205,7 +205,7 @@ def test_options_are_kept_by_name_whatever_their_order(monkeypatch: pytest.Monke
         max_length=9, beam_size=3, n_best=2, length_penalty=0.6, min_length=4, no_repeat_ngram_size=2, prefix=(7, 5)
     )
     expected = run([(5, options)], slots=1)
-    monkeypatch.setattr("serving.decoding.beam._OPTION_FIELDS", np.dtype(beam_module._OPTION_FIELDS).descr[::-1])
+    monkeypatch.setattr(slot_options, "FIELDS", slot_options.FIELDS[::-1])
     assert run([(5, options)], slots=1) == expected
 
 

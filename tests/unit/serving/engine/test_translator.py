@@ -179,7 +179,7 @@ def test_the_length_limit_is_reported(copy: Served) -> None:
     ("source", "minimum", "prefix", "expected"), [(10, 0, 0, 36), (10, 0, 4, 40), (10, 50, 0, 50), (90, 0, 0, 100)]
 )
 def test_the_default_length_limit_follows_the_source(source: int, minimum: int, prefix: int, expected: int) -> None:
-    assert default_max_length(source, Options(min_length=minimum), prefix, 100) == expected
+    assert default_max_length(source, minimum, prefix, 100) == expected
 
 
 def test_a_minimum_length_holds(copy: Served) -> None:
