@@ -164,6 +164,7 @@ async def test_reflection_lists_every_service(toy: Toy) -> None:
     (answer,) = [answer async for answer in call]
     assert {service.name for service in answer.list_services_response.service} == {
         SERVICE,
+        "google.cloud.translation.v3.TranslationService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

@@ -82,7 +82,7 @@ def test_folders_of_data_files_load_by_name(tmp_path: Path, form: str) -> None:
     assert len(corpus.identity()) == 1
     with pytest.raises(DataError, match=r"row 1: there is no column translation\.fr; it has id, translation"):
         list(replace(corpus, columns=("translation.en", "translation.fr")).pairs())
-    with pytest.raises(DataError, match="row 1: column id holds 0, which is no text"):
+    with pytest.raises(DataError, match="row 1: column id holds 0, which is not text"):
         list(replace(corpus, columns=("id", "id")).pairs())
     with pytest.raises(DataError, match="split valid, cannot be loaded: "):
         list(replace(corpus, split="valid").pairs())
