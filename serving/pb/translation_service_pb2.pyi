@@ -546,7 +546,7 @@ class TranslateStreamResponse(_message.Message):
 
     @_builtins.property
     def answer(self) -> Global___TranslateResponse:
-        """All translations, as Translate would have answered."""
+        """All translations, as Translate would have answered without retry_repetition."""
 
     def __init__(
         self,
