@@ -86,8 +86,14 @@ class JobQueue:
                 healthy=healthy,
             )
 
-    def check(self, sentences: int, deadline: float | None, priority: int) -> None:
-        """Refuse what :meth:`submit` would refuse anyway, before work is spent on it; ``sentences`` are counted.
+    def check(self, sentences: int, tokens: int, deadline: float | None, priority: int) -> None:
+        """Refuse what :meth:`submit` would refuse anyway, before work is spent on it.
+
+        Args:
+            sentences: To count as refused.
+            tokens: Of the longest one, at least.
+            deadline: Of all, in the clock's seconds.
+            priority: Of all.
 
         Raises:
             Overloaded: The queue or its token budget is full.
@@ -95,7 +101,7 @@ class JobQueue:
             DeadlineExceeded: The deadline has passed, or cannot be met.
         """
         with self._changed:
-            reason = self._phase_refuses() or self._scheduler.refuses(deadline, priority, self._clock())
+            reason = self._phase_refuses() or self._scheduler.refuses(tokens, deadline, priority, self._clock())
             retry_after = self._scheduler.wait_estimate() or 1.0
         if reason is not None:
             self._observer.rejected(sentences, reason)

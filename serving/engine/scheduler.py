@@ -190,9 +190,9 @@ class Scheduler(Generic[Key]):
         """Take all of ``items`` into the queue, or none.
 
         More than the whole queue holds is taken by an empty one: otherwise it could never run. A deadline is refused
-        when it has passed, or when others wait and it is nearer than a sentence of this length takes to decode, or when
-        all of them go first and the measured throughput will not get there in time for that. Where the order leaves it
-        open, the sentence is taken and may expire later.
+        when it has passed, or when others wait or run and it is nearer than a sentence of this length takes to decode,
+        or when all that wait go first and the measured throughput will not get there in time for that. Where the order
+        leaves it open, the sentence is taken and may expire later.
 
         Returns:
             The reason why nothing was taken, or None.
@@ -210,9 +210,9 @@ class Scheduler(Generic[Key]):
             self._enqueue(_Waiting(key, demand, now, rank))
         return None
 
-    def refuses(self, deadline: float | None, priority: int, now: float) -> RejectReason | None:
-        """Tell whether even one short sentence would be refused, before anything is known of it but this."""
-        shortest = Demand(1, 1, 1, priority, deadline)
+    def refuses(self, tokens: int, deadline: float | None, priority: int, now: float) -> RejectReason | None:
+        """Tell whether even one sentence of so many source tokens would be refused, before more is known of it."""
+        shortest = Demand(1, tokens, tokens, priority, deadline)
         if self._waiting and self.queue_depth >= self._limits.queue_sentences:
             return RejectReason.QUEUE_FULL
         if self._waiting and self.queue_tokens >= self._limits.queue_tokens:
@@ -277,7 +277,7 @@ class Scheduler(Generic[Key]):
             return False
         last = self._last_rank is None or rank > self._last_rank
         wait = (self.wait_estimate() or 0.0) if last else 0.0
-        return demand.deadline <= now or (bool(self._waiting) and self._hopeless(demand, now + wait))
+        return demand.deadline <= now or (self.busy and self._hopeless(demand, now + wait))
 
     def _hopeless(self, demand: Demand, start: float) -> bool:
         """Return whether a sentence that starts then is probably late; nobody is refused for that on an idle server."""
