@@ -104,8 +104,8 @@ class ServerConfig(BaseModel):
     )
     allowed_hosts: Names = Field(
         default=(),
-        description="names, separated by spaces or commas, by which HTTP may call a loopback port without tokens, besides "
-        "localhost and addresses",
+        description="names (spaces or commas between) by which HTTP may call a loopback port without tokens, "
+        "besides localhost and addresses",
     )
     tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for every port")
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key")

@@ -166,7 +166,9 @@ class JobQueue:
         with self._changed:
             if self.closed or submission.cancelled:
                 return
-            submission.cancelled_at = self._clock()
+            now = submission.cancelled_at = self._clock()
+            if submission.late(now):  # a caller's deadline arrives as a cancellation
+                self._scheduler.missed(now)
             self.cancellations += 1  # after the mark: whoever sees the new count finds it
             dropped = [job for job in submission.jobs if self._scheduler.cancel(job)]
             if dropped:
@@ -217,6 +219,8 @@ class JobQueue:
         with self._changed:
             if not self.closed:
                 self._scheduler.finish(job)
+                if isinstance(outcome, DeadlineExceeded):
+                    self._scheduler.missed(self._clock())
                 if isinstance(outcome, Decoded):
                     self._scheduler.decoded(len(job.sentence.source), outcome.finished - outcome.admitted)
                     self._quarantine.acquit(job.sentence)

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.engine.observer import RejectReason
-from serving.engine.throughput import DecodingTime, Throughput
+from serving.engine.throughput import DecodingTime, Margin, Throughput
 
 Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
@@ -150,6 +150,7 @@ class Scheduler(Generic[Key]):
         self._shares = [0] * limits.workers  # running sentences of each
         self._throughput = Throughput()
         self._decoding_time = DecodingTime()
+        self._margin = Margin()
         self.running_rows = 0  # hypotheses
         self.queue_tokens = 0
         self.running_tokens = 0
@@ -181,6 +182,10 @@ class Scheduler(Generic[Key]):
     def decoded(self, source_tokens: int, seconds: float) -> None:
         """Note how long a sentence was encoded and decoded, which tells how long others will take."""
         self._decoding_time.took(source_tokens, seconds)
+
+    def missed(self, now: float) -> None:
+        """Note that a sentence that had been taken was late, so that those to come need more time."""
+        self._margin.missed(now)
 
     def running_on(self, worker: int) -> list[tuple[Key, Demand]]:
         """Return what runs on a worker."""
@@ -249,6 +254,8 @@ class Scheduler(Generic[Key]):
             self._run(entry, worker)
             source_tokens += demand.source_tokens
             chosen.setdefault((demand.beam, _length_class(demand.source_tokens)), []).append(entry)
+        for _ in expired:
+            self._margin.missed(now)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
         return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
 
@@ -276,7 +283,7 @@ class Scheduler(Generic[Key]):
         if demand.deadline is None:
             return False
         last = self._last_rank is None or rank > self._last_rank
-        wait = (self.wait_estimate() or 0.0) if last else 0.0
+        wait = self._margin.seconds(now) + ((self.wait_estimate() or 0.0) if last else 0.0)
         return demand.deadline <= now or (self.busy and self._hopeless(demand, now + wait))
 
     def _hopeless(self, demand: Demand, start: float) -> bool:

@@ -116,7 +116,8 @@ async def test_a_caller_that_goes_away_frees_its_slots(toy: Toy) -> None:
     with toy.held() as steps:
         _, writer = await asyncio.open_connection("127.0.0.1", toy.server.web.port)
         body = b'{"contents": ["abcdefgh"]}'
-        head = f"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = "POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}"
         writer.write(head.encode() + b"\r\n\r\n" + body)
         await eventually(lambda: toy.server.models.models()[0].snapshot().running_slots == 1)
         writer.close()
