@@ -173,8 +173,7 @@ class Options:
         adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
         mime_type: Type of the texts.
         protected_terms: Words that come back as they are wherever a text has them.
-        retry_repetition: A sentence whose translation repeats itself is translated once more, under a repetition
-            penalty.
+        retry_repetition: A translation that repeats itself is made anew from there, under a repetition penalty.
         priority: How urgent it is; more goes earlier.
         glossary: Terms and how to translate them, wherever they occur.
         tokens: Return the target tokens with their log-probabilities.

@@ -235,7 +235,7 @@ class TranslateRequest(_message.Message):
     they are. HTML may be whatever it is; XML that is not well-formed is an error.
     """
     retry_repetition: _builtins.bool
-    """Whether a sentence whose translation repeats itself is translated once more, under a repetition penalty and without
+    """Whether a translation that repeats itself is made anew from where that begins, under a repetition penalty and without
     repeated n-grams; see QUALITY_FLAG_RETRIED. Unset: true.
     """
     priority: _builtins.int
@@ -546,7 +546,7 @@ class TranslateStreamResponse(_message.Message):
 
     @_builtins.property
     def answer(self) -> Global___TranslateResponse:
-        """All translations, as Translate would have answered without retry_repetition."""
+        """All translations, as Translate would have answered."""
 
     def __init__(
         self,
