@@ -179,6 +179,7 @@ def to_score_request(pairs: Sequence[ScorePair], options: Options, *, model: str
             pb.ScorePair(source=pair.source, target=pair.target, target_tokens=pair.tokens, unfinished=pair.unfinished)
             for pair in pairs
         ],
+        beam_size=options.beam_size,
         length_penalty=options.length_penalty,
         include_tokens=options.tokens,
         protect_spans=options.protect_spans,
@@ -197,7 +198,7 @@ def to_pairs(request: pb.ScoreRequest) -> tuple[ScorePair, ...]:
 def to_score_options(request: pb.ScoreRequest) -> Options:
     """Read the options of a request for scores."""
     return Options(
-        beam_size=1,
+        beam_size=request.beam_size if request.HasField("beam_size") else None,
         length_penalty=request.length_penalty if request.HasField("length_penalty") else None,
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,

@@ -153,6 +153,7 @@ class TranslationClient(_Client):
         self,
         pairs: Sequence[ScorePair],
         *,
+        beam_size: int | None = None,
         length_penalty: float | None = None,
         tokens: bool = False,
         protect_spans: bool = True,
@@ -167,6 +168,7 @@ class TranslationClient(_Client):
 
         Args:
             pairs: Texts and their translations.
+            beam_size: Of the search that is to have found the translations; None is the model's default.
             length_penalty: alpha in score = sum of log p / length ** alpha; None is the model's.
             tokens: Return the tokens with their log-probabilities.
             protect_spans: As in ``Options``.
@@ -181,6 +183,7 @@ class TranslationClient(_Client):
             CallError: The call failed; its class says how.
         """
         options = Options(
+            beam_size=beam_size,
             length_penalty=length_penalty,
             tokens=tokens,
             protect_spans=protect_spans,
@@ -301,6 +304,7 @@ class AsyncTranslationClient(_Client):
         self,
         pairs: Sequence[ScorePair],
         *,
+        beam_size: int | None = None,
         length_penalty: float | None = None,
         tokens: bool = False,
         protect_spans: bool = True,
@@ -317,6 +321,7 @@ class AsyncTranslationClient(_Client):
             CallError: The call failed; its class says how.
         """
         options = Options(
+            beam_size=beam_size,
             length_penalty=length_penalty,
             tokens=tokens,
             protect_spans=protect_spans,

@@ -27,6 +27,8 @@ class DecodingOptions:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 is off.
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         prefix: Target tokens the translation must begin with.
+        beside: The prefix is a whole translation, with its end token, which has a place in the beam of an ordinary
+            search. If that finds it anyway, each step is the same, and so is each log-probability, to the bit.
         start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
             in the score's length, and are no part of a hypothesis.
         sampling: Random choice instead of search; has a seed.
@@ -44,6 +46,7 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
+    beside: bool = False
     start: tuple[int, ...] = ()
     sampling: Sampling | None = None
     search: SearchConventions = _ORDINARY

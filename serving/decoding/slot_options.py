@@ -21,6 +21,7 @@ FIELDS = [
     ("repetition_penalty", np.float32),
     ("start_length", np.int64),
     ("prefix_length", np.int64),
+    ("beside", np.bool_),
     ("n_best", np.int64),
     ("enough", np.int64),
     ("sampled", np.bool_),

@@ -791,6 +791,7 @@ class ScoreRequest(_message.Message):
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    BEAM_SIZE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default model."""
     version: _builtins.int
@@ -809,6 +810,10 @@ class ScoreRequest(_message.Message):
     """As in TranslateRequest: what the model reads of a source depends on it. Unset: true."""
     priority: _builtins.int
     """As in TranslateRequest."""
+    beam_size: _builtins.int
+    """The beam size of the search that is to have found the translations. Unset: the model's default. With the one that did
+    find them, and no option against repetition, of length, prefix or glossary, scores are the same to the bit.
+    """
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
         """What to score."""
@@ -826,19 +831,24 @@ class ScoreRequest(_message.Message):
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
+        beam_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "length_penalty", b"length_penalty", "protect_spans", b"protect_spans"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "protect_spans", b"protect_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "include_tokens", b"include_tokens", "length_penalty", b"length_penalty", "model", b"model", "pairs", b"pairs", "priority", b"priority", "protect_spans", b"protect_spans", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "beam_size", b"beam_size", "include_tokens", b"include_tokens", "length_penalty", b"length_penalty", "model", b"model", "pairs", b"pairs", "priority", b"priority", "protect_spans", b"protect_spans", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
+    _WhichOneofReturnType__beam_size: _TypeAlias = _typing.Literal["beam_size"]  # noqa: Y015
+    _WhichOneofArgType__beam_size: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size"]  # noqa: Y015
     _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
     _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
     _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
     _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beam_size) -> _WhichOneofReturnType__beam_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
     @_typing.overload
