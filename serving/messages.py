@@ -332,6 +332,7 @@ class ModelLimits:
     max_target_tokens: int
     max_beam_size: int
     max_contents: int
+    max_characters: int = 0  # not told by a server that is older than this client
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class ServedModel:
                 max_target_tokens=manifest.limits.max_target_tokens,
                 max_beam_size=self.limits.max_beam_size,
                 max_contents=self.limits.max_contents,
+                max_characters=self.limits.max_characters,
             ),
             defaults=ModelDefaults(**manifest.defaults.model_dump()),
             precision=self.precision,

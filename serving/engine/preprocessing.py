@@ -87,11 +87,11 @@ def prepare(
     """Check a request and turn it into sentences. A target prefix belongs to the first part of its text.
 
     Raises:
-        InvalidRequest: With every bad field; texts are looked at unless there are too many of them.
+        InvalidRequest: With every bad field; texts are looked at unless there is too much of them.
     """
     options = request.options
     violations = request_violations(request, manifest, limits)
-    if len(request.texts) > limits.max_contents:
+    if any(found.field == "contents" for found in violations):
         raise InvalidRequest(violations)
     known = manifest.languages
     languages = known.pair(request.source_language, request.target_language) or known.first

@@ -26,11 +26,12 @@ def prepare_scoring(
     """Check a request and turn it into sentences whose translations are given; at most one for each pair.
 
     Raises:
-        InvalidRequest: With every bad field; pairs are looked at unless there are too many of them.
+        InvalidRequest: With every bad field; pairs are looked at unless there is too much of them.
     """
     options = request.sources.options
-    violations = [_renamed(found) for found in request_violations(request.sources, manifest, limits)]
-    if len(request.pairs) > limits.max_contents:
+    targets = sum(len(pair.target) + sum(map(len, pair.tokens)) for pair in request.pairs)
+    violations = [_renamed(one) for one in request_violations(request.sources, manifest, limits, beside=targets)]
+    if any(found.field == "pairs" for found in violations):
         raise InvalidRequest(violations)
     asked, known = request.sources, manifest.languages
     languages = known.pair(asked.source_language, asked.target_language) or known.first

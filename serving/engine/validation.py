@@ -21,11 +21,13 @@ class ServingLimits:
         max_beam_size: Largest beam size.
         max_parts: Parts a text may be split into.
         max_contents: Texts in one request.
+        max_characters: Characters of all its texts.
     """
 
     max_beam_size: int = 16
     max_parts: int = 10_000
     max_contents: int = 10_000
+    max_characters: int = 1_000_000
 
 
 def beam_size(options: Options, manifest: Manifest) -> int:
@@ -35,10 +37,19 @@ def beam_size(options: Options, manifest: Manifest) -> int:
     return 1 if options.sampling else manifest.defaults.beam_size
 
 
-def request_violations(request: TranslationRequest, manifest: Manifest, limits: ServingLimits) -> list[FieldViolation]:
-    """Check all of a request that can be checked before its texts are tokenised; one entry for each bad field."""
+def request_violations(
+    request: TranslationRequest, manifest: Manifest, limits: ServingLimits, *, beside: int = 0
+) -> list[FieldViolation]:
+    """Check all of a request that can be checked before its texts are tokenised; one entry for each bad field.
+
+    Args:
+        request: To check.
+        manifest: Of its model.
+        limits: Of the operator.
+        beside: Characters that are to be tokenised beside its texts.
+    """
     return [
-        *_count_violations(len(request.texts), limits),
+        *_size_violations(request.texts, beside, limits),
         *request.violations,
         *_language_violations(request, manifest),
         *_glossary_violations(request.options),
@@ -79,11 +90,15 @@ def _glossary_violations(options: Options) -> list[FieldViolation]:
     return found
 
 
-def _count_violations(count: int, limits: ServingLimits) -> list[FieldViolation]:
+def _size_violations(texts: Sequence[str], beside: int, limits: ServingLimits) -> list[FieldViolation]:
+    count, characters = len(texts), sum(map(len, texts)) + beside
     if not count:
         return [FieldViolation("contents", "is empty; give at least one text")]
     if count > limits.max_contents:
         problem = f"has {count} texts, at most {limits.max_contents} are allowed; send several calls"
+        return [FieldViolation("contents", problem)]
+    if characters > limits.max_characters:
+        problem = f"has {characters} characters, at most {limits.max_characters} are allowed; send several calls"
         return [FieldViolation("contents", problem)]
     return []
 

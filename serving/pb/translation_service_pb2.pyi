@@ -1209,6 +1209,7 @@ class ModelLimits(_message.Message):
     MAX_TARGET_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_BEAM_SIZE_FIELD_NUMBER: _builtins.int
     MAX_CONTENTS_FIELD_NUMBER: _builtins.int
+    MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
     max_source_tokens: _builtins.int
     """Source tokens of one text, the end token not counted; see LongInputPolicy."""
     max_target_tokens: _builtins.int
@@ -1217,6 +1218,8 @@ class ModelLimits(_message.Message):
     """Largest beam size."""
     max_contents: _builtins.int
     """Most texts in one request."""
+    max_characters: _builtins.int
+    """Most characters (Unicode code points) of all texts in one request."""
     def __init__(
         self,
         *,
@@ -1224,10 +1227,11 @@ class ModelLimits(_message.Message):
         max_target_tokens: _builtins.int = ...,
         max_beam_size: _builtins.int = ...,
         max_contents: _builtins.int = ...,
+        max_characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_beam_size", b"max_beam_size", "max_contents", b"max_contents", "max_source_tokens", b"max_source_tokens", "max_target_tokens", b"max_target_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_beam_size", b"max_beam_size", "max_characters", b"max_characters", "max_contents", b"max_contents", "max_source_tokens", b"max_source_tokens", "max_target_tokens", b"max_target_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

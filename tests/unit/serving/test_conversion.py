@@ -118,6 +118,6 @@ def test_a_reason_and_a_flag_from_a_newer_server_are_unknown() -> None:
 @pytest.mark.parametrize("bleu", [None, 0.0, 41.5])
 def test_a_model_survives_the_wire(bleu: float | None) -> None:
     record = Verification("2026-01-02", 1e-5, 500, 1.0, 0.5, 4, reference_bleu=bleu, bleu_signature="v2")
-    limits, defaults = ModelLimits(60, 80, 8, 16), ModelDefaults(2, 0.0, EarlyStopping.HEURISTIC, 1, 3)
+    limits, defaults = ModelLimits(60, 80, 8, 16, 1000), ModelDefaults(2, 0.0, EarlyStopping.HEURISTIC, 1, 3)
     model = Model("m", 3, True, "en", "fr", "toy", {"layers": "2"}, limits, defaults, "fp32", "cpu", record)
     assert to_model(pb.Model.FromString(from_model(model).SerializeToString())) == model

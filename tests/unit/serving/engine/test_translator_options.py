@@ -144,9 +144,12 @@ def test_all_that_is_wrong_with_a_request_is_one_error(copy: Served) -> None:
     )
 
 
-@pytest.mark.parametrize(("texts", "problem"), [((), "is empty"), ((LONG,) * 4, "has 4 texts, at most 3")])
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [((), "is empty"), ((LONG,) * 4, "has 4 texts, at most 3"), (("a" * 60,) * 2, "has 120 characters, at most 100")],
+)
 def test_no_texts_and_too_many_are_refused_unread(texts: tuple[str, ...], problem: str) -> None:
-    with served(limits=ServingLimits(max_contents=3)) as copy:
+    with served(limits=ServingLimits(max_contents=3, max_characters=100)) as copy:
         found = violations(copy, *texts, beam_size=99)
     assert list(found) == ["contents", "options.beam_size"]
     assert problem in found["contents"]
