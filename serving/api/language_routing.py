@@ -134,9 +134,9 @@ class LanguageRouter:
         """
         if not texts:
             raise InvalidRequest([FieldViolation("contents", "is empty; give at least one text")])
-        directions = self._directions()
-        target = self._meant("target_language", target_language, directions.sources)
-        sources = directions.sources[target]
+        by_target = self._directions().sources
+        target = self._meant("target_language", target_language, by_target)
+        sources = by_target[target]
         call.figures["contents"] = len(texts)
         call.spend(sum(map(len, texts)), options.beam_size)
         if source_language:
