@@ -81,7 +81,10 @@ class Histories:
         self._alignment[here] = alignment
 
     def read(self, slot: int, ancestors: Ints, first: int, stop: int) -> tuple[list[int], list[float], list[int]]:
-        """Return tokens, log-probabilities and alignment from one position to another, of a row of the table."""
+        """Return tokens, log-probabilities and alignment between two positions, of a row of the table.
+
+        Shape of ``ancestors``: (time,), int64.
+        """
         at = slot, ancestors[first:stop], np.arange(first, stop)
         return self.tokens[at].tolist(), self._log_probs[at].tolist(), self._alignment[at].tolist()
 
