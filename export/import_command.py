@@ -127,7 +127,10 @@ def _shortlist(
         translated=False,
         languages=directions,
     )
-    translations, sizes = own_translations(trained, sentences), LexiconSizes(asked.shortlist_always, asked.shortlist_best)
+    translations, sizes = (
+        own_translations(trained, sentences),
+        LexiconSizes(asked.shortlist_always, asked.shortlist_best),
+    )
     return build_shortlist(trained.encode(sentences.sources), translations, trained.vocabulary, sizes)
 
 
