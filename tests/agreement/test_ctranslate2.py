@@ -79,7 +79,6 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.timeout(0 if FULL else 300)
-@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 @pytest.mark.parametrize("shape", CONVERTIBLE)
 def test_three_engines_have_one_answer(shape: str, tmp_path: Path) -> None:
     folder, number = tmp_path / "marian", list(SHAPES).index(shape)
