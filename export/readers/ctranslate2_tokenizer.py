@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from export.errors import ReadingError
 from export.readers.reading import read_bytes
@@ -33,6 +32,7 @@ class BytePairCodes:
 
 
 TextFiles = SentencePieceModels | BytePairCodes
+_Tables = Mapping[str, Spellings]  # by side
 
 
 def tokenizer_of(
@@ -54,31 +54,23 @@ def tokenizer_of(
     """
     sizes = {"source": vocabulary.source_size, "target": vocabulary.target_size}
     spellings = {side: [*table, *[None] * (sizes[side] - len(table))] for side, table in tables.items()}
-    target = "target" if "target" in tables else "source"
-    ends = {"source_bos": vocabulary.source_bos, "source_eos": vocabulary.source_eos}
     unknowns = {side: table.index(unknown) for side, table in tables.items()}
     if isinstance(files, SentencePieceModels):
-        return _sentencepiece(spellings, unknowns, target, files, ends)
-    if isinstance(files, BytePairCodes):
-        codes = _codes(files.codes, tables[target])
-        made = Tokenizer(kind="moses", source="source.moses.json", target="target.moses.json", **ends)
-        return made, {
-            made.source: moses_file(spellings["source"], unknowns["source"], codes, files.source_language),
-            made.target: moses_file(spellings[target], unknowns[target], codes, files.target_language),
-        }
-    contents = {
-        f"{side}.tokens.json": tokens_file(found, unknowns[side], _separator(found))
-        for side, found in spellings.items()
-    }
-    return Tokenizer(kind="tokens", source="source.tokens.json", target=f"{target}.tokens.json", **ends), contents
+        made, contents = _sentencepiece(spellings, unknowns, files)
+    elif isinstance(files, BytePairCodes):
+        made, contents = _moses(spellings, unknowns, files)
+    else:
+        made, contents = _plain(spellings, unknowns)
+    ends = {"source_bos": vocabulary.source_bos, "source_eos": vocabulary.source_eos}
+    return made.model_copy(update=ends), contents
+
+
+def _target(spellings: _Tables) -> str:
+    return "target" if "target" in spellings else "source"
 
 
 def _sentencepiece(
-    spellings: Mapping[str, Spellings],
-    unknowns: Mapping[str, int],
-    target: str,
-    files: SentencePieceModels,
-    ends: Mapping[str, Any],
+    spellings: _Tables, unknowns: Mapping[str, int], files: SentencePieceModels
 ) -> tuple[Tokenizer, dict[str, bytes]]:
     models = [read_bytes(path) for path in (files.source, files.target)]
     contents = {f"{side}.pieces.json": pieces_file(found, unknowns[side]) for side, found in spellings.items()}
@@ -86,13 +78,31 @@ def _sentencepiece(
         source="source.spm",
         target="source.spm" if models[0] == models[1] else "target.spm",
         source_vocabulary="source.pieces.json",
-        target_vocabulary=f"{target}.pieces.json",
-        **ends,
+        target_vocabulary=f"{_target(spellings)}.pieces.json",
     )
     return made, contents | {made.target: models[1], made.source: models[0]}
 
 
-def _codes(path: Path, tokens: list[str]) -> str:
+def _moses(spellings: _Tables, unknowns: Mapping[str, int], files: BytePairCodes) -> tuple[Tokenizer, dict[str, bytes]]:
+    target = _target(spellings)
+    codes = _codes(files.codes, spellings[target])
+    made = Tokenizer(kind="moses", source="source.moses.json", target="target.moses.json")
+    return made, {
+        made.source: moses_file(spellings["source"], unknowns["source"], codes, files.source_language),
+        made.target: moses_file(spellings[target], unknowns[target], codes, files.target_language),
+    }
+
+
+def _plain(spellings: _Tables, unknowns: Mapping[str, int]) -> tuple[Tokenizer, dict[str, bytes]]:
+    contents = {
+        f"{side}.tokens.json": tokens_file(found, unknowns[side], _separator(found))
+        for side, found in spellings.items()
+    }
+    made = Tokenizer(kind="tokens", source="source.tokens.json", target=f"{_target(spellings)}.tokens.json")
+    return made, contents
+
+
+def _codes(path: Path, tokens: Spellings) -> str:
     """Read the merges of subword-nmt.
 
     Raises:
@@ -103,7 +113,7 @@ def _codes(path: Path, tokens: list[str]) -> str:
         BytePairs(codes)
     except ValueError as error:
         raise ReadingError([f"{path.name} is not a file of subword-nmt's ({error})"]) from error
-    if not any(token.endswith(JOINER) for token in tokens):
+    if not any(token and token.endswith(JOINER) for token in tokens):
         raise ReadingError([f"no token of its vocabulary ends in {JOINER}, as those that {path.name} makes do"])
     return codes
 
