@@ -13,7 +13,7 @@ from serving.engine.observer import EngineSnapshot
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupError
-from serving.messages import Model, ModelDefaults, ModelLimits, Verification
+from serving.model_messages import Model, ModelDefaults, ModelLimits, Verification
 
 
 @dataclass(frozen=True, eq=False)

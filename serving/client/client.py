@@ -14,7 +14,8 @@ from serving.client.channel import channel_options
 from serving.client.credentials import authorization
 from serving.client.errors import FailedCall, from_failed_call
 from serving.conversion import to_model, to_request, to_result, to_score_request, to_score_result, to_stream_event
-from serving.messages import Model, Options, Result, TextDelta
+from serving.messages import Options, Result, TextDelta
+from serving.model_messages import Model
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from serving.score_messages import ScorePair, ScoreResult

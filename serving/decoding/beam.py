@@ -16,6 +16,7 @@ from serving.bundle.manifest import SpecialIds
 from serving.decoding import constraints, conventions, sampling, slot_options, stopping
 from serving.decoding.finished import FinishedPool
 from serving.decoding.given import DEAD, keep_place, leave_one
+from serving.decoding.group_search import GroupSearch, leaders_first
 from serving.decoding.histories import Histories
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
@@ -43,6 +44,7 @@ class BeamSearch:
         self._histories = Histories(beam, slots)
         self._finished = FinishedPool(beam, slots, self._histories.time)
         self._terms = TermSearch(beam, slots)
+        self._groups = GroupSearch(beam, slots)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
         self._no_edits = Edits.none(slots, beam)
 
@@ -79,6 +81,7 @@ class BeamSearch:
         self._histories.start(slot, self._start)
         self._finished.clear(slot)
         self._terms.start(slot, options.terms)
+        self._groups.start(slot)
 
     def _reserve(self, time: int, prefix: int) -> None:
         """Grow the arrays to hold these target positions and prefix tokens."""
@@ -99,11 +102,16 @@ class BeamSearch:
             tokens=self._histories.last(position),
             parents=self._parents[:n],
             positions=position,
-            scores=self._terms.levelled(self._scores[:n]),
+            scores=self._levelled(n),
             targets=self._targets[:n],
             edits=self._edits(n),
             candidates=self._candidates(n),
         )
+
+    def _levelled(self, n: int) -> Floats:
+        """Return scores, all alike where each hypothesis is to have candidates among the best. Shape (slot, beam)."""
+        scores, levelled = self._scores[:n], self._terms.busy[:n] | (self._options["groups"][:n] > 1)
+        return np.where(levelled[:, None] & (scores > DEAD), np.float32(0), scores) if levelled.any() else scores
 
     def _edits(self, n: int) -> Edits:
         edits = self._penalties(n)
@@ -134,8 +142,12 @@ class BeamSearch:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
             # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
-            terms = self._terms.busy[:n].any()
-            return min(self._terms.candidates(), self._beam * self._vocabulary) if terms else 2 * self._beam
+            wanted = 2 * self._beam
+            if self._terms.busy[:n].any():
+                wanted = max(wanted, self._terms.candidates())
+            if (self._options["groups"][:n] > 1).any():
+                wanted = max(wanted, self._groups.candidates())
+            return min(wanted, self._beam * self._vocabulary)
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
@@ -169,10 +181,10 @@ class BeamSearch:
         n = self._busy
         options = self._options[:n]
         rules = options["early_stopping"]
-        if not rules.any():  # the ordinary rule needs no scores
-            return self._finished.count[:n] >= self._beam
+        if not rules.any():  # the ordinary rule needs no scores; groups go on until all have ended
+            return (self._finished.count[:n] >= self._beam) & (options["groups"] == 1)
         self._finished.trim(np.flatnonzero(stopping.waits(rules)))
-        return stopping.stopped(
+        return (options["groups"] == 1) & stopping.stopped(
             rules,
             self._finished,
             self._beam,
@@ -199,6 +211,19 @@ class BeamSearch:
             found = self._terms.choose(with_terms, self._scores, candidates, eos_id=self._eos)
             scores[with_terms], tokens[with_terms], parents[with_terms] = found
         options = self._options[:n]
+        in_groups = np.flatnonzero((options["groups"] > 1) & (position >= options["prefix_length"]))
+        if in_groups.size:
+            found = self._groups.choose(
+                in_groups,
+                self._scores,
+                candidates,
+                groups=options["groups"][in_groups],
+                penalties=options["diversity_penalty"][in_groups],
+                first=position[in_groups] == options["prefix_length"][in_groups],
+                eos_id=self._eos,
+                pad_id=self._pad,
+            )
+            scores[in_groups], tokens[in_groups], parents[in_groups] = found
         drawn = np.flatnonzero(options["sampled"])
         if drawn.size:
             rank = sampling.choose(
@@ -269,6 +294,7 @@ class BeamSearch:
         # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
         fits = np.where(self._options["ranked_at_limit"][:n, None], ranks < self._beam, self._beams < room)
+        fits |= self._options["groups"][:n, None] > 1  # at most twice the size of a group comes of each
         wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & fits
         wanted &= ~self._options["beside"][:n, None] | (self._beams == self._given[:n, None])
         with_terms = self._terms.busy[:n]
@@ -326,12 +352,16 @@ class BeamSearch:
         return list(zip(tokens, alignment, strict=True))
 
     def hypotheses(self, slot: int) -> list[FinishedHypothesis]:
-        """Return the n best hypotheses of a finished slot, best first.
+        """Return the n best hypotheses of a finished slot, best first; of groups, the best of each before all others.
 
         There are at least ``beam`` to choose from, unless constraints left no other continuation.
         """
         found, first = [], 1 + int(self._options["start_length"][slot])
-        for score, length, end, reason, ancestors in self._finished.best(slot, int(self._options["n_best"][slot])):
+        best = self._finished.best(slot, int(self._options["n_best"][slot]))
+        if (groups := int(self._options["groups"][slot])) > 1:
+            rows = np.array([ancestors[length] for _, length, _, _, ancestors in best])
+            best = [best[place] for place in leaders_first(rows // (self._beam // groups))]
+        for score, length, end, reason, ancestors in best:
             tokens, log_probs, alignment = self._histories.read(slot, ancestors, first, length + 1)
             found.append(
                 FinishedHypothesis(
@@ -366,4 +396,5 @@ class BeamSearch:
             self._histories.keep(sources, targets)
             self._finished.move(sources, targets)
             self._terms.keep(sources, targets)
+            self._groups.keep(sources, targets)
         self._busy = int(order.size)

@@ -31,6 +31,8 @@ class DecodingOptions:
             search. If that finds it anyway, each step is the same, and so is each log-probability, to the bit.
         start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
             in the score's length, and are no part of a hypothesis.
+        groups: Groups that the beam is divided into, whose hypotheses differ; the beam size is a multiple of it.
+        diversity_penalty: What it costs a group to go on as another does, in nats.
         sampling: Random choice instead of search; has a seed.
         search: What the model's users expect of a search besides.
         terms: What the translation must contain; None is nothing.
@@ -48,6 +50,8 @@ class DecodingOptions:
     prefix: tuple[int, ...] = ()
     beside: bool = False
     start: tuple[int, ...] = ()
+    groups: int = 1
+    diversity_penalty: float = 0.0
     sampling: Sampling | None = None
     search: SearchConventions = _ORDINARY
     terms: Terms | None = None

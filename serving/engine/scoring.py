@@ -46,7 +46,7 @@ def prepare_scoring(
         forced = tokens if pair.unfinished else (*tokens, manifest.special_ids.eos)
         decoding = DecodingOptions(
             max_length=max(len(forced), 1),
-            beam_size=beam_size(options, manifest),
+            beam_size=beam_size(options, manifest, limits),
             length_penalty=manifest.defaults.length_penalty
             if options.length_penalty is None
             else options.length_penalty,
