@@ -142,12 +142,9 @@ class BeamSearch:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
             # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
-            wanted = 2 * self._beam
-            if self._terms.busy[:n].any():
-                wanted = max(wanted, self._terms.candidates())
-            if (self._options["groups"][:n] > 1).any():
-                wanted = max(wanted, self._groups.candidates())
-            return min(wanted, self._beam * self._vocabulary)
+            terms = int(self._terms.busy[:n].any()) * self._terms.candidates()
+            groups = int((self._options["groups"][:n] > 1).any()) * self._groups.candidates()
+            return min(max(2 * self._beam, terms, groups), self._beam * self._vocabulary)
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
@@ -174,17 +171,18 @@ class BeamSearch:
         at_limit = self._position[:n] >= self._options["max_length"][:n]
         self._collect_unfinished(at_limit, live)
         stuck = ~(self._scores[:n] > DEAD).any(axis=1)
-        return np.flatnonzero(self._stopped() | at_limit | stuck)
+        enough = self._stopped() & (self._options["groups"][:n] == 1)  # groups go on until all are stuck
+        return np.flatnonzero(enough | at_limit | stuck)
 
     def _stopped(self) -> NDArray[np.bool_]:
         """Tell which slots need not go on, by their rules of early stopping. Shape (slot,)."""
         n = self._busy
         options = self._options[:n]
         rules = options["early_stopping"]
-        if not rules.any():  # the ordinary rule needs no scores; groups go on until all have ended
-            return (self._finished.count[:n] >= self._beam) & (options["groups"] == 1)
+        if not rules.any():  # the ordinary rule needs no scores
+            return self._finished.count[:n] >= self._beam
         self._finished.trim(np.flatnonzero(stopping.waits(rules)))
-        return (options["groups"] == 1) & stopping.stopped(
+        return stopping.stopped(
             rules,
             self._finished,
             self._beam,

@@ -1,8 +1,9 @@
 """Search for translations that differ: diverse beam search (Vijayakumar et al. 2016) over arrays.
 
-The beam is divided into groups of one size, each a beam search of its own. At each step a group ranks its candidates with
-a penalty for every hypothesis of the groups before it that goes on with the same token (the paper's Hamming diversity), so
-that the first group finds what a search of its size finds. The penalty only ranks: scores are the model's own.
+The beam is divided into groups of one size, each a beam search of its own. At each step a group ranks its candidates
+with a penalty for every hypothesis of the groups before it that goes on with the same token (the paper's Hamming
+diversity), so that the first group finds what a search of its size finds. The penalty only ranks: scores are the
+model's own.
 """
 
 from __future__ import annotations

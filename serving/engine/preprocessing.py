@@ -120,8 +120,8 @@ def prepare(
         prefix = prefixes[index] if prefixes else ()
         for place, source in enumerate(prepared.sources):
             own_prefix = prefix if place == 0 else ()
-            # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text, so that
-            # those beyond n_best are needed to find n_best texts that differ.
+            # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text, so
+            # that those beyond n_best are needed to find n_best texts that differ.
             alternatives = options.n_best if len(prepared.parts) == 1 else 1
             groups = alternatives if options.diversity_penalty else 1
             decoding = replace(

@@ -340,6 +340,7 @@ class DecodingOptions(_message.Message):
     TARGET_PREFIXES_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
+    DIVERSITY_PENALTY_FIELD_NUMBER: _builtins.int
     beam_size: _builtins.int
     """Hypotheses kept at each step; 1 is greedy. Unset: the model's default. At most Model.limits.max_beam_size."""
     n_best: _builtins.int
@@ -358,6 +359,10 @@ class DecodingOptions(_message.Message):
     """
     early_stopping: Global___EarlyStopping.ValueType
     """When a beam search stops."""
+    diversity_penalty: _builtins.float
+    """Makes the `n_best` hypotheses differ: each is searched for with `beam_size` hypotheses of its own, and pays this many
+    nats for each token that the searches before it choose at the same step. Scores are the model's own. 0: off.
+    """
     @_builtins.property
     def target_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Beginnings the translations must have: none, or exactly one for each of `contents`, possibly empty."""
@@ -379,10 +384,11 @@ class DecodingOptions(_message.Message):
         target_prefixes: _abc.Iterable[_builtins.str] | None = ...,
         sampling: Global___SamplingOptions | None = ...,
         early_stopping: Global___EarlyStopping.ValueType = ...,
+        diversity_penalty: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "n_best", b"n_best", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "target_prefixes", b"target_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "diversity_penalty", b"diversity_penalty", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "n_best", b"n_best", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "target_prefixes", b"target_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beam_size: _TypeAlias = _typing.Literal["beam_size"]  # noqa: Y015
     _WhichOneofArgType__beam_size: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size"]  # noqa: Y015

@@ -17,9 +17,6 @@ from serving.messages import (
     Hypothesis,
     LongInput,
     MimeType,
-    Model,
-    ModelDefaults,
-    ModelLimits,
     Options,
     QualityFlag,
     Result,
@@ -28,8 +25,8 @@ from serving.messages import (
     TermUse,
     Token,
     Translation,
-    Verification,
 )
+from serving.model_messages import Model, ModelDefaults, ModelLimits, Verification
 from serving.pb import translation_service_pb2 as pb
 
 EVERY_OPTION = Options(
@@ -37,6 +34,7 @@ EVERY_OPTION = Options(
     n_best=2,
     length_penalty=0.0,
     early_stopping=EarlyStopping.NEVER,
+    diversity_penalty=0.5,
     min_length=3,
     max_length=9,
     no_repeat_ngram_size=2,

@@ -39,6 +39,18 @@ def test_sampling_without_a_beam_size_takes_one_row(copy: Served) -> None:
     assert {beam for _, beam in copy.toy.steps[before:]} == {1}
 
 
+@pytest.mark.parametrize("beam", [None, 2])
+def test_alternatives_that_differ_have_a_beam_each(beam: int | None) -> None:
+    with served(limits=ServingLimits(max_beam_size=6)) as copy:
+        options = {"n_best": 3, "beam_size": beam, "diversity_penalty": 2.0}
+        short, long = copy.translate("Where is the cat?", LONG, **options)
+        same, *others = (hypothesis.text for hypothesis in short.hypotheses)
+        assert same == "Where is the cat?"
+        assert len({same, *others}) == 3
+        assert len(long.hypotheses) == 1
+        assert {beam for _, beam in copy.toy.steps} == {6, 2}
+
+
 def test_unset_options_are_the_models(copy: Served) -> None:
     before = len(copy.toy.steps)
     copy.translate(TEXT)
@@ -55,6 +67,13 @@ NAN, INF = float("nan"), float("inf")
         ({"beam_size": 17}, "options.beam_size", "from 1 to 16"),
         ({"beam_size": 4, "n_best": 5}, "options.n_best", "the beam size"),
         ({"n_best": 0}, "options.n_best", "from 1"),
+        ({"n_best": 5, "beam_size": 4, "diversity_penalty": 1.0}, "options.n_best", "to 4, the beams of size 4"),
+        ({"diversity_penalty": -1.0}, "options.diversity_penalty", "from 0 to 100"),
+        (
+            {"diversity_penalty": 1.0, "beam_size": 1, "sampling": Sampling()},
+            "options.diversity_penalty",
+            "leave one of them out",
+        ),
         ({"length_penalty": NAN}, "options.length_penalty", "from 0 to 10"),
         ({"length_penalty": -INF}, "options.length_penalty", "from 0 to 10"),
         ({"length_penalty": -0.1}, "options.length_penalty", "from 0 to 10"),
