@@ -14,8 +14,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64"  # others compute with denormal numbers at speed
 _LIBC = ctypes.PyDLL(None)  # does not release Python's lock for a call of some nanoseconds
+# Processors of other kinds compute with denormal numbers at speed.
+SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(_LIBC, "fesetenv")
 _MXCSR = 7  # number of the word of ``fenv_t`` that holds the flags of SSE and AVX, in glibc and musl
 _FLUSH_TO_ZERO, _DENORMALS_ARE_ZERO = 1 << 15, 1 << 6
 _Environment = ctypes.c_uint32 * 8
