@@ -1,7 +1,8 @@
 # Everything here works from a fresh clone with Python 3.11 or newer and make. Environment, caches and temporary files
 # stay inside the clone; only pip's own download cache is the user's.
 #
-#   make demo    start the server on the shipped bundle, translate samples, stop it again
+#   make demo    start the server on the shipped bundle, translate samples, stop it again; with MODEL=SOURCE on a model
+#                that is imported first (SENTENCES=FILE if it does not read English, IMPORT_ARGS=...)
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT WEB=HOST:PORT)
 #   make soak    half an hour of random work, and of many callers: memory stays, and a leak is found
 #   make fuzz    random bytes, options, manifests and Unicode against a server (FUZZ_EXAMPLES=100000 a target)
@@ -34,6 +35,9 @@ LISTEN ?= 127.0.0.1:50051
 HTTP ?= 127.0.0.1:8080
 WEB ?= 127.0.0.1:8000
 MODELS ?= models
+MODEL ?=
+SENTENCES ?=
+IMPORT_ARGS ?=
 PYTEST_ARGS ?=
 LOAD_ARGS ?=
 GPU_SITE ?=
@@ -85,8 +89,16 @@ install-dev: $(DEVELOPMENT)
 # --- run -----------------------------------------------------------------------------------------------------------
 
 .PHONY: demo serve
+ifdef MODEL
+demo: $(DEVELOPMENT)
+	@rm -rf $(CACHE)/demo
+	@$(RUN) python -m export.import_command "$(MODEL)" $(CACHE)/demo --name demo \
+		$(if $(SENTENCES),--sentences "$(SENTENCES)") $(IMPORT_ARGS) > /dev/null
+	@$(RUN) python -m scripts.demo --models $(CACHE)/demo $(if $(SENTENCES),--texts "$(SENTENCES)")
+else
 demo: $(SERVING)
 	@$(RUN) python -m scripts.demo --models $(MODELS)
+endif
 
 serve: $(SERVING)
 	@exec env $(RUN) python -m serving --models $(MODELS) --listen $(LISTEN) --http $(HTTP) --web "$(WEB)"

@@ -10,7 +10,7 @@ from heapq import nsmallest
 from pathlib import Path
 
 from export.bundle import verify_bundle, write_bundle
-from export.command_line import add_bundle_arguments, bundle_options, fitting, report
+from export.command_line import add_bundle_arguments, add_shortlist_sizes, bundle_options, fitting, report
 from export.lexicon import LexiconSizes, build_shortlist
 from export.trained_model import TrainedModel
 from export.verify import Evidence
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_shortlist_options(parser: argparse.ArgumentParser) -> None:
-    sizes, group = LexiconSizes(), parser.add_argument_group("vocabulary shortlist")
+    group = parser.add_argument_group("vocabulary shortlist")
     group.add_argument(
         "--shortlist",
         action="store_true",
@@ -76,20 +76,7 @@ def _add_shortlist_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--shortlist-pairs", type=int, default=100_000, metavar="N", help="how many of its pairs (default: 100000)"
     )
-    group.add_argument(
-        "--shortlist-always",
-        type=int,
-        default=sizes.always,
-        metavar="N",
-        help=f"frequent target tokens that every sentence may use (default: {sizes.always})",
-    )
-    group.add_argument(
-        "--shortlist-best",
-        type=int,
-        default=sizes.best,
-        metavar="N",
-        help=f"translations of each source token (default: {sizes.best})",
-    )
+    add_shortlist_sizes(group)
 
 
 def _export(asked: argparse.Namespace) -> dict[str, VerificationRecord]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from export.bundle import BundleOptions
 from export.errors import ExportError, VerificationError
+from export.lexicon import LexiconSizes
 from export.precisions import DEFAULT_PRECISIONS, PRECISIONS, PrecisionName
 from export.trained_model import TrainedModel
 from export.verify import MAX_BLEU_LOSS, Evidence
@@ -21,8 +22,8 @@ from training.data.parallel_text import Pair
 from training.errors import TrainingError
 
 
-def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of any bundle, its name excepted."""
+def add_bundle_arguments(parser: argparse.ArgumentParser, max_sentences: int = 1000) -> None:
+    """Add the options of any bundle, its name excepted; ``max_sentences`` is the default of its option."""
     parser.add_argument("--version", type=int, default=1, help="version of the bundle (default: 1)")
     parser.add_argument(
         "--weights",
@@ -49,7 +50,28 @@ def add_bundle_arguments(parser: argparse.ArgumentParser) -> None:
         help="BLEU that int8, fp16 and a shortlist may lose against PyTorch "
         f"(default: {MAX_BLEU_LOSS}); inf accepts any loss",
     )
-    parser.add_argument("--max-sentences", type=int, default=1000, help="use at most this many (default: 1000)")
+    parser.add_argument(
+        "--max-sentences", type=int, default=max_sentences, help=f"use at most this many (default: {max_sentences})"
+    )
+
+
+def add_shortlist_sizes(group: argparse._ArgumentGroup) -> None:
+    """Add the options that say how large a lexicon becomes."""
+    sizes = LexiconSizes()
+    group.add_argument(
+        "--shortlist-always",
+        type=int,
+        default=sizes.always,
+        metavar="N",
+        help=f"frequent target tokens that every sentence may use (default: {sizes.always})",
+    )
+    group.add_argument(
+        "--shortlist-best",
+        type=int,
+        default=sizes.best,
+        metavar="N",
+        help=f"translations of each source token (default: {sizes.best})",
+    )
 
 
 def _precisions(text: str) -> tuple[PrecisionName, ...]:

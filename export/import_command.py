@@ -9,19 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.bundle import write_bundle
-from export.command_line import add_bundle_arguments, bundle_options, fitting, report
+from export.command_line import add_bundle_arguments, add_shortlist_sizes, bundle_options, fitting, report
 from export.errors import ExportError
+from export.lexicon import LexiconSizes, build_shortlist
+from export.own_translations import own_translations
 from export.precisions import SHORTLISTED
 from export.readers import hub
 from export.readers.kinds import Kind, kind_of
 from export.readers.languages import chosen
+from export.trained_model import TrainedModel
 from serving.bundle.bundle import load_bundle
 from serving.bundle.manifest import LanguagePair, Languages, VerificationRecord
+from serving.bundle.shortlist import Shortlist
 from training.data.parallel_text import CorpusFiles
 
 # English sentences of a checkout; what is installed has none.
 _SENTENCES = Path(__file__).parents[1] / "loadtests" / "service" / "sentences.txt"
 _FEWEST_SENTENCES = 40
+_SENTENCES_USED = 250  # a model of 75 million parameters takes PyTorch a second for each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +66,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TAG",
         help="language of --sentences (default: the model's only source language, or English if it reads that)",
     )
-    add_bundle_arguments(parser)
+    add_bundle_arguments(parser, _SENTENCES_USED)
+    group = parser.add_argument_group("vocabulary shortlist")
+    group.add_argument(
+        "--shortlist",
+        action="store_true",
+        help="add fp32-shortlist and int8-shortlist to the bundle, which score only the target tokens that a lexicon "
+        "gives for a source; it is learnt from the model's own translations of --sentences",
+    )
+    group.add_argument(
+        "--shortlist-sentences", type=int, default=20_000, metavar="N", help="how many of them (default: 20000)"
+    )
+    add_shortlist_sizes(group)
     return parser
 
 
@@ -77,20 +93,45 @@ def _import(asked: argparse.Namespace) -> dict[str, VerificationRecord]:
         source=(sentences := _sentences(asked, directions[0].source)), target=asked.references or sentences
     )
     trained = kind.read(source, languages)
-    served = any(name in SHORTLISTED for name in asked.precisions)
-    options = bundle_options(asked, trained.shortlist if served else None)
+    limits = asked.max_source_tokens, asked.max_target_tokens
     evidence = fitting(
         trained,
         pairs.pairs(),
-        (options.max_source_tokens, options.max_target_tokens),
+        limits,
         sentences=(_FEWEST_SENTENCES, asked.max_sentences),
         translated=asked.references is not None,
         languages=directions,
     )
+    options = bundle_options(asked, _shortlist(asked, trained, pairs, directions))
     target = write_bundle(trained, asked.out, options, evidence)
     print(f"dragoman-import: wrote {target}", file=sys.stderr)
     precisions = load_bundle(target).manifest.precisions
     return {name: precision.verification for name, precision in precisions.items()}
+
+
+def _shortlist(
+    asked: argparse.Namespace, trained: TrainedModel, pairs: CorpusFiles, directions: Sequence[LanguagePair]
+) -> Shortlist | None:
+    """Return the lexicon of the bundle: one learnt from the model's own translations if asked for, else the model's."""
+    if not any(name in SHORTLISTED for name in asked.precisions):
+        if asked.shortlist:
+            raise ExportError(f"--shortlist needs a precision for CPUs: add one of {', '.join(SHORTLISTED)}")
+        return None
+    if not asked.shortlist:
+        return trained.shortlist
+    sentences = fitting(
+        trained,
+        pairs.pairs(),
+        (asked.max_source_tokens, asked.max_target_tokens),
+        sentences=(_FEWEST_SENTENCES, asked.shortlist_sentences),
+        translated=False,
+        languages=directions,
+    )
+    translations, sizes = (
+        own_translations(trained, sentences),
+        LexiconSizes(asked.shortlist_always, asked.shortlist_best),
+    )
+    return build_shortlist(trained.encode(sentences.sources), translations, trained.vocabulary, sizes)
 
 
 def _languages(asked: argparse.Namespace, source: Path, kind: Kind) -> Languages:

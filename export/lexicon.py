@@ -58,8 +58,7 @@ def build_shortlist(
     ]
     if not fitting:
         raise ExportError(
-            f"the shortlist has no pairs of 1 to {_MOST_TOKENS} tokens to learn from: give other --shortlist-source "
-            "and --shortlist-target"
+            f"the shortlist has no pairs of 1 to {_MOST_TOKENS} tokens to learn from: give other sentences"
         )
     words, translations, probabilities = model_1(*zip(*fitting, strict=True))
     frequency = np.bincount(np.concatenate([target for _, target in fitting]), minlength=vocabulary.target_size)

@@ -12,6 +12,9 @@ import subprocess
 import sys
 import urllib.request
 from collections import deque
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
 
 from serving.client import CallError, Hypothesis, Options, TranslationClient
 
@@ -23,6 +26,7 @@ SAMPLES = (
     "It is raining today, so we stay at home.",
 )
 BEAMS = (1, 4)
+TARGETS = 3  # languages at most
 METRICS = (
     "dragoman_requests_total",
     "dragoman_source_tokens_total",
@@ -39,8 +43,20 @@ def main() -> int:
     """Run the demonstration; return the exit status."""
     parser = argparse.ArgumentParser(description="Starts a server, translates samples, stops it again.")
     parser.add_argument("--models", default="models", help="directory of bundles")
-    models = parser.parse_args().models
-    command = [sys.executable, "-m", "serving", "--models", models, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"]
+    parser.add_argument("--texts", type=Path, help="file whose first lines are translated (default: English ones)")
+    asked = parser.parse_args()
+    texts = asked.texts.read_text(encoding="utf-8").splitlines()[: len(SAMPLES)] if asked.texts else SAMPLES
+    command = [
+        sys.executable,
+        "-m",
+        "serving",
+        "--models",
+        asked.models,
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ]
     command += ["--web", ""]
     print(f"$ dragoman-serve {' '.join(command[3:])}", flush=True)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, encoding="utf-8") as server:
@@ -49,7 +65,7 @@ def main() -> int:
             if ready is None:
                 return 1
             print(f"ready: gRPC on {ready['listen']}, HTTP on {ready['http']}\n")
-            complete = _translate(str(ready["listen"]))
+            complete = _translate(str(ready["listen"]), texts)
             _show_metrics(str(ready["http"]))
         finally:
             server.send_signal(signal.SIGTERM)
@@ -76,26 +92,28 @@ def _wait_until_ready(server: subprocess.Popen[str]) -> dict[str, object] | None
     return None
 
 
-def _translate(address: str) -> bool:
+def _translate(address: str, texts: Sequence[str]) -> bool:
     complete = True
     with TranslationClient(address) as client:
         model = client.get_model()
         print(
             f"model {model.name}/{model.version}: {model.family}, {', '.join(model.source_languages)} to "
-            f"{', '.join(model.target_languages)}, "
-            f"{model.precision} on {model.device}\n"
+            f"{', '.join(model.target_languages)}, {model.precision} on {model.device}\n"
         )
-        for beam in BEAMS:
-            print("greedy" if beam == 1 else f"beam {beam}")
+        source = next((tag for tag in model.source_languages if tag == "en"), model.source_languages[0])
+        targets = [tag for tag in model.target_languages if tag != source] or model.target_languages
+        for target, beam in product(targets[:TARGETS], BEAMS):
+            print(f"{target}, " + ("greedy" if beam == 1 else f"beam {beam}"))
             try:
-                result = client.translate(SAMPLES, Options(beam_size=beam, alignments=True))
+                options = Options(beam_size=beam, alignments=True)
+                result = client.translate(texts, options, source_language=source, target_language=target)
             except CallError as error:
                 print(f"  failed: {error} ({error.code.name})", file=sys.stderr)
                 complete = False
                 continue
-            for source, translation in zip(SAMPLES, result.translations, strict=True):
+            for text, translation in zip(texts, result.translations, strict=True):
                 best = translation.hypotheses[0]
-                print(f"  {source}\n    {best.text}\n    score {best.score:.4f}   {_aligned_words(source, best)}")
+                print(f"  {text}\n    {best.text}\n    score {best.score:.4f}   {_aligned_words(text, best)}")
                 complete = complete and bool(best.text.strip())
             print(f"  queued {result.queue_seconds * 1e3:.1f} ms, computed {result.compute_seconds * 1e3:.1f} ms\n")
     return complete

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from serving.engine.scheduler import EngineLimits
+from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
 from serving.limits import ClientLimits, parse_limits
 from serving.loopback import is_loopback_host
@@ -119,6 +120,9 @@ class ServerConfig(BaseModel):
     max_queue_tokens: Count = Field(default=EngineLimits.queue_tokens, description="maximum source tokens in the queue")
     max_beam: Count = Field(default=8, description="maximum beam size of a request")
     max_contents: Count = Field(default=128, description="maximum texts in one request")
+    max_characters: Count = Field(
+        default=ServingLimits.max_characters, description="maximum characters of the texts in one request"
+    )
     max_message_bytes: int = Field(default=4 << 20, ge=1024, description="maximum bytes of a request or response")
     max_calls: Count = Field(default=1024, description="maximum calls in flight")
     max_calls_per_second: Amount = Field(default=0.0, description="rate limit of calls; 0 is no limit")

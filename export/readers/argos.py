@@ -7,10 +7,13 @@ import shutil
 import stat
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from export.errors import ReadingError
-from export.readers.ctranslate2 import read_with_sentencepiece
+from export.readers.ctranslate2 import read_with_texts
+from export.readers.ctranslate2_tokenizer import BytePairCodes, SentencePieceModels, TextFiles
 from export.readers.reading import read_object
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import Languages
@@ -51,13 +54,29 @@ def read(source: Path, languages: Languages) -> TrainedModel:
     """
     with tempfile.TemporaryDirectory() as place:
         folder = _unpacked(source, Path(place), _WANTED)
-        metadata, model = read_object(folder / "metadata.json"), folder / "sentencepiece.model"
+        metadata = read_object(folder / "metadata.json")
         if prefix := metadata.get("target_prefix"):
             raise ReadingError([f"every translation has to begin with {prefix!r}, which a bundle cannot say"])
-        if not model.is_file():
-            kind = "its tokenizer is bpe.model" if (folder / "bpe.model").is_file() else "it has no tokenizer"
-            raise ReadingError([f"{kind}, only sentencepiece.model is read"])
-        return read_with_sentencepiece(folder / "model", languages, (model, model))
+        return read_with_texts(folder / "model", languages, _texts(folder, metadata))
+
+
+def _texts(folder: Path, metadata: Mapping[str, Any]) -> TextFiles:
+    """Return what cuts texts.
+
+    Raises:
+        ReadingError: There is nothing, or it needs languages that nothing says.
+    """
+    model, codes = folder / "sentencepiece.model", folder / "bpe.model"
+    if model.is_file():
+        return SentencePieceModels(model, model)
+    if not codes.is_file():
+        raise ReadingError(["it has neither sentencepiece.model nor bpe.model"])
+    pair = metadata.get("from_code"), metadata.get("to_code")
+    if not all(pair):
+        raise ReadingError(
+            ["metadata.json does not say from_code and to_code, by whose rules texts are cut into words"]
+        )
+    return BytePairCodes(codes, str(pair[0]), str(pair[1]))
 
 
 def _unpacked(source: Path, place: Path, wanted: re.Pattern[str]) -> Path:

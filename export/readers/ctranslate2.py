@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from export.errors import ReadingError
 from export.readers.ctranslate2_file import ModelFile, read_model_file
+from export.readers.ctranslate2_tokenizer import SentencePieceModels, TextFiles, tokenizer_of
 from export.readers.reading import (
     Weights,
     assemble,
-    pieces_file,
     read_bytes,
     read_json,
     read_object,
@@ -24,7 +23,7 @@ from export.readers.reading import (
     with_filler,
 )
 from export.trained_model import TrainedModel
-from serving.bundle.manifest import DecodingDefaults, Languages, SearchConventions, Tokenizer
+from serving.bundle.manifest import DecodingDefaults, Languages, SearchConventions
 from training.errors import ModelError
 from training.models.contract import Vocabulary
 from training.models.transformer import TransformerSettings
@@ -73,14 +72,12 @@ def read(source: Path, languages: Languages) -> TrainedModel:
         ReadingError: It is damaged, or the model cannot be represented exactly; lists every reason.
     """
     pairs = ((source / one, source / other) for one, other in _SENTENCEPIECE)
-    beside = next((pair for pair in pairs if all(file.is_file() for file in pair)), None)
-    return read_with_sentencepiece(source, languages, beside)
+    beside = next((SentencePieceModels(*pair) for pair in pairs if all(file.is_file() for file in pair)), None)
+    return read_with_texts(source, languages, beside)
 
 
-def read_with_sentencepiece(
-    source: Path, languages: Languages, sentencepiece: tuple[Path, Path] | None
-) -> TrainedModel:
-    """Read the directory; SentencePiece models of source and target cut texts into the tokens of the vocabularies.
+def read_with_texts(source: Path, languages: Languages, files: TextFiles | None) -> TrainedModel:
+    """Read the directory; files from elsewhere say how texts are cut into the tokens of the vocabularies.
 
     Raises:
         ReadingError: It is damaged, or the model cannot be represented exactly; lists every reason.
@@ -98,7 +95,7 @@ def read_with_sentencepiece(
     if zero_start:
         vocabulary = replace(vocabulary, decoder_start=vocabulary.pad)
     settings = tied(settings, vocabulary, weights)
-    tokenizer, contents = _tokenizer(tables, vocabulary, str(config["unk_token"]), sentencepiece)
+    tokenizer, contents = tokenizer_of(tables, vocabulary, str(config["unk_token"]), files)
     # Right behind a prefix, the library puts token 0 in the place of an end token, at a cost of 1e10.
     search = _SEARCH.model_copy(update={"end_after_prefix": "best" if vocabulary.eos else "costly"})
     model = assemble(settings, vocabulary, weights)
@@ -332,38 +329,3 @@ def _vocabulary(config: dict[str, Any], tables: dict[str, list[str]], weights: W
         source_eos=bool(config["add_source_eos"]),
         banned=(),
     )
-
-
-def _tokenizer(
-    tables: dict[str, list[str]], vocabulary: Vocabulary, unknown: str, sentencepiece: tuple[Path, Path] | None
-) -> tuple[Tokenizer, dict[str, bytes]]:
-    """Choose how texts are cut: by SentencePiece if there are models, else into characters or at white space."""
-    sizes = {"source": vocabulary.source_size, "target": vocabulary.target_size}
-    spellings = {side: [*table, *[None] * (sizes[side] - len(table))] for side, table in tables.items()}
-    target = "target" if "target" in tables else "source"
-    bos, eos = vocabulary.source_bos, vocabulary.source_eos
-    if sentencepiece is None:
-        contents = {f"{side}.tokens.json": _tokens_file(found, unknown) for side, found in spellings.items()}
-        files = Tokenizer(
-            kind="tokens", source="source.tokens.json", target=f"{target}.tokens.json", source_bos=bos, source_eos=eos
-        )
-        return files, contents
-    models = [read_bytes(path) for path in sentencepiece]
-    contents = {f"{side}.pieces.json": pieces_file(found, found.index(unknown)) for side, found in spellings.items()}
-    files = Tokenizer(
-        source="source.spm",
-        target="source.spm" if models[0] == models[1] else "target.spm",
-        source_vocabulary="source.pieces.json",
-        target_vocabulary=f"{target}.pieces.json",
-        source_bos=bos,
-        source_eos=eos,
-    )
-    return files, contents | {files.target: models[1], files.source: models[0]}
-
-
-def _tokens_file(tokens: list[str | None], unknown: str) -> bytes:
-    """Serialise plain tokens, as ``serving.bundle.plain_tokens`` reads them."""
-    ordinary = [token for token in tokens if token and not (token.startswith("<") and token.endswith(">"))]
-    separator = "" if all(len(token) == 1 for token in ordinary) else " "
-    content = {"separator": separator, "unknown": tokens.index(unknown), "tokens": [token or "" for token in tokens]}
-    return json.dumps(content, ensure_ascii=False).encode()

@@ -11,7 +11,8 @@ import torch
 from export.errors import ReadingError
 from export.readers import huggingface
 from export.readers.languages import by_tag, tag
-from export.readers.reading import Weights, assemble, pieces_file, read_bytes, read_object, tied, with_filler
+from export.readers.reading import Weights, assemble, read_bytes, read_object, tied, with_filler
+from export.readers.tokenizer_files import pieces_file
 from export.readers.weight_files import read_weights
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import Languages, LanguageTokens, Tokenizer

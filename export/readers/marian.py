@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +15,8 @@ from export.readers.marian_folder import ModelFolder, find_model, model_files
 from export.readers.marian_lexicon import read_lexicon
 from export.readers.marian_options import MarianOptions, read_table
 from export.readers.marian_weights import read_settings, renamed
-from export.readers.reading import Weights, assemble, pieces_file, read_bytes, tied, with_filler
+from export.readers.reading import Weights, assemble, read_bytes, tied, with_filler
+from export.readers.tokenizer_files import pieces_file, tokens_file
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import DecodingDefaults, Languages, SearchConventions, Tokenizer
 from serving.bundle.shortlist import Shortlist
@@ -189,7 +189,10 @@ def _tokenizer(folder: ModelFolder, sides: list[_Side]) -> tuple[Tokenizer, dict
     other = "source" if shared else "target"
     if folder.sentencepiece is None:
         files = Tokenizer(kind="tokens", source="source.tokens.json", target=f"{other}.tokens.json")
-        return files, {files.target: _tokens_file(target), files.source: _tokens_file(source)}
+        return files, {
+            name: tokens_file(side.spellings or [], side.id_of(_UNKNOWN), " ")
+            for name, side in ((files.target, target), (files.source, source))
+        }
     files = Tokenizer(
         source="source.spm",
         target="target.spm",
@@ -204,12 +207,6 @@ def _tokenizer(folder: ModelFolder, sides: list[_Side]) -> tuple[Tokenizer, dict
             side.spellings or [], side.id_of(_UNKNOWN)
         )
     return files, contents
-
-
-def _tokens_file(side: _Side) -> bytes:
-    """Serialise plain tokens, as ``serving.bundle.plain_tokens`` reads them."""
-    content = {"separator": " ", "unknown": side.id_of(_UNKNOWN), "tokens": side.spellings}
-    return json.dumps(content, ensure_ascii=False).encode()
 
 
 def _shortlist(folder: ModelFolder, vocabulary: Vocabulary, sides: list[_Side]) -> Shortlist | None:

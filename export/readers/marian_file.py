@@ -23,6 +23,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from export.errors import ReadingError
+from export.readers.binary_file import BinaryFile, DamageError
 from export.readers.reading import Weights
 
 OPTIONS = "special:model.yml"
@@ -52,10 +53,6 @@ class MarianFile:
     options: str
 
 
-class _DamageError(Exception):
-    """A size or a name in the file cannot be true."""
-
-
 def recognises(path: Path) -> bool:
     """Return whether a file is a model of Marian, by its content."""
     if not path.is_file():
@@ -82,8 +79,8 @@ def read_model_file(path: Path) -> MarianFile:
             raise ReadingError([f"{path.name} has more than {_LARGEST} bytes"])
         with path.open("rb") as file:
             zipped = file.read(2) == b"PK"
-        return _model(_zipped(path) if zipped else _Reader(path.read_bytes()).arrays())
-    except (struct.error, zlib.error, zipfile.BadZipFile, _DamageError, ValueError, RuntimeError, EOFError) as error:
+        return _model(_zipped(path) if zipped else _arrays(BinaryFile(path.read_bytes())))
+    except (struct.error, zlib.error, zipfile.BadZipFile, DamageError, ValueError, RuntimeError, EOFError) as error:
         raise ReadingError([f"{path.name} is damaged or not a model of Marian ({error})"]) from error
     except OSError as error:
         raise ReadingError([f"{path.name} cannot be read ({error})"]) from error
@@ -92,7 +89,7 @@ def read_model_file(path: Path) -> MarianFile:
 def _model(arrays: dict[str, NDArray[np.generic]]) -> MarianFile:
     options = arrays.pop(OPTIONS, None)
     if options is None or options.dtype.itemsize != 1:
-        raise _DamageError(f"there is no {OPTIONS} in it")
+        raise DamageError(f"there is no {OPTIONS} in it")
     if integers := sorted(name for name, array in arrays.items() if array.dtype.kind != "f"):
         raise ReadingError([f"weight {name} is not of floating-point numbers" for name in integers])
     weights = {name: torch.from_numpy(_squeezed(array)) for name, array in arrays.items()}
@@ -109,13 +106,13 @@ def _zipped(path: Path) -> dict[str, NDArray[np.generic]]:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if sum(member.file_size for member in members) > _LARGEST:
-            raise _DamageError(f"its arrays have more than {_LARGEST} bytes")
+            raise DamageError(f"its arrays have more than {_LARGEST} bytes")
         for member in members:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
-                raise _DamageError(f"{name} is there twice")
+                raise DamageError(f"{name} is there twice")
             if member.file_size > _MOST_TIMES * max(member.compress_size, 1):
-                raise _DamageError(f"{name} grows more than {_MOST_TIMES} times when unpacked")
+                raise DamageError(f"{name} grows more than {_MOST_TIMES} times when unpacked")
             arrays[name] = _array(name, archive.read(member))
     return arrays
 
@@ -127,9 +124,9 @@ def _array(name: str, content: bytes) -> NDArray[np.generic]:
         header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
         shape, by_columns, dtype = header(stream)
     except (ValueError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as error:
-        raise _DamageError(f"{name} has no header of NumPy's, version 1 or 2") from error
+        raise DamageError(f"{name} has no header of NumPy's, version 1 or 2") from error
     if dtype.hasobject:
-        raise _DamageError(f"{name} holds pickled objects, which are never loaded")
+        raise DamageError(f"{name} holds pickled objects, which are never loaded")
     values = stream.read()
     _check(name, shape, dtype, len(values))
     return np.frombuffer(values, dtype=dtype).reshape(shape, order="F" if by_columns else "C")
@@ -139,50 +136,26 @@ def _check(name: str, shape: Sequence[int], dtype: np.dtype[np.generic], size: i
     """Refuse a shape that an array of so many bytes, or up to ``slack`` fewer, cannot have."""
     needed = math.prod(shape) * dtype.itemsize
     if not 0 < len(shape) <= _MOST_DIMENSIONS or min(shape) < 1 or not needed <= size <= needed + slack:
-        raise _DamageError(f"{name} has {size} bytes, which shape {tuple(shape)} of {dtype} does not have")
+        raise DamageError(f"{name} has {size} bytes, which shape {tuple(shape)} of {dtype} does not have")
 
 
-class _Reader:
-    """Reads values one after the other."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = memoryview(data), 0
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        (version,) = self._numbers("Q")
-        if version == _ENCRYPTED:
-            raise ReadingError(["it is encrypted: give the file that it was made of"])
-        if version != _VERSION:
-            raise ReadingError([f"it has binary version {version}, {_VERSION} is read"])
-        (count,) = self._numbers("Q")
-        headers = [_HEADER.unpack(self._bytes(_HEADER.size)) for _ in range(count)]
-        names = [self._name(length) for length, *_ in headers]
-        shapes = [self._numbers("i", rank) for _, _, rank, _ in headers]
-        self._bytes(*self._numbers("Q"))
-        arrays: dict[str, NDArray[np.generic]] = {}
-        for name, (_, kind, _, size), shape in zip(names, headers, shapes, strict=True):
-            if name in arrays:
-                raise _DamageError(f"{name} is there twice")
-            arrays[name] = _content(name, kind, shape, self._bytes(size))
-        if self._at < len(self._data):
-            raise _DamageError(f"{len(self._data) - self._at} bytes are left at its end")
-        return arrays
-
-    def _numbers(self, kind: str, count: int = 1) -> tuple[int, ...]:
-        content = self._bytes(count * struct.calcsize(f"<{kind}"))
-        return tuple(int(number) for (number,) in struct.iter_unpack(f"<{kind}", content))
-
-    def _name(self, length: int) -> str:
-        content = self._bytes(length)
-        if not length or content[-1] != 0:
-            raise _DamageError("a name has no end")
-        return content[:-1].tobytes().decode()
-
-    def _bytes(self, size: int) -> memoryview:
-        if size > len(self._data) - self._at:
-            raise _DamageError(f"it ends {size - (len(self._data) - self._at)} bytes too early")
-        self._at += size
-        return self._data[self._at - size : self._at]
+def _arrays(file: BinaryFile) -> dict[str, NDArray[np.generic]]:
+    version = file.number("Q")
+    if version == _ENCRYPTED:
+        raise ReadingError(["it is encrypted: give the file that it was made of"])
+    if version != _VERSION:
+        raise ReadingError([f"it has binary version {version}, {_VERSION} is read"])
+    headers = [_HEADER.unpack(file.content(_HEADER.size)) for _ in range(file.number("Q"))]
+    names = [file.name(length) for length, *_ in headers]
+    shapes = [file.numbers("i", rank) for _, _, rank, _ in headers]
+    file.content(file.number("Q"))
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name, (_, kind, _, size), shape in zip(names, headers, shapes, strict=True):
+        if name in arrays:
+            raise DamageError(f"{name} is there twice")
+        arrays[name] = _content(name, kind, shape, file.content(size))
+    file.end()
+    return arrays
 
 
 def _content(name: str, kind: int, shape: tuple[int, ...], content: memoryview) -> NDArray[np.generic]:
@@ -190,7 +163,7 @@ def _content(name: str, kind: int, shape: tuple[int, ...], content: memoryview) 
     if kind & _PACKED:
         raise ReadingError([f"{name} is packed for one kind of processor: give the file that it was made of"])
     if kind not in _PLAIN and kind not in _QUANTIZED:
-        raise _DamageError(f"{name} is of an unknown type {kind:#x}")
+        raise DamageError(f"{name} is of an unknown type {kind:#x}")
     dtype = np.dtype(_PLAIN.get(kind) or _QUANTIZED[kind])
     scale = np.dtype("<f4").itemsize if kind in _QUANTIZED else 0
     _check(name, shape, dtype, len(content) - scale, slack=_ALIGNMENT)
@@ -200,7 +173,7 @@ def _content(name: str, kind: int, shape: tuple[int, ...], content: memoryview) 
         return values.reshape(shape)
     factor = np.frombuffer(content, "<f4", 1, count * dtype.itemsize)
     if not (np.isfinite(factor).all() and factor[0] > 0):
-        raise _DamageError(f"{name} was multiplied by {factor[0]}")
+        raise DamageError(f"{name} was multiplied by {factor[0]}")
     real = values * (np.float32(1) / factor)
     if "Wemb" in name:
         return real.reshape(shape)

@@ -130,8 +130,3 @@ def with_filler(vocabulary: Vocabulary, weights: Weights, banned: tuple[int, ...
 
 def _padded(table: Tensor, rows: int) -> Tensor:
     return functional.pad(table, (0, 0, 0, rows - table.shape[0]))
-
-
-def pieces_file(pieces: list[str | None], unknown: int) -> bytes:
-    """Serialise the table of a SentencePiece model's ids, as ``serving.bundle.pieces`` reads it."""
-    return json.dumps({"unknown": unknown, "pieces": pieces}, ensure_ascii=False).encode()

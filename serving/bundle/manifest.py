@@ -166,11 +166,11 @@ class Limits(_Strict):
     max_target_tokens: int = Field(gt=0, le=_MAX_TOKENS)
 
 
-TokenizerKind = Literal["sentencepiece", "words", "tokens"]
+TokenizerKind = Literal["sentencepiece", "words", "tokens", "moses"]
 
 
 class Tokenizer(_Strict):
-    """SentencePiece models, word vocabularies or plain tokens; one file may serve both sides.
+    """SentencePiece models, word vocabularies, plain tokens, or Moses' words; one file may serve both sides.
 
     With ``words``, a model generates placeholders for unknown words, which attended source words replace. A vocabulary
     beside a SentencePiece model says which token id each piece has; without one the ids are SentencePiece's own.

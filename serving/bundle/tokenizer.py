@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
 from serving.bundle.manifest import SpecialIds, TokenizerKind
+from serving.bundle.moses import MosesProcessor
 from serving.bundle.pieces import PieceProcessor
 from serving.bundle.plain_tokens import TokenProcessor
 from serving.bundle.words import WordProcessor
 from serving.errors import StartupError
 
 Spans = NDArray[np.int64]
-Processor = SentencePieceProcessor | PieceProcessor | WordProcessor | TokenProcessor
+Processor = SentencePieceProcessor | PieceProcessor | WordProcessor | TokenProcessor | MosesProcessor
 
 _NAMES: dict[TokenizerKind, str] = {
     "sentencepiece": "a SentencePiece model",
     "words": "a word vocabulary",
     "tokens": "a vocabulary of tokens",
+    "moses": "a vocabulary of byte pairs",
 }
 
 # Training cleans text the same way (``clean_text`` in training/data/cleaning.py; tests/parity compares them): any white
@@ -147,7 +149,7 @@ class SubwordTokenizer:
 
     def tokens(self, text: str) -> list[int]:
         """Return the source token ids of a text in its order, without special tokens."""
-        return list(self._source.encode(_clean(text)))
+        return list(self._source.encode(_clean(text, self._source)))
 
     def count(self, text: str) -> int:
         """Return the number of source tokens of a text, special tokens not counted."""
@@ -156,8 +158,8 @@ class SubwordTokenizer:
     def unknown(self, text: str) -> frozenset[str]:
         """Return the characters of a text that the source vocabulary spells in bytes or not at all.
 
-        Letters and digits of ASCII, marks, controls and separators are never among them. There are none with a word
-        vocabulary, whose unknown words :meth:`decode` copies, nor where the text is tokens already.
+        Letters and digits of ASCII, marks, controls and separators are never among them. Of a word vocabulary they are
+        those that no token has; there are none where the text is tokens already.
         """
         new = set(text) - self._spelt
         if not new:
@@ -168,13 +170,15 @@ class SubwordTokenizer:
 
     def _spells(self, character: str) -> bool:
         source = self._source
-        if isinstance(source, WordProcessor | TokenProcessor) or unicodedata.category(character)[0] in "MCZ":
+        if isinstance(source, TokenProcessor) or unicodedata.category(character)[0] in "MCZ":
             return True
+        if isinstance(source, WordProcessor):
+            return source.spells(character)
         return not any(source.is_unknown(token) or source.is_byte(token) for token in source.encode(character))
 
     def encode_prefix(self, text: str) -> tuple[int, ...]:
         """Encode the beginning of a translation, without an end token."""
-        return tuple(self._target.encode(_clean(text)))
+        return tuple(self._target.encode(_clean(text, self._target)))
 
     def spellings(self, term: str) -> set[tuple[int, ...]]:
         """Return the ways to spell a target term in tokens: after a space, and right behind another character.
@@ -222,7 +226,7 @@ class SubwordTokenizer:
         )
 
     def _mapped(self, text: str) -> _Mapping:
-        clean = _clean(text)
+        clean = _clean(text, self._source)
         mapping: _Mapping = self._source.encode(clean, return_type="offset_mapping")
         if len(clean) < len(text):
             kept = [place for place, character in enumerate(text) if not _INVISIBLE.match(character)] + [len(text)]
@@ -230,8 +234,10 @@ class SubwordTokenizer:
         return mapping
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, processor: Processor) -> str:
     """Return the text as training would have cleaned it, but for runs of spaces, which the tokenizers collapse."""
+    if isinstance(processor, MosesProcessor):  # has rules of its own, for no-break spaces too
+        return text
     return _WHITE_SPACE.sub(" ", _INVISIBLE.sub("", text))
 
 
@@ -241,8 +247,14 @@ def _load(model: bytes, vocabulary: bytes | None, side: str, kind: TokenizerKind
             return WordProcessor(model)
         if kind == "tokens":
             return TokenProcessor(model)
+        if kind == "moses":
+            return MosesProcessor(model)
         if vocabulary is not None:
             return PieceProcessor(model, vocabulary)
         return SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError, ValueError) as error:
         raise StartupError(f"the {side} tokenizer is not {_NAMES[kind]}; export the bundle again") from error
+    except ImportError as error:
+        raise StartupError(
+            f"the {side} tokenizer needs sacremoses, which is not installed: add the extra moses"
+        ) from error

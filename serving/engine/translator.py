@@ -68,16 +68,14 @@ class Translator:
         self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         decoded = await self._decode(prepared.sentences)
-        if again := self._second_tries(request, prepared, decoded):
-            with suppress(DragomanError):  # the first answer is there
-                second = await self._decode(tuple(again.values()))
-                decoded = better(decoded, dict(zip(again, second, strict=True)))
+        decoded = await self._tried_again(request, prepared, decoded)
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
 
     async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
         """Translate every text of a request and yield what is certain of them as they grow, then the result.
 
-        The deltas of a text, put together, are the text of its best hypothesis; what was told is not tried again.
+        The deltas of a text, put together, are the text of its best hypothesis, and the result is that of
+        :meth:`translate`.
         Closing the generator cancels the sentences in flight.
 
         Raises:
@@ -92,7 +90,8 @@ class Translator:
         characters = sum(len(text) for text in request.texts)
         self._engine.check(len(request.texts), request.deadline, request.options.priority)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
-        stream = TranslationStream(prepared, self._tokenizer, prepared.languages.target, on_change)
+        retries = request.options.retry_repetition
+        stream = TranslationStream(prepared, self._tokenizer, retries=retries, on_change=on_change)
         submission = self._engine.submit(prepared.sentences, stream)
         try:
             submission.future.add_done_callback(lambda _: on_change())
@@ -101,7 +100,7 @@ class Translator:
                 changed.clear()
                 for delta in stream.deltas():
                     yield delta
-            decoded = submission.future.result()
+            decoded = await self._tried_again(request, prepared, submission.future.result())
             result = await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
             for delta in stream.rest(result):
                 yield delta
@@ -119,8 +118,7 @@ class Translator:
         decoded = self._engine.submit(prepared.sentences).future.result()
         if again := self._second_tries(request, prepared, decoded):
             with suppress(DragomanError):
-                second = self._engine.submit(tuple(again.values())).future.result()
-                decoded = better(decoded, dict(zip(again, second, strict=True)))
+                decoded = better(decoded, again, self._engine.submit(tuple(again.values())).future.result())
         return self._assemble(request, prepared, decoded)
 
     async def score(self, request: ScoringRequest) -> ScoreResult:
@@ -146,6 +144,14 @@ class Translator:
         except asyncio.CancelledError:
             submission.cancel()
             raise
+
+    async def _tried_again(
+        self, request: TranslationRequest, prepared: Prepared, decoded: tuple[Decoded, ...]
+    ) -> tuple[Decoded, ...]:
+        if again := self._second_tries(request, prepared, decoded):
+            with suppress(DragomanError):  # the first answer is there
+                return better(decoded, again, await self._decode(tuple(again.values())))
+        return decoded
 
     @staticmethod
     def _second_tries(

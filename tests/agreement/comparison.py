@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from export.trained_model import TrainedModel
 from serving.decoding.hypothesis import FinishedHypothesis
@@ -17,6 +18,20 @@ LIMIT = 24  # tokens of a translation, the end token among them
 _TRIES, _ROUNDING = 60, 1e-5  # nats
 
 Theirs = tuple[list[list[int]], list[float]]  # token ids of the hypotheses and their scores, best first
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Sources that serving's search translates over a model; once, however often they are compared."""
+
+    trained: TrainedModel
+    sources: Sequence[list[int]]
+    options: DecodingOptions
+
+    @cached_property
+    def hypotheses(self) -> list[list[FinishedHypothesis]]:
+        """Of each source, best first."""
+        return translated(self.trained, self.sources, self.options)
 
 
 @dataclass
@@ -37,20 +52,18 @@ class Agreement:
     score: float = 0.0
     lengths: set[int] = field(default_factory=set)
 
-    def add(
-        self, trained: TrainedModel, sources: Sequence[list[int]], options: DecodingOptions, theirs: Sequence[Theirs]
-    ) -> None:
-        """Translate the sources and compare."""
-        for source, ours, (tokens, scores) in zip(sources, translated(trained, sources, options), theirs, strict=True):
+    def add(self, ours: Ours, theirs: Sequence[Theirs]) -> None:
+        """Compare two translations of the same sources."""
+        for source, found, (tokens, scores) in zip(ours.sources, ours.hypotheses, theirs, strict=True):
             self.sources += 1
-            self.lengths |= {len(found) for found in tokens}
-            if tokens_of(ours) == tokens:
-                for hypothesis, score in zip(ours, scores, strict=bool(scores)):
+            self.lengths |= {len(hypothesis) for hypothesis in tokens}
+            if tokens_of(found) == tokens:
+                for hypothesis, score in zip(found, scores, strict=bool(scores)):
                     self.score = max(self.score, abs(hypothesis.score - score) / max(1.0, abs(score)))
                 continue
             self.different += 1
-            if not is_a_tie(trained, source, options, tokens):
-                self.unexplained.append(f"{source} with {options}: {ours} and {tokens} with scores {scores}")
+            if not is_a_tie(ours.trained, source, ours.options, tokens):
+                self.unexplained.append(f"{source} with {ours.options}: {found} and {tokens} with scores {scores}")
 
     def check(self, name: str) -> None:
         """Fail unless 99.9 % are the same, all others are ties, and scores agree."""

@@ -54,7 +54,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-def random_sources(count: int, vocabulary: int, seed: int) -> list[list[int]]:
-    """Token ids of sources of 2 to 12 tokens, special ones not among them."""
+def random_sources(count: int, tokens: range, seed: int) -> list[list[int]]:
+    """Sources of 2 to 12 of these token ids."""
     draw = np.random.default_rng(seed)
-    return [draw.integers(2, vocabulary, size=draw.integers(2, 13)).tolist() for _ in range(count)]
+    return [draw.integers(tokens.start, tokens.stop, size=draw.integers(2, 13)).tolist() for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Random MarianMT models against ``generate``: every hypothesis of many searches.
+"""Random MarianMT, M2M100, NLLB and mBART-50 models against ``generate``: every hypothesis of many searches.
 
 ``DRAGOMAN_AGREEMENT=1000 pytest tests/agreement -s`` makes every search with 1,000 sources and prints what it found.
 """
@@ -14,21 +14,28 @@ import pytest
 import torch
 
 from export.readers import huggingface_marian
+from export.readers.kinds import kind_of
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import Languages
 from serving.decoding.options import DecodingOptions
-from tests.agreement.comparison import COUNT, FULL, LIMIT, Agreement, Theirs
+from tests.agreement.comparison import COUNT, FULL, LIMIT, Agreement, Ours, Theirs
 from tests.agreement.marian_shapes import SHAPES, random_sources
-from tests.unit.export.readers.marian_models import EOS, marian
+from tests.unit.export.readers.marian_models import marian
+from tests.unit.export.readers.multilingual_models import CODES, PIECES, Family, multilingual
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra train-peer)")
 
-_BATCH = 250
 _SMALL = 3  # searches of a shape, where not all are made
 
 
-def searches(shape: int, vocabulary: int, pad: int) -> Iterator[dict[str, Any]]:
-    """Generation configurations: beams, length penalties and rules of stopping in full, the rest at random."""
+def searches(shape: int, tokens: range, config: Any) -> Iterator[dict[str, Any]]:
+    """Generation configurations: beams, length penalties and rules of stopping in full, the rest at random.
+
+    Args:
+        shape: Its number.
+        tokens: Ids that a search may suppress.
+        config: Of the model.
+    """
     plan: list[tuple[int, float, bool | str]] = [(1, 1.0, False)] * 4
     plan += [(b, p, e) for b in (2, 4, 8) for p in (0.6, 1.0, 1.4) for e in (False, True, "never")]
     draw = np.random.default_rng(shape)
@@ -38,9 +45,9 @@ def searches(shape: int, vocabulary: int, pad: int) -> Iterator[dict[str, Any]]:
             "length_penalty": penalty,
             "early_stopping": stopping if beam > 1 else None,
             "no_repeat_ngram_size": int(draw.choice([0, 2, 3])),
-            "forced_eos_token_id": [None, EOS][draw.integers(2)],
-            "suppress_tokens": [None, draw.integers(2, vocabulary - 1, size=25).tolist()][draw.integers(2)],
-            "bad_words_ids": [[pad]],
+            "forced_eos_token_id": [None, config.eos_token_id][draw.integers(2)],
+            "suppress_tokens": [None, draw.integers(tokens.start, tokens.stop - 1, size=25).tolist()][draw.integers(2)],
+            "bad_words_ids": [[config.pad_token_id]],
             "renormalize_logits": bool(draw.integers(2)),
             "min_length": int(draw.choice([0, 0, 5])),
             "max_length": LIMIT + 1,
@@ -48,25 +55,27 @@ def searches(shape: int, vocabulary: int, pad: int) -> Iterator[dict[str, Any]]:
 
 
 def generated(model: Any, sources: Sequence[list[int]], beam: int, prefix: Sequence[int] = ()) -> Iterator[Theirs]:
-    """All hypotheses that ``generate`` has with the model's generation configuration, and their scores."""
-    pad, start = model.config.pad_token_id, model.config.decoder_start_token_id
-    for first in range(0, len(sources), _BATCH):
-        batch = sources[first : first + _BATCH]
-        rows = torch.full((len(batch), max(map(len, batch)) + 1), pad)
-        for row, source in zip(rows, batch, strict=True):
-            row[: len(source) + 1] = torch.tensor([*source, EOS])
-        found = model.generate(
-            rows,
-            attention_mask=(rows != pad).long(),
-            decoder_input_ids=torch.tensor([[start, *prefix]] * len(batch)),
-            num_return_sequences=beam,
-            return_dict_in_generate=True,
-            output_scores=True,
-        )
-        sequences = found.sequences[:, 1:].reshape(len(batch), beam, -1).tolist()
-        scores = found.sequences_scores.reshape(len(batch), beam).tolist() if beam > 1 else [[]] * len(batch)
-        for hypotheses, own in zip(sequences, scores, strict=True):
-            yield [[*before(tokens, (EOS, pad))] for tokens in hypotheses], own
+    """All hypotheses that ``generate`` has with the model's generation configuration, and their scores.
+
+    A token that every translation is forced to begin with is left out.
+    """
+    config, told = model.config, model.generation_config.forced_bos_token_id is not None
+    pad, eos, start = config.pad_token_id, config.eos_token_id, config.decoder_start_token_id
+    rows = torch.full((len(sources), max(map(len, sources)) + 1), pad)
+    for row, source in zip(rows, sources, strict=True):
+        row[: len(source) + 1] = torch.tensor([*source, eos])
+    found = model.generate(
+        rows,
+        attention_mask=(rows != pad).long(),
+        decoder_input_ids=torch.tensor([[start, *prefix]] * len(sources)),
+        num_return_sequences=beam,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    sequences = found.sequences[:, 1 + told :].reshape(len(sources), beam, -1).tolist()
+    scores = found.sequences_scores.reshape(len(sources), beam).tolist() if beam > 1 else [[]] * len(sources)
+    for hypotheses, own in zip(sequences, scores, strict=True):
+        yield [[*before(tokens, (eos, pad))] for tokens in hypotheses], own
 
 
 def before(tokens: list[int], ends: tuple[int, ...]) -> Iterator[int]:
@@ -99,19 +108,41 @@ def one_thread() -> Iterator[None]:
 def test_every_hypothesis_is_the_library_s(shape: str, tmp_path: Path) -> None:
     marian(tmp_path, **SHAPES[shape])
     model = transformers.MarianMTModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
-    number, config = list(SHAPES).index(shape), model.config
-    sources = random_sources(COUNT, config.pad_token_id, number)
+    number, tokens = list(SHAPES).index(shape), range(2, model.config.pad_token_id)
+    sources = random_sources(COUNT, tokens, number)
     agreement = Agreement()
-    for turn, search in enumerate(searches(number, config.pad_token_id, config.pad_token_id)):
+    for turn, search in enumerate(searches(number, tokens, model.config)):
         prefix = ((), (), (5,), (5, 9))[(turn + number) % 4]
         wanted = transformers.GenerationConfig(**{**model.generation_config.to_dict(), **search})
         wanted.save_pretrained(tmp_path)
         model.generation_config = wanted
         trained = huggingface_marian.read(tmp_path, Languages.between("en", "de"))
-        agreement.add(
-            trained,
-            sources,
-            options_of(trained, prefix=prefix),
-            list(generated(model, sources, search["num_beams"], prefix)),
-        )
+        ours = Ours(trained, sources, options_of(trained, prefix=prefix))
+        agreement.add(ours, list(generated(model, sources, search["num_beams"], prefix)))
     agreement.check(shape)
+
+
+@pytest.mark.timeout(0 if FULL else 300)
+@pytest.mark.parametrize("family", CODES)
+def test_so_it_is_in_every_language(family: Family, tmp_path: Path) -> None:
+    model = multilingual(tmp_path, family)
+    number, tokens = list(CODES).index(family), range(model.config.eos_token_id + 2, PIECES)
+    sources, kind = random_sources(COUNT, tokens, number), kind_of(tmp_path)
+    languages, agreement = kind.languages(tmp_path), Agreement()
+    assert languages is not None
+    directions = [languages.pair(*tags) for tags in (("en", "de"), ("de", "zh"), ("fr", "en"))]
+    for turn, search in enumerate(searches(number, tokens, model.config)):
+        pair = directions[turn % 3]
+        assert pair is not None
+        (language,) = pair.before_target
+        search["max_length"] += 1  # the language
+        wanted = transformers.GenerationConfig(**{**model.generation_config.to_dict(), **search})
+        wanted.forced_bos_token_id = None  # else a bundle would know this target only
+        wanted.save_pretrained(tmp_path)
+        model.generation_config = wanted
+        trained = kind.read(tmp_path, languages)
+        read = [[*pair.before_source, *source] for source in sources]
+        ours = Ours(trained, read, options_of(trained, start=pair.before_target))
+        wanted.forced_bos_token_id = language
+        agreement.add(ours, list(generated(model, read, search["num_beams"])))
+    agreement.check(family)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from sacremoses import MosesDetokenizer, MosesPunctNormalizer, MosesTokenizer
+from subword_nmt.apply_bpe import BPE
+from subword_nmt.learn_bpe import learn_bpe
 
 from export.errors import ReadingError
 from export.readers import argos, ctranslate2
 from export.readers.kinds import kind_of
+from export.verify import translate_in_torch
 from serving.bundle.manifest import Languages
 from tests.unit.export.readers.marian_models import SENTENCES, marian
 
-converters = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed (extra peer)").converters
+ctranslate2_library = pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed (extra peer)")
+converters = ctranslate2_library.converters
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CTranslate2 directory of random weights."""
     folder = tmp_path_factory.mktemp("argos")
     marian(folder / "marian")
-    with pytest.warns(UserWarning, match="sacremoses"):
-        converters.TransformersConverter(str(folder / "marian")).convert(str(folder / "model"))
+    converters.TransformersConverter(str(folder / "marian")).convert(str(folder / "model"))
     return folder / "model"
 
 
@@ -65,11 +71,73 @@ def test_a_package_is_the_model_inside_it(model: Path, tmp_path: Path, places: P
 def test_what_a_bundle_cannot_do_is_refused(model: Path, tmp_path: Path) -> None:
     for name, options, reason in (
         ("prefix", {"target_prefix": "__de__"}, "begin with '__de__'"),
-        ("bpe", {"tokenizer": "bpe.model"}, "its tokenizer is bpe.model"),
-        ("none", {"tokenizer": "other"}, "it has no tokenizer"),
+        ("bpe", {"tokenizer": "bpe.model"}, "is not a file of subword-nmt's"),  # but SentencePiece's
+        ("none", {"tokenizer": "other"}, "neither sentencepiece.model nor bpe.model"),
     ):
         with pytest.raises(ReadingError, match=reason):
             argos.read(package(tmp_path / name, model, **options), Languages.between("en", "de"))
+
+
+def byte_pairs(folder: Path, model: Path) -> tuple[Path, str]:
+    """A package whose tokens are parts of words, and the codes that cut them."""
+    codes = io.StringIO()
+    learn_bpe(io.StringIO("\n".join(SENTENCES)), codes, 60, min_frequency=1)
+    vocabulary = json.loads((model / "shared_vocabulary.json").read_text())
+    parts = sorted({part for text in SENTENCES for part in argos_s_own(text, codes.getvalue())})
+    names = iter([*parts[: len(vocabulary) - 3], *(f"filler{number}" for number in range(len(vocabulary)))])
+    named = [token if token in ("</s>", "<unk>", "<pad>") else next(names) for token in vocabulary]
+    (folder / "model").mkdir()
+    for file in ("model.bin", "config.json"):
+        shutil.copy(model / file, folder / "model")
+    (folder / "model" / "shared_vocabulary.json").write_text(json.dumps(named))
+    (folder / "bpe.model").write_text(codes.getvalue())
+    (folder / "metadata.json").write_text(json.dumps({"from_code": "en", "to_code": "de"}))
+    return folder, codes.getvalue()
+
+
+def argos_s_own(text: str, codes: str) -> list[str]:
+    """The tokens that Argos Translate makes of an English text (its tokenizer.py)."""
+    words = MosesTokenizer("en").tokenize(MosesPunctNormalizer("en").normalize(text))
+    found: list[str] = BPE(io.StringIO(codes)).segment_tokens(" ".join(words).strip("\r\n ").split(" "))
+    return found
+
+
+def test_a_package_with_byte_pairs_translates_as_its_library_does(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    folder, codes = byte_pairs(tmp_path / "package", model)
+    trained = argos.read(folder, Languages.between("en", "de"))
+    assert trained.tokenizer.kind == "moses"
+    translator = ctranslate2_library.Translator(str(folder / "model"), compute_type="float32", intra_threads=1)
+    texts = [*SENTENCES[:6], "\u201cIt\u2019s 5\u00a0%,\u201d he said \u2014 & left\u2026"]
+    theirs = translator.translate_batch(
+        [[*argos_s_own(text, codes), "</s>"] for text in texts],  # which the models of this test read, as Marian's do
+        beam_size=4,
+        max_decoding_length=20,
+        min_decoding_length=0,
+    )
+    rows = translate_in_torch(trained, trained.encode(texts), 4, 20)
+    vocabulary = json.loads((folder / "model" / "shared_vocabulary.json").read_text())
+    assert [[vocabulary[token] for token in row] for row in rows] == [one.hypotheses[0] for one in theirs]
+    joined = [
+        MosesDetokenizer("de").detokenize(" ".join(one.hypotheses[0]).replace("@@ ", "").split(" ")) for one in theirs
+    ]
+    assert [text.removesuffix("@@") for text in joined] == trained.decode(rows)
+    assert len({len(row) for row in rows}) > 2
+
+
+def test_byte_pairs_that_are_others_are_refused(model: Path, tmp_path: Path) -> None:
+    folder, codes = byte_pairs(tmp_path, model)
+    vocabulary = folder / "model" / "shared_vocabulary.json"
+    for file, content, reason in (
+        (folder / "bpe.model", "v3;false;false;true\n" + codes, "is not a file of subword-nmt's"),
+        (vocabulary, vocabulary.read_text().replace("@@", "\uffed"), "no token of its vocabulary ends in @@"),
+        (folder / "metadata.json", "{}", "does not say from_code and to_code"),
+    ):
+        before = file.read_text()
+        file.write_text(content)
+        with pytest.raises(ReadingError, match=reason):
+            argos.read(folder, Languages.between("en", "de"))
+        file.write_text(before)
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,9 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_random_model_that_its_converter_wrote(quantization: str | None, random_model: Path, tmp_path: Path) -> None:
     import transformers
 
-    with pytest.warns(UserWarning, match="sacremoses"):
-        converter = ctranslate2.converters.TransformersConverter(
-            str(random_model), copy_files=["source.spm", "target.spm"]
-        )
-        converter.convert(str(tmp_path / "out"), quantization=quantization)
-        tokenizer = transformers.MarianTokenizer.from_pretrained(random_model)
+    converter = ctranslate2.converters.TransformersConverter(str(random_model), copy_files=["source.spm", "target.spm"])
+    converter.convert(str(tmp_path / "out"), quantization=quantization)
+    tokenizer = transformers.MarianTokenizer.from_pretrained(random_model)
     trained = kind_of(tmp_path / "out").read(tmp_path / "out", Languages.between("en", "de"))
     ends = trained.framed(trained.encode(SENTENCES[:1])[0])[-1]
     assert ends == trained.vocabulary.eos
@@ -131,8 +128,7 @@ def written(file: ModelFile, version: int) -> bytes:
 
 
 def test_older_versions_hold_the_same(random_model: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="sacremoses"):
-        ctranslate2.converters.TransformersConverter(str(random_model)).convert(str(tmp_path / "out"))
+    ctranslate2.converters.TransformersConverter(str(random_model)).convert(str(tmp_path / "out"))
     path = tmp_path / "out" / "model.bin"
     newest = read_model_file(path)
     assert newest.version == 6
@@ -166,8 +162,7 @@ def test_older_versions_hold_the_same(random_model: Path, tmp_path: Path) -> Non
     ],
 )
 def test_what_does_not_fit_is_refused(file: str, content: Any, reason: str, random_model: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="sacremoses"):
-        ctranslate2.converters.TransformersConverter(str(random_model)).convert(str(tmp_path / "out"))
+    ctranslate2.converters.TransformersConverter(str(random_model)).convert(str(tmp_path / "out"))
     path = tmp_path / "out" / file
     path.write_text(json.dumps({**json.loads(path.read_text()), **content} if file == "config.json" else content))
     with pytest.raises(ReadingError, match=reason):

@@ -72,7 +72,6 @@ def generated(model: Any, source: list[int], beam: int) -> tuple[list[int], floa
     return (tokens[: tokens.index(EOS)] if EOS in tokens else tokens), score
 
 
-@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_random_model_translates_as_its_own_library(shape: str, tmp_path: Path) -> None:
     import transformers

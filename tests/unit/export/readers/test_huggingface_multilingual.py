@@ -138,7 +138,6 @@ def test_m2m100_s_own_tokenizer_reads_the_same(tmp_path: Path) -> None:
         assert theirs == [*pair.before_source, *ours.framed(ours.encode([text])[0]).tolist()]
 
 
-@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses:UserWarning")
 def test_a_marian_model_of_several_targets(tmp_path: Path) -> None:
     import transformers
 
