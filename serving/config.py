@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from serving.engine.scheduler import EngineLimits
+from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
 from serving.limits import ClientLimits, parse_limits
 from serving.loopback import is_loopback_host
@@ -60,6 +61,11 @@ def _parsed_limits(value: object) -> object:
 
 
 Limits = Annotated[ClientLimits, BeforeValidator(_parsed_limits), PlainSerializer(str)]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda names: names.replace(",", " ").split() if isinstance(names, str) else names),
+    PlainSerializer(",".join),
+]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -97,6 +103,11 @@ class ServerConfig(BaseModel):
         default=None,
         description="HOST:PORT of the gRPC service that loads and unloads models; without it there is none",
     )
+    allowed_hosts: Names = Field(
+        default=(),
+        description="names (spaces or commas between) by which HTTP may call a loopback port without tokens, "
+        "besides localhost and addresses",
+    )
     tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for every port")
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key")
     tls_client_ca: Path | None = Field(
@@ -119,6 +130,9 @@ class ServerConfig(BaseModel):
     max_queue_tokens: Count = Field(default=EngineLimits.queue_tokens, description="maximum source tokens in the queue")
     max_beam: Count = Field(default=8, description="maximum beam size of a request")
     max_contents: Count = Field(default=128, description="maximum texts in one request")
+    max_characters: Count = Field(
+        default=ServingLimits.max_characters, description="maximum characters of the texts in one request"
+    )
     max_message_bytes: int = Field(default=4 << 20, ge=1024, description="maximum bytes of a request or response")
     max_calls: Count = Field(default=1024, description="maximum calls in flight")
     max_calls_per_second: Amount = Field(default=0.0, description="rate limit of calls; 0 is no limit")
@@ -177,6 +191,14 @@ class ServerConfig(BaseModel):
                 "change the models: listen on 127.0.0.1, or give --tokens, or --insecure where the network guards it"
             )
         return self
+
+    def hosts_at(self, address: str) -> tuple[str, ...] | None:
+        """Return the names by which an HTTP port may be called; None where a caller has to show who it is anyway.
+
+        Pages of other sites reach a port on loopback that lets everyone in, by a name that they make resolve to it.
+        """
+        open_to_all = self.tokens is None and self.tls_client_ca is None
+        return self.allowed_hosts if open_to_all and is_loopback_host(split_address(address)[0]) else None
 
 
 def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from serving import messages
+from serving import messages, model_messages
 from serving.messages import EarlyStopping, FinishReason, LongInput, MimeType, Options, QualityFlag, Segmentation
 from serving.pb import translation_service_pb2 as pb
 from serving.score_messages import PairScore, ScorePair, ScoreResult
@@ -179,6 +179,7 @@ def to_score_request(pairs: Sequence[ScorePair], options: Options, *, model: str
             pb.ScorePair(source=pair.source, target=pair.target, target_tokens=pair.tokens, unfinished=pair.unfinished)
             for pair in pairs
         ],
+        beam_size=options.beam_size,
         length_penalty=options.length_penalty,
         include_tokens=options.tokens,
         protect_spans=options.protect_spans,
@@ -197,7 +198,7 @@ def to_pairs(request: pb.ScoreRequest) -> tuple[ScorePair, ...]:
 def to_score_options(request: pb.ScoreRequest) -> Options:
     """Read the options of a request for scores."""
     return Options(
-        beam_size=1,
+        beam_size=request.beam_size if request.HasField("beam_size") else None,
         length_penalty=request.length_penalty if request.HasField("length_penalty") else None,
         protect_spans=request.protect_spans if request.HasField("protect_spans") else True,
         adapt_case=request.adapt_case if request.HasField("adapt_case") else True,
@@ -247,7 +248,7 @@ def to_score_result(response: pb.ScoreResponse, request_id: str) -> ScoreResult:
     )
 
 
-def from_model(model: messages.Model) -> pb.Model:
+def from_model(model: model_messages.Model) -> pb.Model:
     """Build the description of a model."""
     values = asdict(model)
     values["defaults"]["early_stopping"] = _EARLY_STOPPING[model.defaults.early_stopping]
@@ -255,22 +256,22 @@ def from_model(model: messages.Model) -> pb.Model:
     return pb.Model(architecture=architecture, **values)
 
 
-def to_model(message: pb.Model) -> messages.Model:
+def to_model(message: pb.Model) -> model_messages.Model:
     """Read the description of a model."""
     values = _values(message)
     architecture, defaults = values.pop("architecture"), _values(message.defaults)
     # A server that does not say it, or says what is newer than this client, is taken to have the ordinary rule.
     defaults["early_stopping"] = _TO_EARLY_STOPPING.get(message.defaults.early_stopping) or EarlyStopping.ON
-    return messages.Model(
+    return model_messages.Model(
         **values
         | {
             "family": architecture.family,
             "sizes": dict(architecture.sizes),
             "source_languages": tuple(message.source_languages),
             "target_languages": tuple(message.target_languages),
-            "limits": messages.ModelLimits(**_values(message.limits)),
-            "defaults": messages.ModelDefaults(**defaults),
-            "verification": messages.Verification(**_values(message.verification)),
+            "limits": model_messages.ModelLimits(**_values(message.limits)),
+            "defaults": model_messages.ModelDefaults(**defaults),
+            "verification": model_messages.Verification(**_values(message.verification)),
         }
     )
 

@@ -7,7 +7,6 @@ read it there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
@@ -164,6 +163,8 @@ class Options:
         max_length: Target tokens at most.
         no_repeat_ngram_size: No run of this many tokens occurs twice; 0 is off.
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
+        diversity_penalty: Makes ``n_best`` alternatives differ: each is searched for by itself, and pays so many nats
+            for each token that others before it have in the same place; 0 is off.
         target_prefixes: Empty, or one beginning, possibly empty, for each text.
         sampling: Random choice instead of search.
         segmentation: Pieces in which a text is translated; None is sentences, or none if ``long_input`` is given.
@@ -173,8 +174,7 @@ class Options:
         adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
         mime_type: Type of the texts.
         protected_terms: Words that come back as they are wherever a text has them.
-        retry_repetition: A sentence whose translation repeats itself is translated once more, under a repetition
-            penalty.
+        retry_repetition: A translation that repeats itself is made anew from there, under a repetition penalty.
         priority: How urgent it is; more goes earlier.
         glossary: Terms and how to translate them, wherever they occur.
         tokens: Return the target tokens with their log-probabilities.
@@ -199,6 +199,9 @@ class Options:
     )
     no_repeat_ngram_size: int | None = _option(None, Bounds(0, "max_target_tokens"))
     repetition_penalty: float | None = _option(None, Bounds(0, 100, exclusive=True))
+    diversity_penalty: float = _option(
+        0.0, Bounds(0, 100), Flag("--diversity-penalty", float, "makes alternatives differ; try 1", "NATS")
+    )
     target_prefixes: tuple[str, ...] = ()
     sampling: Sampling | None = None
     segmentation: Segmentation | None = _option(  # noqa: RUF009 (it is a field)
@@ -323,76 +326,3 @@ class Result:
     queue_seconds: float
     compute_seconds: float
     request_id: str
-
-
-@dataclass(frozen=True)
-class ModelLimits:
-    """Limits that no request may exceed."""
-
-    max_source_tokens: int
-    max_target_tokens: int
-    max_beam_size: int
-    max_contents: int
-
-
-@dataclass(frozen=True)
-class ModelDefaults:
-    """Options of a request that leaves them unset."""
-
-    beam_size: int
-    length_penalty: float
-    early_stopping: EarlyStopping = EarlyStopping.ON
-    min_length: int = 0
-    no_repeat_ngram_size: int = 0
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Comparison of the exported graphs with the model they were exported from, measured at export."""
-
-    created: str
-    max_abs_log_prob_difference: float
-    sentences: int
-    greedy_equal_ratio: float
-    beam_equal_ratio: float
-    beam_size: int
-    reference_bleu: float | None = None
-    export_bleu: float | None = None
-    bleu_signature: str = ""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model that is served.
-
-    Attributes:
-        name: The name that ``model`` in a call refers to.
-        version: Its version; a call that names none gets the newest.
-        is_default: Whether a call that names no model gets this one.
-        source_language: BCP-47 tag, empty where there are several.
-        target_language: The same of the language it translates into.
-        source_languages: BCP-47 tags; it translates from any of them into any of the targets.
-        target_languages: The same of the languages it translates into.
-        family: Family of its architecture; for people, not for programs to branch on.
-        sizes: Sizes and choices by name, each spelled as JSON.
-        limits: Limits that no request may exceed.
-        defaults: Values of unset options.
-        precision: Name of the graphs in use, among the precisions of its bundle.
-        device: Where it really runs: ``cpu`` or ``cuda``.
-        verification: How the graphs compared with their original.
-    """
-
-    name: str
-    version: int
-    is_default: bool
-    source_language: str
-    target_language: str
-    family: str
-    sizes: Mapping[str, str]
-    limits: ModelLimits
-    defaults: ModelDefaults
-    precision: str
-    device: str
-    verification: Verification
-    source_languages: tuple[str, ...] = ()
-    target_languages: tuple[str, ...] = ()

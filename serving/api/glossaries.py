@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from unicodedata import normalize
 
 from serving.errors import FieldViolation, InvalidRequest, NotFound
-from serving.messages import GlossaryEntry
 
 _MOST_GLOSSARIES = 1000  # of one owner
-_MOST_ENTRIES = 10_000  # of one glossary
-_DELIMITERS = {"tsv": "\t", "csv": ","}
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,6 @@ class Glossary:
     target_language: str
     created: datetime
     entries: Mapping[str, str]
-
-    def entries_for(self, texts: Iterable[str]) -> tuple[GlossaryEntry, ...]:
-        """Return the entries whose terms may occur in some texts: a request may have fewer than a glossary holds."""
-        read = _comparable("\n".join(texts))
-        return tuple(GlossaryEntry(*entry) for entry in self.entries.items() if _comparable(entry[0]) in read)
 
 
 class GlossaryStore:
@@ -87,37 +77,3 @@ class GlossaryStore:
             NotFound: The owner has no such one.
         """
         del self._kept[owner, self.get(owner, glossary_id).id]
-
-
-def read_entries(text: str, form: str) -> dict[str, str]:
-    """Read a table with a source term and a target term per line; more columns of CSV are languages, and left out.
-
-    Args:
-        text: The table.
-        form: ``tsv`` or ``csv``.
-
-    Raises:
-        InvalidRequest: A line is something else, a source term is there twice, or there are none or too many lines.
-    """
-    if form == "tsv":
-        rows = [line.split("\t") for line in text.splitlines() if line.strip()]
-    else:
-        rows = [row for row in csv.reader(text.splitlines()) if row]
-    entries: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        terms = [term.strip() for term in row[:2]]
-        if len(terms) < 2 or not all(terms) or (form == "tsv" and len(row) > 2):
-            raise _bad(f"line {number} is not a source term and a target term, with {_DELIMITERS[form]!r} between them")
-        if entries.setdefault(terms[0], terms[1]) != terms[1]:
-            raise _bad(f"line {number} has the source term of another line; give each its own")
-    if not 1 <= len(entries) <= _MOST_ENTRIES:
-        raise _bad(f"has {len(entries)} entries; give from 1 to {_MOST_ENTRIES}")
-    return entries
-
-
-def _comparable(text: str) -> str:
-    return " ".join(normalize("NFC", text).split()).casefold()
-
-
-def _bad(problem: str) -> InvalidRequest:
-    return InvalidRequest([FieldViolation("entries", problem)])

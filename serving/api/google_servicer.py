@@ -93,7 +93,8 @@ def _refused(request: pb.TranslateTextRequest) -> Iterator[FieldViolation]:
     if request.model and _ANY_MODEL not in request.model:
         yield FieldViolation("model", f"is {request.model!r}; leave it out, as models are found by their languages")
     if request.HasField("glossary_config"):
-        yield FieldViolation("glossary_config", "is not honoured here; leave it out")
+        problem = "names a glossary that is at Google; leave it out, and give terms to Translate of dragoman.v1"
+        yield FieldViolation("glossary_config", problem)
     if request.transliteration_config.enable_transliteration:
         yield FieldViolation("transliteration_config", "is not honoured here; leave it out")
 

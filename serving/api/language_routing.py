@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 
 from serving.api.models import ModelRegistry, ServedModel
+from serving.bundle.manifest import Languages
 from serving.engine.request import TranslationRequest
 from serving.errors import DragomanError, FieldViolation, InvalidRequest, NotFound
 from serving.messages import Options, Translation
@@ -40,23 +41,53 @@ class Routed:
     translation: Translation | None
 
 
+@dataclass(frozen=True)
+class _Directions:
+    """What some models translate.
+
+    Attributes:
+        models: Labels and languages, the default model first.
+        labels: Of the model for each pair: of those that can, the first.
+        sources: Languages that can be translated into each target.
+        languages: Every language, on either side, sorted.
+    """
+
+    models: Sequence[tuple[str, Languages]]
+    labels: Mapping[tuple[str, str], str]
+    sources: Mapping[str, set[str]]
+    languages: Sequence[str]
+
+    @classmethod
+    def of(cls, models: Sequence[tuple[str, Languages]]) -> _Directions:
+        labels: dict[tuple[str, str], str] = {}
+        for label, languages in models:
+            for pair in product(languages.sources, languages.targets):
+                if pair[0] != pair[1] or languages.pair("", "") is not None:  # of several, none becomes itself
+                    labels.setdefault(pair, label)
+        sources = defaultdict[str, set[str]](set)
+        for source, target in labels:
+            sources[target].add(source)
+        return cls(models, labels, dict(sources), sorted({language for pair in labels for language in pair}))
+
+
 class LanguageRouter:
     """Chooser of models by their languages, over all models of a server."""
 
     def __init__(self, models: ModelRegistry) -> None:
         """Choose among the models that the registry holds at the time of a request."""
         self._models = models
+        self._known = _Directions.of([])
 
     def targets(self) -> dict[str, list[str]]:
         """Return the languages that each source language can be translated into, all sorted."""
         found = defaultdict[str, list[str]](list)
-        for source, target in sorted(self._pairs()):
+        for source, target in sorted(self._directions().labels):
             found[source].append(target)
         return dict(found)
 
     def languages(self) -> list[str]:
         """Return every language of a model, on either side, sorted."""
-        return sorted({language for pair in self._pairs() for language in pair})
+        return list(self._directions().languages)
 
     def pair(self, source_language: str, target_language: str) -> tuple[str, str]:
         """Return two languages that some model translates between, as the model has them.
@@ -68,11 +99,9 @@ class LanguageRouter:
         Raises:
             InvalidRequest: No model does.
         """
-        pairs = self._pairs()
-        target = self._known("target_language", target_language, {target for _, target in pairs})
-        return self._known(
-            "source_language", source_language, {source for source, other in pairs if other == target}
-        ), target
+        sources = self._directions().sources
+        target = self._meant("target_language", target_language, sources)
+        return self._meant("source_language", source_language, sources[target]), target
 
     async def detect(self, text: str) -> list[tuple[str, float]]:
         """Return the languages of the loaded models that a text may be in, the likeliest first, with probabilities."""
@@ -105,20 +134,21 @@ class LanguageRouter:
         """
         if not texts:
             raise InvalidRequest([FieldViolation("contents", "is empty; give at least one text")])
-        pairs = self._pairs()
-        target = self._known("target_language", target_language, {target for _, target in pairs})
-        sources = {source for source, other in pairs if other == target}
+        by_target = self._directions().sources
+        target = self._meant("target_language", target_language, by_target)
+        sources = by_target[target]
         call.figures["contents"] = len(texts)
         call.spend(sum(map(len, texts)), options.beam_size)
         if source_language:
-            source = self._known("source_language", source_language, sources)
+            source = self._meant("source_language", source_language, sources)
             found: list[tuple[str, float | None]] = [(source, None)] * len(texts)
         else:
             found = await asyncio.to_thread(lambda: [_source(text, sources, target) for text in texts])
-        pairs = self._pairs()  # models may have gone meanwhile, but none goes while it is in use
-        if gone := {source for source, _ in found if source != target and (source, target) not in pairs}:
+        labels = self._directions().labels  # models may have gone meanwhile, but none goes while it is in use
+        if gone := {source for source, _ in found if source != target and (source, target) not in labels}:
             raise NotFound(f"no model translates from {', '.join(sorted(gone))} to {target} any more")
-        wanted = [pairs.get((source, target)) for source, _ in found]
+        models = {model.label: model for model in self._models.models()}
+        wanted = [models.get(labels.get((source, target), "")) for source, _ in found]
         groups = {model.label: model for model in wanted if model}
         call.model = next(iter(groups), "")
         with ExitStack() as used:
@@ -170,18 +200,15 @@ class LanguageRouter:
             raise _first(failed) from None
         return answers
 
-    def _pairs(self) -> Mapping[tuple[str, str], ServedModel]:
-        """Return the model for each pair of languages: the default one if it can, else the first by name."""
+    def _directions(self) -> _Directions:
+        """Return what the models translate, made anew only when they have changed."""
         models = sorted(self._models.models(), key=lambda model: not self._models.is_default(model))
-        pairs: dict[tuple[str, str], ServedModel] = {}
-        for model in models:
-            languages = model.manifest.languages
-            for pair in product(languages.sources, languages.targets):
-                if pair[0] != pair[1] or languages.pair("", "") is not None:  # of several, none becomes itself
-                    pairs.setdefault(pair, model)
-        return pairs
+        served = [(model.label, model.manifest.languages) for model in models]
+        if served != self._known.models:
+            self._known = _Directions.of(served)
+        return self._known
 
-    def _known(self, field: str, asked: str, known: set[str]) -> str:
+    def _meant(self, field: str, asked: str, known: Collection[str]) -> str:
         """Return the language that is meant: the same, without its region, or the only one with a region."""
         tags = {tag.lower(): tag for tag in known}
         wanted = asked.lower()

@@ -57,7 +57,10 @@ def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> Serve
     """Start a model with the limits of the configuration."""
     manifest, runner = model.manifest, model.runner
     limits = ServingLimits(
-        max_beam_size=config.max_beam, max_parts=config.max_queue_sentences, max_contents=config.max_contents
+        max_beam_size=config.max_beam,
+        max_parts=config.max_queue_sentences,
+        max_contents=config.max_contents,
+        max_characters=config.max_characters,
     )
     running = model.start(
         engine_limits=EngineLimits(

@@ -13,7 +13,7 @@ from serving.engine.observer import EngineSnapshot
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
 from serving.errors import FieldViolation, InvalidRequest, NotFound, StartupError
-from serving.messages import Model, ModelDefaults, ModelLimits, Verification
+from serving.model_messages import Model, ModelDefaults, ModelLimits, Verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,7 @@ class ServedModel:
                 max_target_tokens=manifest.limits.max_target_tokens,
                 max_beam_size=self.limits.max_beam_size,
                 max_contents=self.limits.max_contents,
+                max_characters=self.limits.max_characters,
             ),
             defaults=ModelDefaults(**manifest.defaults.model_dump()),
             precision=self.precision,

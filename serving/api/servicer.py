@@ -95,7 +95,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Score translations."""
         pairs = to_pairs(request)
         size = sum(len(pair.source) + len(pair.target) + sum(map(len, pair.tokens)) for pair in pairs)
-        with self._borrowed(request, len(pairs), size, 1) as (model, call):
+        with self._borrowed(request, len(pairs), size, _beam(request)) as (model, call):
             sources = TranslationRequest(
                 texts=tuple(pair.source for pair in pairs),
                 options=to_score_options(request),
@@ -126,9 +126,8 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         self, request: pb.TranslateRequest, context: aio.ServicerContext[Any, Any]
     ) -> Iterator[tuple[Translator, TranslationRequest]]:
         """Borrow the model that is to translate, and convert the request."""
-        beam = request.options.beam_size if request.options.HasField("beam_size") else None
         size = sum(map(len, request.contents))
-        with self._borrowed(request, len(request.contents), size, beam) as (model, call):
+        with self._borrowed(request, len(request.contents), size, _beam(request.options)) as (model, call):
             served = self._models.served_pairs()
             asked = to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served)
             yield model.translator, replace(asked, phases=call.phases)
@@ -156,6 +155,10 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
     def _described(self, model: ServedModel) -> pb.Model:
         return from_model(model.described(is_default=self._models.is_default(model)))
+
+
+def _beam(options: pb.DecodingOptions | pb.ScoreRequest) -> int | None:
+    return options.beam_size if options.HasField("beam_size") else None
 
 
 def _deadline(context: aio.ServicerContext[Any, Any]) -> float | None:

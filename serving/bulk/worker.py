@@ -55,7 +55,7 @@ class BlockTranslator:
         model = open_model(bundle, precision=settings.precision, device=settings.device, threads=settings.threads)
         self._model = model.start(
             engine_limits=EngineLimits(queue_sentences=UNLIMITED, queue_tokens=UNLIMITED),
-            serving_limits=ServingLimits(max_parts=UNLIMITED),
+            serving_limits=ServingLimits(max_parts=UNLIMITED, max_characters=UNLIMITED),
         )
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,8 +158,8 @@ class SubwordTokenizer:
     def unknown(self, text: str) -> frozenset[str]:
         """Return the characters of a text that the source vocabulary spells in bytes or not at all.
 
-        Letters and digits of ASCII, marks, controls and separators are never among them. There are none with a word
-        vocabulary, whose unknown words :meth:`decode` copies, nor where the text is tokens already.
+        Letters and digits of ASCII, marks, controls and separators are never among them. Of a word vocabulary they are
+        those that no token has; there are none where the text is tokens already.
         """
         new = set(text) - self._spelt
         if not new:
@@ -170,8 +170,10 @@ class SubwordTokenizer:
 
     def _spells(self, character: str) -> bool:
         source = self._source
-        if isinstance(source, WordProcessor | TokenProcessor) or unicodedata.category(character)[0] in "MCZ":
+        if isinstance(source, TokenProcessor) or unicodedata.category(character)[0] in "MCZ":
             return True
+        if isinstance(source, WordProcessor):
+            return source.spells(character)
         return not any(source.is_unknown(token) or source.is_byte(token) for token in source.encode(character))
 
     def encode_prefix(self, text: str) -> tuple[int, ...]:

@@ -29,9 +29,14 @@ class WordProcessor:
             content = json.loads(model)
             self._pattern, self._tokens = re.compile(content["pattern"]), [str(token) for token in content["tokens"]]
             self._ids = {token: number for number, token in enumerate(self._tokens)}
+            self._characters = frozenset("".join(self._tokens))
             self._placeholders = {self._ids[_SPACE + _UNKNOWN]: _SPACE, self._ids[_UNKNOWN]: ""}
         except (KeyError, TypeError, ValueError, re.error) as error:
             raise ValueError(f"not a word vocabulary: {error}") from error
+
+    def spells(self, character: str) -> bool:
+        """Return whether a character occurs in a token, as :meth:`encode` normalises it."""
+        return self._characters.issuperset(unicodedata.normalize("NFKC", character))
 
     def get_piece_size(self) -> int:
         """Return the size of the vocabulary."""

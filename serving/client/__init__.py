@@ -30,9 +30,6 @@ from serving.messages import (
     Hypothesis,
     LongInput,
     MimeType,
-    Model,
-    ModelDefaults,
-    ModelLimits,
     Options,
     QualityFlag,
     Result,
@@ -42,8 +39,8 @@ from serving.messages import (
     TextDelta,
     Token,
     Translation,
-    Verification,
 )
+from serving.model_messages import Model, ModelDefaults, ModelLimits, Verification
 from serving.score_messages import PairScore, ScorePair, ScoreResult
 
 __all__ = [

@@ -21,12 +21,13 @@ from serving.client.credentials import add_tls_flags, add_token_flags, chosen_cr
 from serving.client.errors import AccessDenied, CallError, InvalidRequest, ModelNotFound, ServerFault, ServerUnavailable
 from serving.client.file_run import FileRun
 from serving.client.files.formats import FORMATS, is_file
+from serving.client.glossary_file import read_glossary, with_terms_of
 from serving.client.output import Style, caveats, sentence
 from serving.client.pace import Pace
 from serving.client.pipeline import in_order
 from serving.client.plot import PlotError, draw_alignment
 from serving.client.text_input import EncodingError, read_lines
-from serving.messages import Result, Translation
+from serving.messages import GlossaryEntry, Result, Translation
 from serving.option_flags import add_option_flags, chosen_options, whole_number
 
 PROGRAM = "dragoman-translate"
@@ -62,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--stream writes text alone: leave --scores, --alignments, --plot and --json out")
     if arguments.stream and arguments.n_best > 1:
         parser.error("--stream writes one translation of each text: leave --n-best out")
+    try:
+        glossary = read_glossary(arguments.glossary) if arguments.glossary else ()
+    except (OSError, ValueError) as error:
+        parser.error(f"--glossary: {error}")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # whatever the locale
     try:
@@ -76,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     try:
-        return _Run(arguments, client).run()
+        return _Run(arguments, client, glossary).run()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -89,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Run:
-    def __init__(self, arguments: argparse.Namespace, client: TranslationClient) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, client: TranslationClient, glossary: tuple[GlossaryEntry, ...]
+    ) -> None:
         self._arguments = arguments
         self._client = client
         self._wanted = {
@@ -99,7 +106,9 @@ class _Run:
             "target_language": arguments.target,
         }
         self._options = replace(
-            chosen_options(arguments), alignments=arguments.alignments or arguments.plot is not None
+            chosen_options(arguments),
+            alignments=arguments.alignments or arguments.plot is not None,
+            glossary=glossary,
         )
         self._style = Style(
             n_best=arguments.n_best,
@@ -128,11 +137,12 @@ class _Run:
             for source, answer in answers:
                 bar.update()
                 if isinstance(answer, Translation):
-                    _write("" if self._arguments.stream else self._style.answer(source.text or "", answer))
+                    glossary = with_terms_of(self._options, source.text or "").glossary
+                    _write("" if self._arguments.stream else self._style.answer(source.text or "", answer, glossary))
                     if self._arguments.plot is not None:
                         draw_alignment(source.text or "", answer.hypotheses[0], self._arguments.plot)
                     if not self._style.as_json:  # the object says it
-                        for caveat in caveats(answer):
+                        for caveat in caveats(answer, glossary):
                             _complain(source, caveat)
                     continue
                 status = FAILED
@@ -162,11 +172,12 @@ class _Run:
             return OK if run.run(paths) else FAILED
 
     def _translate(self, client: TranslationClient, text: str) -> Translation:
-        return client.translate([text], self._options, **self._wanted).translations[0]
+        return client.translate([text], with_terms_of(self._options, text), **self._wanted).translations[0]
 
     def _follow(self, client: TranslationClient, text: str) -> Translation:
         """Write a translation as it comes, but for the end of the line; a refusal comes before the first word."""
-        with closing(client.translate_stream([text], self._options, **self._wanted)) as events:
+        options = with_terms_of(self._options, text)
+        with closing(client.translate_stream([text], options, **self._wanted)) as events:
             for event in events:
                 if isinstance(event, Result):
                     return event.translations[0]
@@ -263,6 +274,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model-version", type=whole_number, default=0, metavar="N", help="the newest if not given")
     add_option_flags(parser)
+    parser.add_argument(
+        "--glossary",
+        type=Path,
+        metavar="FILE",
+        help="terms and their translations, one pair a line with a tab between them, or a comma in a .csv file",
+    )
     parser.add_argument(
         "--stream", action="store_true", help="write each translation while it grows, one text after the other"
     )

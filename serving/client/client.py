@@ -14,7 +14,8 @@ from serving.client.channel import channel_options
 from serving.client.credentials import authorization
 from serving.client.errors import FailedCall, from_failed_call
 from serving.conversion import to_model, to_request, to_result, to_score_request, to_score_result, to_stream_event
-from serving.messages import Model, Options, Result, TextDelta
+from serving.messages import Options, Result, TextDelta
+from serving.model_messages import Model
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from serving.score_messages import ScorePair, ScoreResult
@@ -153,6 +154,7 @@ class TranslationClient(_Client):
         self,
         pairs: Sequence[ScorePair],
         *,
+        beam_size: int | None = None,
         length_penalty: float | None = None,
         tokens: bool = False,
         protect_spans: bool = True,
@@ -167,6 +169,7 @@ class TranslationClient(_Client):
 
         Args:
             pairs: Texts and their translations.
+            beam_size: Of the search that is to have found the translations; None is the model's default.
             length_penalty: alpha in score = sum of log p / length ** alpha; None is the model's.
             tokens: Return the tokens with their log-probabilities.
             protect_spans: As in ``Options``.
@@ -181,6 +184,7 @@ class TranslationClient(_Client):
             CallError: The call failed; its class says how.
         """
         options = Options(
+            beam_size=beam_size,
             length_penalty=length_penalty,
             tokens=tokens,
             protect_spans=protect_spans,
@@ -301,6 +305,7 @@ class AsyncTranslationClient(_Client):
         self,
         pairs: Sequence[ScorePair],
         *,
+        beam_size: int | None = None,
         length_penalty: float | None = None,
         tokens: bool = False,
         protect_spans: bool = True,
@@ -317,6 +322,7 @@ class AsyncTranslationClient(_Client):
             CallError: The call failed; its class says how.
         """
         options = Options(
+            beam_size=beam_size,
             length_penalty=length_penalty,
             tokens=tokens,
             protect_spans=protect_spans,

@@ -13,6 +13,7 @@ from serving.client.client import TranslationClient
 from serving.client.errors import CallError
 from serving.client.files.document import FileError
 from serving.client.files.translation import read_file, translate_file
+from serving.client.glossary_file import with_terms_of
 from serving.client.pace import Pace
 from serving.client.pipeline import in_order
 from serving.messages import Options
@@ -68,12 +69,17 @@ class FileRun:
         except ImportError as error:
             self.complain(str(path), f"needs a package that is not installed ({error}); pip install '.[files]'")
             return False
+        if document.left:
+            said = f"{len(document.left)} texts are left as they are, since a translation of them could not be put back"
+            self.complain(str(path), f"{said}; the first is {document.left[0]!r}")
         options = replace(self.options, mime_type=document.mime_type)
 
         def answer(text: str) -> str | CallError:
             try:
                 result = self.pace.call(
-                    lambda: self.client.translate([text], options, model=self.model, version=self.version)
+                    lambda: self.client.translate(
+                        [text], with_terms_of(options, text), model=self.model, version=self.version
+                    )
                 )
             except CallError as error:
                 return error

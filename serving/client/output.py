@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
-from serving.messages import FinishReason, Hypothesis, Translation
+from serving.messages import FinishReason, GlossaryEntry, Hypothesis, Translation
 
 _COLUMN_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
@@ -29,18 +29,18 @@ class Style:
     alignments: bool = False
     as_json: bool = False
 
-    def answer(self, source: str, translation: Translation) -> str:
-        """Return the lines of an answer: always ``n_best`` of them, or one JSON object."""
+    def answer(self, source: str, translation: Translation, glossary: Sequence[GlossaryEntry] = ()) -> str:
+        """Return the lines of an answer, always ``n_best`` of them, or one JSON object, with the terms that occur."""
         if self.as_json:
-            return _json(
-                {
-                    "source": source,
-                    "hypotheses": [self._json_hypothesis(hypothesis) for hypothesis in translation.hypotheses],
-                    "parts": translation.parts,
-                    "source_truncated": translation.source_truncated,
-                    "flags": list(translation.flags),
-                }
-            )
+            fields: dict[str, object] = {
+                "source": source,
+                "hypotheses": [self._json_hypothesis(hypothesis) for hypothesis in translation.hypotheses],
+                "parts": translation.parts,
+                "source_truncated": translation.source_truncated,
+                "flags": list(translation.flags),
+            }
+            terms = [vars(glossary[use.entry]) | {"wanted": use.wanted, "used": use.used} for use in translation.terms]
+            return _json(fields | ({"terms": terms} if glossary else {}))
         return self._padded(self._columns(hypothesis) for hypothesis in translation.hypotheses)
 
     def failure(self, source: str | None, error: CallError | str) -> str:
@@ -87,13 +87,17 @@ class Style:
         return fields
 
 
-def caveats(translation: Translation) -> list[str]:
+def caveats(translation: Translation, glossary: Sequence[GlossaryEntry] = ()) -> list[str]:
     """Return warnings about the best translation that its text does not show."""
     said = []
     if translation.source_truncated:
         said.append("the text was cut to the model's limit before it was translated")
     if translation.hypotheses[0].finish_reason is FinishReason.LENGTH:
         said.append("the translation reached the length limit and is probably not complete; raise --max-length")
+    for use in translation.terms:
+        if not use.used:
+            entry = glossary[use.entry]
+            said.append(f"the term {entry.source!r} is not translated as {entry.target!r}")
     return said
 
 

@@ -15,31 +15,18 @@ from numpy.typing import NDArray
 from serving.bundle.manifest import SpecialIds
 from serving.decoding import constraints, conventions, sampling, slot_options, stopping
 from serving.decoding.finished import FinishedPool
+from serving.decoding.given import DEAD, keep_place, leave_one
+from serving.decoding.group_search import GroupSearch, leaders_first
+from serving.decoding.histories import Histories
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.decoding.term_search import TermSearch
 from serving.messages import FinishReason
 from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 
-DEAD = np.float32(-np.inf)  # score of a beam that holds no hypothesis
-_FIRST_TIME = 32  # target positions reserved at first; doubles
-
 
 class BeamSearch:
-    """Live and finished hypotheses of a grid of slots with one beam size.
-
-    ``_tokens[slot, beam, t]`` is the token that the row read at position t (t = 0: the start token), and
-    ``_ancestors[slot, beam, t]`` is the row that held the token of hypothesis ``beam`` at position t. A hypothesis is
-    read by one gather, and reordering the beams moves this table only. Two beams over three steps:
-
-        step  parents  _tokens[:, t]  _ancestors[0]  _ancestors[1]  hypotheses
-        1     0 0      the  a         0 0            0 1            the        a
-        2     1 0      cat  dog       0 1 0          0 0 1          a cat      the dog
-        3     0 0      sat  ran       0 1 0 0        0 1 0 1        a cat sat  a cat ran
-
-    A row of the table is the parent's row with the beam's own number appended. At step 3 beam 1 continues beam 0: 0 1 0
-    becomes 0 1 0 1, which reads "a", "cat", "ran" from rows 1, 0, 1 at t = 1, 2, 3. No token is moved.
-    """
+    """Live and finished hypotheses of a grid of slots with one beam size."""
 
     def __init__(self, beam: int, slots: int, *, special_ids: SpecialIds, vocabulary_size: int) -> None:
         """Allocates for up to ``slots`` sentences."""
@@ -53,12 +40,11 @@ class BeamSearch:
         self._parents = np.zeros((slots, beam), dtype=np.int64)
         self._targets = np.zeros((slots, beam), dtype=np.int64)
         self._prefix = np.zeros((slots, 1), dtype=np.int64)
-        self._tokens = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
-        self._ancestors = np.full((slots, beam, _FIRST_TIME), -1, dtype=np.int64)
-        self._log_probs = np.zeros((slots, beam, _FIRST_TIME), dtype=np.float32)
-        self._alignment = np.zeros((slots, beam, _FIRST_TIME), dtype=np.int64)
-        self._finished = FinishedPool(beam, slots, _FIRST_TIME)
+        self._given = np.zeros(slots, dtype=np.int64)  # the beam of a hypothesis that is given
+        self._histories = Histories(beam, slots)
+        self._finished = FinishedPool(beam, slots, self._histories.time)
         self._terms = TermSearch(beam, slots)
+        self._groups = GroupSearch(beam, slots)
         self._rows, self._beams = np.arange(slots)[:, None], np.arange(beam)
         self._no_edits = Edits.none(slots, beam)
 
@@ -91,22 +77,17 @@ class BeamSearch:
         self._scores[slot] = DEAD
         self._scores[slot, 0] = 0.0
         self._parents[slot] = self._beams
-        self._tokens[slot, :, 0] = self._start
-        self._ancestors[slot] = -1
-        self._ancestors[slot, :, 0] = self._beams
+        self._given[slot] = 0
+        self._histories.start(slot, self._start)
         self._finished.clear(slot)
         self._terms.start(slot, options.terms)
+        self._groups.start(slot)
 
     def _reserve(self, time: int, prefix: int) -> None:
         """Grow the arrays to hold these target positions and prefix tokens."""
-        held = self._tokens.shape[2]
-        if time > held:
-            grow = ((0, 0), (0, 0), (0, max(time, 2 * held) - held))
-            self._tokens = np.pad(self._tokens, grow)
-            self._ancestors = np.pad(self._ancestors, grow, constant_values=-1)
-            self._log_probs = np.pad(self._log_probs, grow)
-            self._alignment = np.pad(self._alignment, grow)
-            self._finished.reserve(self._tokens.shape[2])
+        if time > self._histories.time:
+            self._histories.reserve(time)
+            self._finished.reserve(self._histories.time)
         if prefix > self._prefix.shape[1]:
             self._prefix = np.pad(self._prefix, ((0, 0), (0, prefix - self._prefix.shape[1])))
 
@@ -118,14 +99,19 @@ class BeamSearch:
         at = np.minimum(position, self._prefix.shape[1] - 1)
         self._targets[:n] = self._prefix[self._rows[:n, 0], at][:, None]
         return StepPlan(
-            tokens=self._tokens[self._rows[:n], self._beams, position[:, None]],
+            tokens=self._histories.last(position),
             parents=self._parents[:n],
             positions=position,
-            scores=self._terms.levelled(self._scores[:n]),
+            scores=self._levelled(n),
             targets=self._targets[:n],
             edits=self._edits(n),
             candidates=self._candidates(n),
         )
+
+    def _levelled(self, n: int) -> Floats:
+        """Return scores, all alike where each hypothesis is to have candidates among the best. Shape (slot, beam)."""
+        scores, levelled = self._scores[:n], self._terms.busy[:n] | (self._options["groups"][:n] > 1)
+        return np.where(levelled[:, None] & (scores > DEAD), np.float32(0), scores) if levelled.any() else scores
 
     def _edits(self, n: int) -> Edits:
         edits = self._penalties(n)
@@ -140,13 +126,10 @@ class BeamSearch:
         if not penalised and not (position < options["min_length"]).any():
             empty = self._no_edits
             return Edits(empty.tokens[:n], empty.factors[:n], empty.biases[:n])
-        # Position 0 holds the start token, which no hypothesis produced. A position that a slot has not reached has
-        # ancestor -1: any row serves there, since ``edits`` ignores what lies beyond a slot's length.
         time = int(position.max()) if penalised else 0
-        ancestors = np.maximum(self._ancestors[:n, :, 1 : time + 1], 0)
         free = position >= options["prefix_length"]  # while its prefix is forced, nothing else is asked of a slot
         return constraints.edits(
-            np.take_along_axis(self._tokens[:n, :, 1 : time + 1], ancestors, axis=1),
+            self._histories.produced(n, time),
             position * free,
             penalties=options["repetition_penalty"],
             ngram_sizes=options["no_repeat_ngram_size"],
@@ -159,8 +142,9 @@ class BeamSearch:
         top_k = self._options["top_k"][:n][self._options["sampled"][:n]]
         if top_k.size == 0:
             # Each hypothesis has one end token, so at least ``beam`` of the best 2 * beam candidates go on.
-            terms = self._terms.busy[:n].any()
-            return min(self._terms.candidates(), self._beam * self._vocabulary) if terms else 2 * self._beam
+            terms = int(self._terms.busy[:n].any()) * self._terms.candidates()
+            groups = int((self._options["groups"][:n] > 1).any()) * self._groups.candidates()
+            return min(max(2 * self._beam, terms, groups), self._beam * self._vocabulary)
         return self._vocabulary if (top_k == 0).any() else max(2, min(int(top_k.max()), self._vocabulary))
 
     def advance(self, candidates: Candidates) -> Ints:
@@ -187,7 +171,8 @@ class BeamSearch:
         at_limit = self._position[:n] >= self._options["max_length"][:n]
         self._collect_unfinished(at_limit, live)
         stuck = ~(self._scores[:n] > DEAD).any(axis=1)
-        return np.flatnonzero(self._stopped() | at_limit | stuck)
+        enough = self._stopped() & (self._options["groups"][:n] == 1)  # groups go on until all are stuck
+        return np.flatnonzero(enough | at_limit | stuck)
 
     def _stopped(self) -> NDArray[np.bool_]:
         """Tell which slots need not go on, by their rules of early stopping. Shape (slot,)."""
@@ -224,6 +209,19 @@ class BeamSearch:
             found = self._terms.choose(with_terms, self._scores, candidates, eos_id=self._eos)
             scores[with_terms], tokens[with_terms], parents[with_terms] = found
         options = self._options[:n]
+        in_groups = np.flatnonzero((options["groups"] > 1) & (position >= options["prefix_length"]))
+        if in_groups.size:
+            found = self._groups.choose(
+                in_groups,
+                self._scores,
+                candidates,
+                groups=options["groups"][in_groups],
+                penalties=options["diversity_penalty"][in_groups],
+                first=position[in_groups] == options["prefix_length"][in_groups],
+                eos_id=self._eos,
+                pad_id=self._pad,
+            )
+            scores[in_groups], tokens[in_groups], parents[in_groups] = found
         drawn = np.flatnonzero(options["sampled"])
         if drawn.size:
             rank = sampling.choose(
@@ -233,25 +231,31 @@ class BeamSearch:
                 options["top_p"][drawn],
                 sampling.uniform(options["seed"][drawn], position[drawn]),
             )
-            self._only(drawn, candidates.scores[drawn, rank], candidates.tokens[drawn, rank], scores, tokens, parents)
+            drawn_one = candidates.scores[drawn, rank], candidates.tokens[drawn, rank], 0
+            leave_one(drawn, drawn_one, (scores, tokens, parents), self._pad)
         forced = np.flatnonzero(position < options["prefix_length"])
         if forced.size:
-            scored, start = options["prefix_scored"][forced], position[forced] < options["start_length"][forced]
-            gain = np.where(start, np.float32(0), candidates.target_log_probs[forced, 0])
-            # A token that can never be generated may still be forced, where nobody asks for its probability.
-            total = self._scores[forced, 0] + np.where(scored | (gain > DEAD), gain, np.float32(0))
-            self._only(forced, total, self._targets[forced, 0], scores, tokens, parents)
-            self._free[forced] = np.where(scored, np.float32(0), total)
+            self._force(forced, candidates.target_log_probs, (scores, tokens, parents))
         conventions.shrink_beams(options, self._finished.count[:n], scores)
         ids = {"eos_id": self._eos, "pad_id": self._pad}
         conventions.discourage_end_after_prefix(options, position, scores, tokens, **ids)
         cut = conventions.end_at_limit(options, position, self._scores[:n], scores, tokens, parents, **ids)
         return scores, tokens, parents, cut
 
-    def _only(self, slots: Ints, total: Floats, token: Ints, scores: Floats, tokens: Ints, parents: Ints) -> None:
-        """Leave ``slots`` one candidate each, of beam 0. Shapes (chosen slot,), the last three (slot, 2 * beam)."""
-        scores[slots], tokens[slots], parents[slots] = DEAD, self._pad, 0
-        scores[slots, 0], tokens[slots, 0] = total, token
+    def _force(self, slots: Ints, log_probs: Floats, candidates: tuple[Floats, Ints, Ints]) -> None:
+        """Choose the given tokens in some slots (forced slot,); shapes (slot, beam) and (slot, 2 * beam)."""
+        options, parent, token = self._options[slots], self._given[slots], self._targets[slots, 0]
+        scored, start = options["prefix_scored"], self._position[slots] < options["start_length"]
+        gain = np.where(start, np.float32(0), log_probs[slots, parent])
+        # A token that can never be generated may still be forced, where nobody asks for its probability.
+        total = self._scores[slots, parent] + np.where(scored | (gain > DEAD), gain, np.float32(0))
+        self._free[slots] = np.where(scored, np.float32(0), total)
+        beside = options["beside"] & ~start & (token != self._eos)
+        alone = ~beside
+        leave_one(slots[alone], (total[alone], token[alone], parent[alone]), candidates, self._pad)
+        if beside.any():
+            one, ids = (total[beside], token[beside], parent[beside]), {"eos_id": self._eos, "pad_id": self._pad}
+            self._given[slots[beside]] = keep_place(slots[beside], one, candidates, **ids)
 
     def _collect_ended(
         self, ends: NDArray[np.bool_], scores: Floats, gains: Floats, parents: Ints, cut: NDArray[np.bool_]
@@ -271,7 +275,7 @@ class BeamSearch:
             normalised,
             lengths,
             gains[slots, ranks],
-            self._ancestors[slots, parents[slots, ranks]],
+            self._histories.ancestors[slots, parents[slots, ranks]],
             ~cut[slots],
         )
 
@@ -288,7 +292,9 @@ class BeamSearch:
         # Live beams are in rank order, so the first ``room`` of them are the best.
         room = (self._beam - self._finished.count[:n])[:, None]
         fits = np.where(self._options["ranked_at_limit"][:n, None], ranks < self._beam, self._beams < room)
+        fits |= self._options["groups"][:n, None] > 1  # at most twice the size of a group comes of each
         wanted = at_limit[:, None] & (self._scores[:n] > DEAD) & fits
+        wanted &= ~self._options["beside"][:n, None] | (self._beams == self._given[:n, None])
         with_terms = self._terms.busy[:n]
         if with_terms.any():
             wanted &= self._terms.fullest(n) & ~(with_terms & (self._finished.count[:n] > 0))[:, None]
@@ -296,7 +302,7 @@ class BeamSearch:
         lengths = self._position[slots]
         scores = self._normalised(slots, self._scores[slots, beams], lengths)
         none = np.zeros(slots.size, dtype=np.float32)
-        self._finished.add(slots, scores, lengths, none, self._ancestors[slots, beams], none.astype(np.bool_))
+        self._finished.add(slots, scores, lengths, none, self._histories.ancestors[slots, beams], none.astype(np.bool_))
 
     def _normalised(self, slots: Ints, totals: Floats, lengths: Ints) -> NDArray[np.float64]:
         """Return sum of log p / length ** alpha (Wu et al. 2016, section 7, without the offset of 5)."""
@@ -309,15 +315,10 @@ class BeamSearch:
         """Make the candidates of ranks ``live`` (slot, beam) the live beams. Other shapes (slot, 2 * beam)."""
         n, rows = self._busy, self._rows[: self._busy]
         parents = parents[rows, live]
-        # Gather each beam's history from its parent. The right-hand side is a copy, so no row is overwritten too early.
-        width = int(self._position[:n].max()) + 1
-        self._ancestors[:n, :, :width] = self._ancestors[rows, parents, :width]
         self._position[:n] += 1
-        here = rows, self._beams, self._position[:n, None]
-        self._ancestors[here] = self._beams
-        self._tokens[here] = tokens[rows, live]
-        self._log_probs[here] = gains[rows, live]
-        self._alignment[here] = alignment[rows, live]
+        self._histories.extend(
+            self._position[:n], parents, tokens[rows, live], gains[rows, live], alignment[rows, live]
+        )
         self._scores[:n] = scores[rows, live]
         if self._terms.busy[:n].any():
             self._terms.extend(n, parents, tokens[rows, live])
@@ -330,7 +331,7 @@ class BeamSearch:
         """
         position, alive = self._position[slots], self._scores[slots] > DEAD
         time = np.arange(1, int(position.max()) + 1)
-        ancestors = self._ancestors[slots][:, :, time]
+        ancestors = self._histories.ancestors[slots][:, :, time]
         first = ancestors[np.arange(slots.size), alive.argmax(axis=1)]
         leaders, finished = self._finished.leaders(slots)
         # Two hypotheses share a token if they share the row that holds it: no two rows continue the same one alike.
@@ -343,27 +344,28 @@ class BeamSearch:
 
     def tokens(self, slot: int, start: int, stop: int) -> list[tuple[int, int]]:
         """Return settled tokens ``start`` .. ``stop``, each with the source position it attends to most."""
-        time = self._options["start_length"][slot] + np.arange(start + 1, stop + 1)
-        beams = self._ancestors[slot, (self._scores[slot] > DEAD).argmax(), time]
-        return list(
-            zip(self._tokens[slot, beams, time].tolist(), self._alignment[slot, beams, time].tolist(), strict=True)
-        )
+        first = 1 + int(self._options["start_length"][slot])
+        row = self._histories.ancestors[slot, (self._scores[slot] > DEAD).argmax()]
+        tokens, _, alignment = self._histories.read(slot, row, first + start, first + stop)
+        return list(zip(tokens, alignment, strict=True))
 
     def hypotheses(self, slot: int) -> list[FinishedHypothesis]:
-        """Return the n best hypotheses of a finished slot, best first.
+        """Return the n best hypotheses of a finished slot, best first; of groups, the best of each before all others.
 
         There are at least ``beam`` to choose from, unless constraints left no other continuation.
         """
         found, first = [], 1 + int(self._options["start_length"][slot])
-        for score, length, end, reason, ancestors in self._finished.best(slot, int(self._options["n_best"][slot])):
-            time = np.arange(first, length + 1)
-            beams = ancestors[first : length + 1]
-            log_probs = self._log_probs[slot, beams, time].tolist()
+        best = self._finished.best(slot, int(self._options["n_best"][slot]))
+        if (groups := int(self._options["groups"][slot])) > 1:
+            rows = np.array([ancestors[length] for _, length, _, _, ancestors in best])
+            best = [best[place] for place in leaders_first(rows // (self._beam // groups))]
+        for score, length, end, reason, ancestors in best:
+            tokens, log_probs, alignment = self._histories.read(slot, ancestors, first, length + 1)
             found.append(
                 FinishedHypothesis(
-                    tokens=tuple(self._tokens[slot, beams, time].tolist()),
+                    tokens=tuple(tokens),
                     log_probs=tuple([*log_probs, end] if reason is FinishReason.EOS else log_probs),
-                    alignment=tuple(self._alignment[slot, beams, time].tolist()),
+                    alignment=tuple(alignment),
                     score=score,
                     finish_reason=reason,
                 )
@@ -386,12 +388,11 @@ class BeamSearch:
                 self._free,
                 self._parents,
                 self._prefix,
-                self._tokens,
-                self._ancestors,
-                self._log_probs,
-                self._alignment,
+                self._given,
             ):
                 array[targets] = array[sources]
+            self._histories.keep(sources, targets)
             self._finished.move(sources, targets)
             self._terms.keep(sources, targets)
+            self._groups.keep(sources, targets)
         self._busy = int(order.size)

@@ -27,8 +27,12 @@ class DecodingOptions:
         no_repeat_ngram_size: No n-gram of this size occurs twice; 0 is off.
         repetition_penalty: Log-probabilities of tokens already produced are multiplied by this; 1 is off.
         prefix: Target tokens the translation must begin with.
+        beside: The prefix is a whole translation, with its end token, which has a place in the beam of an ordinary
+            search. If that finds it anyway, each step is the same, and so is each log-probability, to the bit.
         start: Target tokens that come even before those, such as a language's. They have a log-probability of 0, count
             in the score's length, and are no part of a hypothesis.
+        groups: Groups that the beam is divided into, whose hypotheses differ; the beam size is a multiple of it.
+        diversity_penalty: What it costs a group to go on as another does, in nats.
         sampling: Random choice instead of search; has a seed.
         search: What the model's users expect of a search besides.
         terms: What the translation must contain; None is nothing.
@@ -44,7 +48,10 @@ class DecodingOptions:
     no_repeat_ngram_size: int = 0
     repetition_penalty: float = 1.0
     prefix: tuple[int, ...] = ()
+    beside: bool = False
     start: tuple[int, ...] = ()
+    groups: int = 1
+    diversity_penalty: float = 0.0
     sampling: Sampling | None = None
     search: SearchConventions = _ORDINARY
     terms: Terms | None = None

@@ -21,8 +21,11 @@ FIELDS = [
     ("repetition_penalty", np.float32),
     ("start_length", np.int64),
     ("prefix_length", np.int64),
+    ("beside", np.bool_),
     ("n_best", np.int64),
     ("enough", np.int64),
+    ("groups", np.int64),
+    ("diversity_penalty", np.float32),
     ("sampled", np.bool_),
     ("temperature", np.float32),
     ("top_k", np.int64),
@@ -56,8 +59,8 @@ def of(options: DecodingOptions) -> tuple[Any, ...]:
 
 
 def _search(options: DecodingOptions) -> SearchConventions:
-    """Return the conventions; of a search for terms, which is like nobody else's, only those of scores."""
+    """Return the conventions; of a search for terms or in groups, which is like nobody else's, only those of scores."""
     own = options.search
-    if options.terms is None:
+    if options.terms is None and options.groups == 1:
         return own
     return SearchConventions(prefix_scored=own.prefix_scored, prefix_counted=own.prefix_counted)

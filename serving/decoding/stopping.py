@@ -24,7 +24,7 @@ def rule_of(options: DecodingOptions) -> int:
     """Return the number of a sentence's rule."""
     if options.terms is not None:
         return OUTDONE
-    return RULES.index(options.early_stopping) if options.beam_size > 1 else ON
+    return RULES.index(options.early_stopping) if options.beam_size > options.groups else ON
 
 
 def stopped(

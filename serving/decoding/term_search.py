@@ -81,17 +81,6 @@ class TermSearch:
         """Return how many candidates a slot needs, so that those of every bank are among them."""
         return self._beam * (_SHARE + self._lifted)
 
-    def levelled(self, scores: Floats) -> Floats:
-        """Return live hypotheses' scores, all alike in slots with terms: each bank has candidates among the best.
-
-        Args:
-            scores: Of the busy slots. Shape (slot, beam), float32.
-        """
-        with_terms = self.busy[: len(scores)]
-        if not with_terms.any():
-            return scores
-        return np.where(with_terms[:, None] & (scores > -np.inf), np.float32(0), scores)
-
     def edits(self, busy: int, *, eos_id: int, pad_id: int) -> Edits:
         """Return the edits of one step: the symbols that help a hypothesis, and the end token.
 
@@ -129,7 +118,7 @@ class TermSearch:
         Args:
             slots: Those with terms. Shape (chosen slot,), int64.
             scores: Of all live hypotheses. Shape (slot, beam), float32.
-            candidates: Of all slots, as the graph found them with :meth:`levelled` scores.
+            candidates: Of all slots, with scores as if all live hypotheses had 0.
             eos_id: Id of the end token.
 
         Returns:
@@ -195,6 +184,8 @@ class TermSearch:
 
     def keep(self, sources: Ints, targets: Ints) -> None:
         """Copy slots ``sources`` to slots ``targets``. Shapes (move,), int64."""
+        if not self.busy.any():  # slots without terms hold nothing
+            return
         for array in (
             self.busy,
             self._symbols,

@@ -87,11 +87,11 @@ def prepare(
     """Check a request and turn it into sentences. A target prefix belongs to the first part of its text.
 
     Raises:
-        InvalidRequest: With every bad field; texts are looked at unless there are too many of them.
+        InvalidRequest: With every bad field; texts are looked at unless there is too much of them.
     """
     options = request.options
     violations = request_violations(request, manifest, limits)
-    if len(request.texts) > limits.max_contents:
+    if any(found.field == "contents" for found in violations):
         raise InvalidRequest(violations)
     known = manifest.languages
     languages = known.pair(request.source_language, request.target_language) or known.first
@@ -111,7 +111,7 @@ def prepare(
         texts.append(prepared)
     if violations:
         raise InvalidRequest(violations)
-    common, most = _common_options(options, manifest), manifest.limits.max_target_tokens
+    common, most = _common_options(options, manifest, limits), manifest.limits.max_target_tokens
     glossary = TermFinder(options.glossary) if options.glossary else None
     if glossary:
         texts = [_with_terms(text, glossary) for text in texts]
@@ -120,11 +120,15 @@ def prepare(
         prefix = prefixes[index] if prefixes else ()
         for place, source in enumerate(prepared.sources):
             own_prefix = prefix if place == 0 else ()
+            # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text, so
+            # that those beyond n_best are needed to find n_best texts that differ.
+            alternatives = options.n_best if len(prepared.parts) == 1 else 1
+            groups = alternatives if options.diversity_penalty else 1
             decoding = replace(
                 common,
-                # Alternatives of parts do not combine into alternatives of a text. Hypotheses may spell the same text,
-                # so that those beyond n_best are needed to find n_best texts that differ.
-                n_best=2 * common.beam_size if len(prepared.parts) == 1 and options.n_best > 1 else 1,
+                beam_size=groups * common.beam_size,
+                groups=groups,
+                n_best=2 * groups * common.beam_size if alternatives > 1 else 1,
                 max_length=options.max_length
                 or default_max_length(source.size, common.min_length, len(own_prefix), most),
                 prefix=own_prefix,
@@ -266,7 +270,7 @@ def _too_long(
     return f"has {tokens} tokens, the model takes {limit}; shorten it, or set long_input_policy to SPLIT or TRUNCATE"
 
 
-def _common_options(options: Options, manifest: Manifest) -> DecodingOptions:
+def _common_options(options: Options, manifest: Manifest, limits: ServingLimits) -> DecodingOptions:
     """Return the options that all sentences of a request have in common; ``max_length`` may depend on the sentence."""
     common: dict[str, Any] = {
         option.name: getattr(options, option.name)
@@ -276,4 +280,4 @@ def _common_options(options: Options, manifest: Manifest) -> DecodingOptions:
     if options.sampling and options.sampling.seed is None:
         common["sampling"] = replace(options.sampling, seed=secrets.randbits(63))
     unset = {"max_length": 0, "search": manifest.search, **dict(manifest.defaults)}
-    return DecodingOptions(**unset | common | {"beam_size": beam_size(options, manifest)})
+    return DecodingOptions(**unset | common | {"beam_size": beam_size(options, manifest, limits)})

@@ -1,4 +1,4 @@
-"""Given translations, forced upon the search token by token, so that it tells how probable they are."""
+"""Given translations, each with a place in the beam of a search, so that its steps tell how probable they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving.decoding.options import DecodingOptions
 from serving.engine.preprocessing import Prepared, PreparedText, prepare_text
 from serving.engine.request import ScoringRequest
 from serving.engine.submission import Decoded, Sentence
-from serving.engine.validation import ServingLimits, request_violations
+from serving.engine.validation import ServingLimits, beam_size, request_violations
 from serving.errors import FieldViolation, InvalidRequest
 from serving.messages import LongInput, Options, Segmentation, Token
 from serving.score_messages import PairScore, ScorePair, ScoreResult
@@ -23,14 +23,15 @@ from serving.text.reading import Reading, StandIn
 def prepare_scoring(
     request: ScoringRequest, manifest: Manifest, tokenizer: SubwordTokenizer, limits: ServingLimits
 ) -> Prepared:
-    """Check a request and turn it into sentences whose translations are forced; at most one for each pair.
+    """Check a request and turn it into sentences whose translations are given; at most one for each pair.
 
     Raises:
-        InvalidRequest: With every bad field; pairs are looked at unless there are too many of them.
+        InvalidRequest: With every bad field; pairs are looked at unless there is too much of them.
     """
     options = request.sources.options
-    violations = [_renamed(found) for found in request_violations(request.sources, manifest, limits)]
-    if len(request.pairs) > limits.max_contents:
+    targets = sum(len(pair.target) + sum(map(len, pair.tokens)) for pair in request.pairs)
+    violations = [_renamed(one) for one in request_violations(request.sources, manifest, limits, beside=targets)]
+    if any(found.field == "pairs" for found in violations):
         raise InvalidRequest(violations)
     asked, known = request.sources, manifest.languages
     languages = known.pair(asked.source_language, asked.target_language) or known.first
@@ -45,10 +46,12 @@ def prepare_scoring(
         forced = tokens if pair.unfinished else (*tokens, manifest.special_ids.eos)
         decoding = DecodingOptions(
             max_length=max(len(forced), 1),
+            beam_size=beam_size(options, manifest, limits),
             length_penalty=manifest.defaults.length_penalty
             if options.length_penalty is None
             else options.length_penalty,
             prefix=forced,
+            beside=True,
             start=languages.before_target,
         )
         deadline, request_id = request.sources.deadline, request.sources.request_id

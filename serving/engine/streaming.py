@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.postprocessing import finished_part, part_in_markup
 from serving.engine.preprocessing import Prepared, PreparedText
+from serving.engine.retry import may_try_again
 from serving.engine.settled_text import settled_text
 from serving.engine.submission import Decoded
 from serving.errors import EngineFailure
 from serving.messages import Result, TextDelta
+from serving.text.quality import loops, settled_before_loop
 
 
 @dataclass
@@ -40,10 +42,18 @@ class TranslationStream:
     """The texts of one request: the engine's threads report to it, one caller reads."""
 
     def __init__(
-        self, prepared: Prepared, tokenizer: SubwordTokenizer, language: str, on_change: Callable[[], None]
+        self, prepared: Prepared, tokenizer: SubwordTokenizer, *, retries: bool, on_change: Callable[[], None]
     ) -> None:
-        """Start without a word; ``on_change`` is called from any thread when there may be more to read."""
-        self._tokenizer, self._language, self._on_change = tokenizer, language, on_change
+        """Start without a word.
+
+        Args:
+            prepared: What is translated.
+            tokenizer: Of the bundle.
+            retries: A translation that repeats itself will be tried again from where that began.
+            on_change: Called from any thread when there may be more to read.
+        """
+        self._tokenizer, self._language, self._on_change = tokenizer, prepared.languages.target, on_change
+        self._tried_again = [retries and may_try_again(sentence) for sentence in prepared.sentences]
         self._streams: list[_Stream] = []
         self._texts: list[int] = []  # of each sentence
         for index, text in enumerate(prepared.texts):
@@ -59,7 +69,9 @@ class TranslationStream:
         self._change(index)
 
     def ended(self, index: int, decoded: Decoded) -> None:
-        """Take a decoded sentence."""
+        """Take a decoded sentence; the rest of one that is tried again comes with the result."""
+        if self._tried_again[index] and loops(decoded.hypotheses[0].tokens):
+            return
         self._decoded[index] = decoded
         self._change(index)
 
@@ -112,6 +124,8 @@ class TranslationStream:
                 translation = finished_part(part, source, best, self._tokenizer, self._language).text
             else:
                 tokens = list(self._tokens[sentence])
+                if self._tried_again[sentence]:
+                    tokens = tokens[: settled_before_loop([token for token, _ in tokens])]
                 translation = settled_text(part, source, tokens, self._tokenizer, self._language)
             if decoded or translation:
                 yield text.reading.given[stream.position : part.start]

@@ -27,6 +27,8 @@ from serving.score_messages import ScoreResult
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
+# The longest sentence of a text has that many tokens or more, mostly: what is refused for it would be refused anyway.
+_CHARACTERS_A_TOKEN, _CHARACTERS_A_SENTENCE = 6, 60
 
 _Done = TypeVar("_Done")
 
@@ -65,19 +67,17 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
-        self._engine.check(len(request.texts), request.deadline, request.options.priority)
+        self._check(request)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         decoded = await self._decode(prepared.sentences)
-        if again := self._second_tries(request, prepared, decoded):
-            with suppress(DragomanError):  # the first answer is there
-                second = await self._decode(tuple(again.values()))
-                decoded = better(decoded, dict(zip(again, second, strict=True)))
+        decoded = await self._tried_again(request, prepared, decoded)
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
 
     async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
         """Translate every text of a request and yield what is certain of them as they grow, then the result.
 
-        The deltas of a text, put together, are the text of its best hypothesis; what was told is not tried again.
+        The deltas of a text, put together, are the text of its best hypothesis, and the result is that of
+        :meth:`translate`.
         Closing the generator cancels the sentences in flight.
 
         Raises:
@@ -90,9 +90,10 @@ class Translator:
                 loop.call_soon_threadsafe(changed.set)
 
         characters = sum(len(text) for text in request.texts)
-        self._engine.check(len(request.texts), request.deadline, request.options.priority)
+        self._check(request)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
-        stream = TranslationStream(prepared, self._tokenizer, prepared.languages.target, on_change)
+        retries = request.options.retry_repetition
+        stream = TranslationStream(prepared, self._tokenizer, retries=retries, on_change=on_change)
         submission = self._engine.submit(prepared.sentences, stream)
         try:
             submission.future.add_done_callback(lambda _: on_change())
@@ -101,7 +102,7 @@ class Translator:
                 changed.clear()
                 for delta in stream.deltas():
                     yield delta
-            decoded = submission.future.result()
+            decoded = await self._tried_again(request, prepared, submission.future.result())
             result = await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
             for delta in stream.rest(result):
                 yield delta
@@ -119,8 +120,7 @@ class Translator:
         decoded = self._engine.submit(prepared.sentences).future.result()
         if again := self._second_tries(request, prepared, decoded):
             with suppress(DragomanError):
-                second = self._engine.submit(tuple(again.values())).future.result()
-                decoded = better(decoded, dict(zip(again, second, strict=True)))
+                decoded = better(decoded, again, self._engine.submit(tuple(again.values())).future.result())
         return self._assemble(request, prepared, decoded)
 
     async def score(self, request: ScoringRequest) -> ScoreResult:
@@ -130,6 +130,7 @@ class Translator:
             DragomanError: As :meth:`translate`.
         """
         characters = sum(len(pair.source) + len(pair.target) for pair in request.pairs)
+        self._check(request.sources)
         manifest, tokenizer = self._manifest, self._tokenizer
         prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, self._limits))
         decoded = await self._decode(prepared.sentences)
@@ -139,6 +140,12 @@ class Translator:
         """End the tokenizer's threads."""
         self._pool.shutdown()
 
+    def _check(self, request: TranslationRequest) -> None:
+        """Refuse a request before work is spent on it, if its sentences would be refused."""
+        longest = min(max(map(len, request.texts), default=0), _CHARACTERS_A_SENTENCE)
+        tokens = max(1, longest // _CHARACTERS_A_TOKEN)
+        self._engine.check(len(request.texts), tokens, request.deadline, request.options.priority)
+
     async def _decode(self, sentences: Sequence[Sentence]) -> tuple[Decoded, ...]:
         submission = self._engine.submit(sentences)
         try:
@@ -146,6 +153,14 @@ class Translator:
         except asyncio.CancelledError:
             submission.cancel()
             raise
+
+    async def _tried_again(
+        self, request: TranslationRequest, prepared: Prepared, decoded: tuple[Decoded, ...]
+    ) -> tuple[Decoded, ...]:
+        if again := self._second_tries(request, prepared, decoded):
+            with suppress(DragomanError):  # the first answer is there
+                return better(decoded, again, await self._decode(tuple(again.values())))
+        return decoded
 
     @staticmethod
     def _second_tries(

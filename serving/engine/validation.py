@@ -21,24 +21,40 @@ class ServingLimits:
         max_beam_size: Largest beam size.
         max_parts: Parts a text may be split into.
         max_contents: Texts in one request.
+        max_characters: Characters of all its texts.
     """
 
     max_beam_size: int = 16
     max_parts: int = 10_000
     max_contents: int = 10_000
+    max_characters: int = 1_000_000
 
 
-def beam_size(options: Options, manifest: Manifest) -> int:
-    """Return the beam size a request gets: its own, else 1 for sampling, else the model's."""
+def beam_size(options: Options, manifest: Manifest, limits: ServingLimits) -> int:
+    """Return the beam size a request gets: its own, else 1 for sampling, else the model's.
+
+    Alternatives that differ have a beam each: without one of their own, as much of the model's as there is room for.
+    """
     if options.beam_size is not None:
         return options.beam_size
+    if options.diversity_penalty:
+        return max(1, min(manifest.defaults.beam_size, limits.max_beam_size // max(options.n_best, 1)))
     return 1 if options.sampling else manifest.defaults.beam_size
 
 
-def request_violations(request: TranslationRequest, manifest: Manifest, limits: ServingLimits) -> list[FieldViolation]:
-    """Check all of a request that can be checked before its texts are tokenised; one entry for each bad field."""
+def request_violations(
+    request: TranslationRequest, manifest: Manifest, limits: ServingLimits, *, beside: int = 0
+) -> list[FieldViolation]:
+    """Check all of a request that can be checked before its texts are tokenised; one entry for each bad field.
+
+    Args:
+        request: To check.
+        manifest: Of its model.
+        limits: Of the operator.
+        beside: Characters that are to be tokenised beside its texts.
+    """
     return [
-        *_count_violations(len(request.texts), limits),
+        *_size_violations(request.texts, beside, limits),
         *request.violations,
         *_language_violations(request, manifest),
         *_glossary_violations(request.options),
@@ -79,11 +95,15 @@ def _glossary_violations(options: Options) -> list[FieldViolation]:
     return found
 
 
-def _count_violations(count: int, limits: ServingLimits) -> list[FieldViolation]:
+def _size_violations(texts: Sequence[str], beside: int, limits: ServingLimits) -> list[FieldViolation]:
+    count, characters = len(texts), sum(map(len, texts)) + beside
     if not count:
         return [FieldViolation("contents", "is empty; give at least one text")]
     if count > limits.max_contents:
         problem = f"has {count} texts, at most {limits.max_contents} are allowed; send several calls"
+        return [FieldViolation("contents", problem)]
+    if characters > limits.max_characters:
+        problem = f"has {characters} characters, at most {limits.max_characters} are allowed; send several calls"
         return [FieldViolation("contents", problem)]
     return []
 
@@ -106,12 +126,15 @@ def _language_violations(request: TranslationRequest, manifest: Manifest) -> lis
 
 
 def _option_violations(options: Options, texts: int, manifest: Manifest, limits: ServingLimits) -> list[FieldViolation]:
-    options = replace(options, beam_size=beam_size(options, manifest))
+    options = replace(options, beam_size=beam_size(options, manifest, limits))
     ceilings = _ceilings(options, manifest, limits)
     found = _out_of_bounds("options", options, ceilings)
     if options.sampling and options.beam_size != 1 and not any(v.field == "options.beam_size" for v in found):
         problem = f"is {options.beam_size}, but sampling needs 1; leave one of them out"
         found.insert(0, FieldViolation("options.beam_size", problem))
+    if options.diversity_penalty and (options.sampling or options.glossary):
+        problem = "is given with sampling or a glossary; leave one of them out"
+        found.append(FieldViolation("options.diversity_penalty", problem))
     if options.target_prefixes and len(options.target_prefixes) != texts:
         problem = f"has {len(options.target_prefixes)} entries for {texts} texts"
         problem += "; give none, or one for each text, possibly empty"
@@ -139,6 +162,8 @@ def _ceilings(options: Options, manifest: Manifest, limits: ServingLimits) -> di
     # An option that is itself out of bounds limits no other.
     if beam is not None and 1 <= beam <= limits.max_beam_size:
         named["beam_size"] = beam, "the beam size"
+        if options.diversity_penalty:
+            named["beam_size"] = limits.max_beam_size // beam, f"the beams of size {beam} that there is room for"
     if options.max_length is not None and 1 <= options.max_length <= longest:
         named["max_length"] = options.max_length, "options.max_length"
     return named

@@ -235,7 +235,7 @@ class TranslateRequest(_message.Message):
     they are. HTML may be whatever it is; XML that is not well-formed is an error.
     """
     retry_repetition: _builtins.bool
-    """Whether a sentence whose translation repeats itself is translated once more, under a repetition penalty and without
+    """Whether a translation that repeats itself is made anew from where that begins, under a repetition penalty and without
     repeated n-grams; see QUALITY_FLAG_RETRIED. Unset: true.
     """
     priority: _builtins.int
@@ -340,6 +340,7 @@ class DecodingOptions(_message.Message):
     TARGET_PREFIXES_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
+    DIVERSITY_PENALTY_FIELD_NUMBER: _builtins.int
     beam_size: _builtins.int
     """Hypotheses kept at each step; 1 is greedy. Unset: the model's default. At most Model.limits.max_beam_size."""
     n_best: _builtins.int
@@ -358,6 +359,10 @@ class DecodingOptions(_message.Message):
     """
     early_stopping: Global___EarlyStopping.ValueType
     """When a beam search stops."""
+    diversity_penalty: _builtins.float
+    """Makes the `n_best` hypotheses differ: each is searched for with `beam_size` hypotheses of its own, and pays this many
+    nats for each token that the searches before it choose at the same step. Scores are the model's own. 0: off.
+    """
     @_builtins.property
     def target_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Beginnings the translations must have: none, or exactly one for each of `contents`, possibly empty."""
@@ -379,10 +384,11 @@ class DecodingOptions(_message.Message):
         target_prefixes: _abc.Iterable[_builtins.str] | None = ...,
         sampling: Global___SamplingOptions | None = ...,
         early_stopping: Global___EarlyStopping.ValueType = ...,
+        diversity_penalty: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "n_best", b"n_best", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "target_prefixes", b"target_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_max_length", b"_max_length", "_min_length", b"_min_length", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_repetition_penalty", b"_repetition_penalty", "beam_size", b"beam_size", "diversity_penalty", b"diversity_penalty", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_length", b"max_length", "min_length", b"min_length", "n_best", b"n_best", "no_repeat_ngram_size", b"no_repeat_ngram_size", "repetition_penalty", b"repetition_penalty", "sampling", b"sampling", "target_prefixes", b"target_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__beam_size: _TypeAlias = _typing.Literal["beam_size"]  # noqa: Y015
     _WhichOneofArgType__beam_size: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size"]  # noqa: Y015
@@ -546,7 +552,7 @@ class TranslateStreamResponse(_message.Message):
 
     @_builtins.property
     def answer(self) -> Global___TranslateResponse:
-        """All translations, as Translate would have answered without retry_repetition."""
+        """All translations, as Translate would have answered."""
 
     def __init__(
         self,
@@ -791,6 +797,7 @@ class ScoreRequest(_message.Message):
     PROTECT_SPANS_FIELD_NUMBER: _builtins.int
     ADAPT_CASE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    BEAM_SIZE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the server's default model."""
     version: _builtins.int
@@ -809,6 +816,10 @@ class ScoreRequest(_message.Message):
     """As in TranslateRequest: what the model reads of a source depends on it. Unset: true."""
     priority: _builtins.int
     """As in TranslateRequest."""
+    beam_size: _builtins.int
+    """The beam size of the search that is to have found the translations. Unset: the model's default. With the one that did
+    find them, and no option against repetition, of length, prefix or glossary, scores are the same to the bit.
+    """
     @_builtins.property
     def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorePair]:
         """What to score."""
@@ -826,19 +837,24 @@ class ScoreRequest(_message.Message):
         protect_spans: _builtins.bool | None = ...,
         adapt_case: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
+        beam_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "length_penalty", b"length_penalty", "protect_spans", b"protect_spans"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "beam_size", b"beam_size", "length_penalty", b"length_penalty", "protect_spans", b"protect_spans"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "include_tokens", b"include_tokens", "length_penalty", b"length_penalty", "model", b"model", "pairs", b"pairs", "priority", b"priority", "protect_spans", b"protect_spans", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_beam_size", b"_beam_size", "_length_penalty", b"_length_penalty", "_protect_spans", b"_protect_spans", "adapt_case", b"adapt_case", "beam_size", b"beam_size", "include_tokens", b"include_tokens", "length_penalty", b"length_penalty", "model", b"model", "pairs", b"pairs", "priority", b"priority", "protect_spans", b"protect_spans", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
+    _WhichOneofReturnType__beam_size: _TypeAlias = _typing.Literal["beam_size"]  # noqa: Y015
+    _WhichOneofArgType__beam_size: _TypeAlias = _typing.Literal["_beam_size", b"_beam_size"]  # noqa: Y015
     _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
     _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
     _WhichOneofReturnType__protect_spans: _TypeAlias = _typing.Literal["protect_spans"]  # noqa: Y015
     _WhichOneofArgType__protect_spans: _TypeAlias = _typing.Literal["_protect_spans", b"_protect_spans"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__adapt_case) -> _WhichOneofReturnType__adapt_case | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__beam_size) -> _WhichOneofReturnType__beam_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
     @_typing.overload
@@ -1199,6 +1215,7 @@ class ModelLimits(_message.Message):
     MAX_TARGET_TOKENS_FIELD_NUMBER: _builtins.int
     MAX_BEAM_SIZE_FIELD_NUMBER: _builtins.int
     MAX_CONTENTS_FIELD_NUMBER: _builtins.int
+    MAX_CHARACTERS_FIELD_NUMBER: _builtins.int
     max_source_tokens: _builtins.int
     """Source tokens of one text, the end token not counted; see LongInputPolicy."""
     max_target_tokens: _builtins.int
@@ -1207,6 +1224,8 @@ class ModelLimits(_message.Message):
     """Largest beam size."""
     max_contents: _builtins.int
     """Most texts in one request."""
+    max_characters: _builtins.int
+    """Most characters (Unicode code points) of all texts in one request."""
     def __init__(
         self,
         *,
@@ -1214,10 +1233,11 @@ class ModelLimits(_message.Message):
         max_target_tokens: _builtins.int = ...,
         max_beam_size: _builtins.int = ...,
         max_contents: _builtins.int = ...,
+        max_characters: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_beam_size", b"max_beam_size", "max_contents", b"max_contents", "max_source_tokens", b"max_source_tokens", "max_target_tokens", b"max_target_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_beam_size", b"max_beam_size", "max_characters", b"max_characters", "max_contents", b"max_contents", "max_source_tokens", b"max_source_tokens", "max_target_tokens", b"max_target_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -34,12 +34,36 @@ def numbers(text: str) -> list[str]:
 
 def loops(tokens: Sequence[int]) -> bool:
     """Return whether a run of tokens follows itself again and again."""
+    return loop_start(tokens) is not None
+
+
+def loop_start(tokens: Sequence[int]) -> int | None:
+    """Return where a run of tokens begins to follow itself again and again, or None."""
     if len(tokens) < 2 * _TURNS - 1 or len(set(tokens)) > len(tokens) - 2 * (_TURNS - 1):
-        return False
+        return None
+    return min((start for start, end, period in _repeats(tokens) if _is_loop(start, end, period)), default=None)
+
+
+def settled_before_loop(tokens: Sequence[int]) -> int:
+    """Return how many of the first tokens of a translation lie before every loop, whatever follows them."""
+    return min(
+        (start for start, end, period in _repeats(tokens) if end == len(tokens) or _is_loop(start, end, period)),
+        default=len(tokens),
+    )
+
+
+def _repeats(tokens: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield start, end and period of every run of tokens that are those of some places before."""
     for period in range(1, _LONGEST_LOOP + 1):
-        same = 0
-        for token, earlier in zip(tokens[period:], tokens, strict=False):
-            same = same + 1 if token == earlier else 0
-            if same >= max(period * (_TURNS - 1), 2 * _TURNS - 2):
-                return True
-    return False
+        start = period
+        for place in range(period, len(tokens)):
+            if tokens[place] != tokens[place - period]:
+                if start < place:
+                    yield start, place, period
+                start = place + 1
+        if start < len(tokens):
+            yield start, len(tokens), period
+
+
+def _is_loop(start: int, end: int, period: int) -> bool:
+    return end - start >= max(period * (_TURNS - 1), 2 * _TURNS - 2)

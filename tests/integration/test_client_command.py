@@ -63,6 +63,35 @@ def test_files_are_translated_beside_themselves(service: ScriptedService, tmp_pa
     assert {request.mime_type for request in service.requests} == {"text/plain", "text/html"}
 
 
+def test_a_glossary_goes_with_texts_and_files(service: ScriptedService, tmp_path: Path) -> None:
+    def answer(request: pb.TranslateRequest, context: grpc.ServicerContext) -> pb.TranslateResponse:
+        response = upper(request, context)
+        response.translations[0].terms.extend([pb.TermUse(entry=0, wanted=1)] if request.glossary else [])
+        return response
+
+    service.answer = answer
+    (tmp_path / "terms.tsv").write_text("cat\tchat\ndog\tchien\n")
+    (tmp_path / "a.json").write_text('["The dog."]')
+    glossary = ("--glossary", str(tmp_path / "terms.tsv"))
+    done = translate(service, *glossary, "--json", "The cat.", "Nothing.")
+    terms = [json.loads(line).get("terms", []) for line in done.stdout.splitlines()]
+    assert (done.returncode, terms) == (0, [[{"source": "cat", "target": "chat", "wanted": 1, "used": 0}], []])
+    done = translate(service, *glossary, "The cat.")
+    assert b"the term 'cat' is not translated as 'chat'" in done.stderr
+    assert translate(service, *glossary, str(tmp_path / "a.json")).returncode == 0
+    assert [[entry.target for entry in request.glossary] for request in service.requests] == [
+        ["chat"], [], ["chat"], ["chien"],
+    ]  # fmt: skip
+
+
+def test_what_a_file_keeps_as_it_is_is_said(service: ScriptedService, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("| A | B |\n|---|---|\n| one | two \\| three |\n")
+    done = translate(service, str(tmp_path / "a.md"))
+    assert done.returncode == 0
+    assert b"1 texts are left as they are" in done.stderr
+    assert b"'two | three'" in done.stderr
+
+
 def test_a_file_that_fails_is_not_written(service: ScriptedService, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\n")
     (tmp_path / "b.json").write_text("{")
@@ -227,6 +256,7 @@ def test_a_truncated_text_and_an_unfinished_translation_are_said(service: Script
         ["--deadline", "nan"],
         ["--deadline", "0"],
         ["--long-input", "guess"],
+        ["--glossary", "nowhere.tsv"],
         ["--unknown"],
     ],
 )

@@ -74,9 +74,9 @@ class Answers:
         self.xml = ask(XML, mime_type=MimeType.XML)
 
     def protected(self) -> Iterator[tuple[str, Translation]]:
-        """What has to be protected: a word vocabulary has no characters that it lacks, it copies words instead."""
-        copies = {"unknown letters"} if self.model != SHIPPED else set()
-        yield from (answer for kind, found in self.plain.items() if kind not in copies for answer in found)
+        """What has to be protected."""
+        for found in self.plain.values():
+            yield from found
         yield from (*self.html, *self.xml)
 
     def all(self) -> Iterator[tuple[str, Translation]]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from tempfile import NamedTemporaryFile
 
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 
 from training.data.normalization import normalization_rules
 from training.errors import DataError
@@ -73,7 +74,7 @@ def train_subwords(
             else "lower tokenizer.vocab_size or give more text"
         )
         raise DataError(f"SentencePiece cannot train {vocab_size} pieces on this text ({error}); {remedy}.") from error
-    return model.getvalue()
+    return _without_path(model.getvalue())
 
 
 @contextmanager
@@ -86,6 +87,13 @@ def _rule(normalization: str) -> Iterator[dict[str, str]]:
         rules.write(normalization_rules())
         rules.flush()
         yield {"normalization_rule_tsv": rules.name}
+
+
+def _without_path(model: bytes) -> bytes:
+    """Forget where the file of rules was: the same text gives the same model, byte for byte."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)  # type: ignore[attr-defined]
+    proto.normalizer_spec.ClearField("normalization_rule_tsv")
+    return bytes(proto.SerializeToString())
 
 
 class Subwords:

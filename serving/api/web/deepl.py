@@ -17,6 +17,7 @@ from serving.api.language_routing import LanguageRouter
 from serving.api.web.endpoint import Asked, Dialect, Endpoints
 from serving.api.web.exchange import Exchange, Fields
 from serving.errors import FieldViolation, InvalidRequest, Unauthenticated
+from serving.glossary_table import entries_for
 from serving.messages import GlossaryEntry, LongInput, MimeType, Options, Segmentation
 
 TRANSLATE_FIELDS = (
@@ -114,7 +115,7 @@ class DeepL:
         if self._router.pair(source, target) != pair:
             problem = f"is a glossary from {pair[0]} to {pair[1]}; name one of the languages that are asked for"
             raise InvalidRequest([FieldViolation("glossary_id", problem)])
-        return glossary.entries_for(texts)
+        return entries_for(glossary.entries, texts)
 
     async def languages(self, asked: Asked) -> Response:
         """List the languages of one side of the models."""

@@ -7,12 +7,13 @@ from typing import Any
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.api.glossaries import Glossary, GlossaryStore, read_entries
+from serving.api.glossaries import Glossary, GlossaryStore
 from serving.api.language_routing import LanguageRouter
 from serving.api.web.deepl import DEEPL
 from serving.api.web.endpoint import Asked, Endpoints
 from serving.api.web.exchange import Fields
 from serving.errors import FieldViolation, InvalidRequest
+from serving.glossary_table import read_entries
 
 CREATE_FIELDS = ("name", "source_lang", "target_lang", "entries", "entries_format")
 _TABLE = "text/tab-separated-values"
@@ -54,7 +55,10 @@ class DeepLGlossaries:
             raise InvalidRequest([FieldViolation("name", "is empty; give one")])
         source, target = self._router.pair(fields.text("source_lang"), fields.text("target_lang"))
         form = fields.choice("entries_format", ("tsv", "csv"), "tsv")
-        entries = read_entries(fields.text("entries"), form)
+        try:
+            entries = read_entries(fields.text("entries"), form)
+        except ValueError as error:
+            raise InvalidRequest([FieldViolation("entries", str(error))]) from None
         return JSONResponse(_described(self._store.add(asked.caller, name, source, target, entries)), 201)
 
     async def list(self, asked: Asked) -> Response:

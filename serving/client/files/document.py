@@ -20,11 +20,13 @@ class Document:
         texts: The texts, in order.
         rebuild: Returns the file with a translation in the place of each text.
         mime_type: Type of the texts.
+        left: Texts that would be translated if the reader knew how to put their translations into the file.
     """
 
     texts: Sequence[str]
     rebuild: Callable[[Sequence[str]], bytes]
     mime_type: MimeType = MimeType.PLAIN
+    left: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,4 @@ class TextDocument:
     texts: Sequence[str]
     rebuild: Callable[[Sequence[str]], str]
     mime_type: MimeType = MimeType.PLAIN
+    left: Sequence[str] = ()

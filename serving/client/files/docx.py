@@ -9,7 +9,9 @@ import io
 import re
 import zipfile
 from collections.abc import Sequence
+from copy import deepcopy
 from html import escape
+from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,6 +20,7 @@ from serving.messages import MimeType
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _PART = re.compile(r"word/(?:document|header\d*|footer\d*|footnotes|endnotes|comments)\.xml")
+_FIELD, _GONE = f"{_WORD}fldSimple", f"{_WORD}moveFrom"  # what Word computes; what a revision has moved away
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
 
 
@@ -54,7 +57,8 @@ def read(data: bytes) -> Document:
                 archive.writestr(info, new)
         return written.getvalue()
 
-    return Document([paragraph.markup for paragraph in paragraphs], rebuild, MimeType.HTML)
+    left = [text for paragraph in found for text in paragraph.left]
+    return Document([paragraph.markup for paragraph in paragraphs], rebuild, MimeType.HTML, left)
 
 
 class _Paragraph:
@@ -62,6 +66,8 @@ class _Paragraph:
 
     def __init__(self, element: Any) -> None:
         self._element = element
+        for run in [run for run in element.iter(f"{_WORD}r") if _paragraph_of(run) is element]:
+            _split(run)
         self._pieces = [child for child in element if child.tag != f"{_WORD}pPr"]
         self._texts = [self._text(piece) for piece in self._pieces]
 
@@ -69,6 +75,17 @@ class _Paragraph:
     def has_text(self) -> bool:
         """Whether there is something to translate."""
         return any(text and text.strip() for text in self._texts)
+
+    @property
+    def left(self) -> list[str]:
+        """Text within what is no text as a whole, such as a field."""
+        pieces = [piece for piece, text in zip(self._pieces, self._texts, strict=True) if text is None]
+        inside = (
+            "".join(text.text or "" for text in piece.iter(f"{_WORD}t") if _paragraph_of(text) is self._element)
+            for piece in pieces
+            if piece.tag != _GONE
+        )
+        return [text for text in inside if any(map(str.isalpha, text))]
 
     @property
     def markup(self) -> str:
@@ -100,8 +117,8 @@ class _Paragraph:
 
     @staticmethod
     def _text(piece: Any) -> str | None:
-        """Return the text of a run or link; None of what is more than text."""
-        if piece.tag not in {f"{_WORD}r", f"{_WORD}hyperlink"}:
+        """Return the text of a run, or of what has runs, such as a link or an insertion; None of what is no text."""
+        if piece.tag in {_FIELD, _GONE}:
             return None
         inside = {element.tag for run in piece.iter(f"{_WORD}r") for element in run} - {f"{_WORD}rPr"}
         return "".join(text.text or "" for text in piece.iter(f"{_WORD}t")) if inside == {f"{_WORD}t"} else None
@@ -113,3 +130,22 @@ class _Paragraph:
         first.set(_SPACE, "preserve")
         for other in rest:
             other.text = ""
+
+
+def _paragraph_of(element: Any) -> Any:
+    """Return the innermost paragraph that an element is in; a text box has its own."""
+    return next(element.iterancestors(f"{_WORD}p"))
+
+
+def _split(run: Any) -> None:
+    """Split a run at what is no text, such as tabs and line breaks, into runs of the same format."""
+    properties = [child for child in run if child.tag == f"{_WORD}rPr"]
+    content = [child for child in run if child.tag != f"{_WORD}rPr"]
+    groups = [list(group) for _, group in groupby(content, key=lambda child: child.tag == f"{_WORD}t")]
+    last = run
+    for group in groups[1:]:
+        following = run.makeelement(run.tag, run.attrib)
+        following.extend(deepcopy(properties))
+        following.extend(group)
+        last.addnext(following)
+        last = following

@@ -37,7 +37,7 @@ def of_text(read: Callable[[str], TextDocument], *, lines: bool = False) -> Call
             rebuilt = document.rebuild(translations)
             return mark + (rebuilt.replace("\n", "\r\n") if windows else rebuilt).encode(encoding)
 
-        return Document(document.texts, rebuild, document.mime_type)
+        return Document(document.texts, rebuild, document.mime_type, document.left)
 
     return read_bytes
 

@@ -23,6 +23,7 @@ def read(text: str) -> TextDocument:
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
     blocks: list[_Block] = []
+    left: list[str] = []
     end = _front_matter(text)
     for token in (
         MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join").parse(_blanked(text, end))
@@ -30,16 +31,18 @@ def read(text: str) -> TextDocument:
         if token.type == "inline" and token.map and token.content.strip():
             begin = max(end, starts[token.map[0]])
             place = _find(text, token.content, begin)
-            if place is not None:
-                blocks.append(_Block(place, token.children or []))
-                end = place[1]
+            if place is None:  # the parser has changed what is written, such as a bar within a cell
+                left.append(token.content)
+                continue
+            blocks.append(_Block(place, token.children or []))
+            end = place[1]
     places = [block.place for block in blocks]
 
     def rebuild(translations: Sequence[str]) -> str:
         written = [block.written(answer) for block, answer in zip(blocks, translations, strict=True)]
         return replaced(text, places, written)
 
-    return TextDocument([block.markup for block in blocks], rebuild, MimeType.HTML)
+    return TextDocument([block.markup for block in blocks], rebuild, MimeType.HTML, left)
 
 
 class _Block:

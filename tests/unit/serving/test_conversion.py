@@ -17,9 +17,6 @@ from serving.messages import (
     Hypothesis,
     LongInput,
     MimeType,
-    Model,
-    ModelDefaults,
-    ModelLimits,
     Options,
     QualityFlag,
     Result,
@@ -28,8 +25,8 @@ from serving.messages import (
     TermUse,
     Token,
     Translation,
-    Verification,
 )
+from serving.model_messages import Model, ModelDefaults, ModelLimits, Verification
 from serving.pb import translation_service_pb2 as pb
 
 EVERY_OPTION = Options(
@@ -37,6 +34,7 @@ EVERY_OPTION = Options(
     n_best=2,
     length_penalty=0.0,
     early_stopping=EarlyStopping.NEVER,
+    diversity_penalty=0.5,
     min_length=3,
     max_length=9,
     no_repeat_ngram_size=2,
@@ -118,6 +116,6 @@ def test_a_reason_and_a_flag_from_a_newer_server_are_unknown() -> None:
 @pytest.mark.parametrize("bleu", [None, 0.0, 41.5])
 def test_a_model_survives_the_wire(bleu: float | None) -> None:
     record = Verification("2026-01-02", 1e-5, 500, 1.0, 0.5, 4, reference_bleu=bleu, bleu_signature="v2")
-    limits, defaults = ModelLimits(60, 80, 8, 16), ModelDefaults(2, 0.0, EarlyStopping.HEURISTIC, 1, 3)
+    limits, defaults = ModelLimits(60, 80, 8, 16, 1000), ModelDefaults(2, 0.0, EarlyStopping.HEURISTIC, 1, 3)
     model = Model("m", 3, True, "en", "fr", "toy", {"layers": "2"}, limits, defaults, "fp32", "cpu", record)
     assert to_model(pb.Model.FromString(from_model(model).SerializeToString())) == model

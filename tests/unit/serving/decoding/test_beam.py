@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -286,3 +287,101 @@ def test_what_is_settled_is_how_the_best_hypothesis_begins(beam: int) -> None:
             known += [token for token, _ in search.tokens(slot, len(known), count)]
     assert not sources
     assert early > 20
+
+
+def steps_of(source: int, options: DecodingOptions) -> tuple[list[FinishedHypothesis], list[list[int]]]:
+    """What a search finds, and which parents its steps had."""
+    beam = options.beam_size
+    search, grid = BeamSearch(beam, 1, special_ids=IDS, vocabulary_size=VOCABULARY), HashGrid(beam)
+    search.admit([options])
+    grid.admit([source])
+    parents = []
+    while True:
+        plan = search.plan()
+        parents.append(plan.parents[0].tolist())
+        if search.advance(grid.step(plan)).size:
+            return search.hypotheses(0), parents
+
+
+@pytest.mark.parametrize("beam", [1, 3, 4])
+def test_a_given_hypothesis_goes_the_way_on_which_it_was_found(beam: int) -> None:
+    for source in range(12):
+        found, parents = steps_of(source, DecodingOptions(max_length=14, beam_size=beam, n_best=2 * beam))
+        for hypothesis in found:
+            ended = (EOS,) * (hypothesis.finish_reason is FinishReason.EOS)
+            given = (*hypothesis.tokens, *ended)
+            options = DecodingOptions(max_length=len(given), beam_size=beam, prefix=given, beside=True)
+            (again,), steps = steps_of(source, options)
+            assert steps == parents[: len(steps)]
+            assert again == hypothesis
+
+
+def test_any_hypothesis_may_be_given_in_any_company() -> None:
+    given = [(4, 4, 4, 4, EOS), (9, EOS), (5, 6, 7, 8, 9), (EOS,), (4, 5, 4, 5, 4, 5)]
+    jobs = [
+        (source, DecodingOptions(max_length=len(tokens), beam_size=3, prefix=tokens, beside=True, start=(6,) * start))
+        for source, (tokens, start) in enumerate(itertools.product(given, (0, 1)))
+    ]
+    others = [(source, DecodingOptions(max_length=9, beam_size=3)) for source in range(5)]
+    mixed = [job for pair in itertools.zip_longest(jobs, others) for job in pair if job]
+    answers = run(mixed, slots=4, seed=2)
+    numbers = [number for number, (_, options) in enumerate(mixed) if options.beside]
+    for number, (source, options) in zip(numbers, jobs, strict=True):
+        (hypothesis,) = answers[number]
+        history = (*options.start, *options.prefix)
+        expected = [
+            float(log_probs(source, history[:place])[history[place]])
+            for place in range(len(options.start), len(history))
+        ]
+        assert hypothesis.tokens == tuple(token for token in options.prefix if token != EOS)
+        assert hypothesis.log_probs == pytest.approx(expected, abs=1e-4)
+
+
+def slow_groups(source: int, options: DecodingOptions) -> list[list[tuple[float, tuple[int, ...]]]]:
+    """Diverse beam search as the paper writes it: a list of finished hypotheses for each group."""
+    size = options.beam_size // options.groups
+    live: list[list[Live]] = [[Live(np.float32(0), (), ())] for _ in range(options.groups)]
+    done: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(options.groups)]
+    for step in range(options.max_length):
+        said: list[int] = []
+        for group in range(options.groups):
+            ranked = []
+            for i, hypothesis in enumerate(live[group]):
+                logp = log_probs(source, hypothesis.tokens)
+                for token in range(VOCABULARY):
+                    if logp[token] > -np.inf:
+                        score = np.float32(hypothesis.score + logp[token])
+                        ranked.append((options.diversity_penalty * said.count(token) - score, i, token, score))
+            ranked.sort(key=lambda c: c[0])
+            following: list[Live] = []
+            for rank, (_, i, token, score) in enumerate(ranked):
+                if token == EOS and rank < size:
+                    done[group].append((float(score) / (step + 1) ** options.length_penalty, live[group][i].tokens))
+                elif token != EOS and len(following) < size:
+                    following.append(Live(score, (*live[group][i].tokens, token), ()))
+            live[group] = following if len(done[group]) < size else []
+            said += [hypothesis.tokens[-1] for hypothesis in live[group]]
+    for group, left in enumerate(live):
+        done[group] += [(float(one.score) / len(one.tokens) ** options.length_penalty, one.tokens) for one in left]
+    return done
+
+
+@pytest.mark.parametrize(("beam", "groups"), [(4, 2), (4, 4), (6, 3)])
+def test_groups_are_those_of_the_paper(beam: int, groups: int) -> None:
+    wanted = DecodingOptions(
+        max_length=12, beam_size=beam, n_best=2 * beam, groups=groups, diversity_penalty=0.7, length_penalty=1.0
+    )
+    plain = [(source, DecodingOptions(max_length=9, beam_size=beam)) for source in range(8)]
+    diverse = [(source, replace(wanted, diversity_penalty=0.2 * (source % 5))) for source in range(20)]
+    answers = run([job for pair in itertools.zip_longest(diverse, plain) for job in pair if job], slots=6, seed=4)
+    found = iter([hypotheses for number, hypotheses in sorted(answers.items()) if number % 2 == 0 or number > 15])
+    for source, options in diverse:
+        expected = slow_groups(source, options)
+        got = next(found)
+        best = sorted((max(group) for group in expected), reverse=True)
+        assert [h.tokens for h in got[:groups]] == [tokens for _, tokens in best]
+        assert [h.score for h in got] == pytest.approx(
+            [score for score, _ in best]
+            + sorted((score for group in expected for score, _ in sorted(group)[:-1]), reverse=True),
+            abs=1e-4,
+        )

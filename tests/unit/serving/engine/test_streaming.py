@@ -107,7 +107,7 @@ async def test_errors_are_those_of_translate() -> None:
 def test_an_answer_that_takes_something_back_is_a_fault() -> None:
     request = TranslationRequest((TEXT,), Options(beam_size=1))
     prepared = prepare(request, manifest(), tokenizer(), ServingLimits())
-    stream = TranslationStream(prepared, tokenizer(), "fr", lambda: None)
+    stream = TranslationStream(prepared, tokenizer(), retries=True, on_change=lambda: None)
     stream.grew(0, [(token, 0) for token in tokenizer().encode_prefix("Le chat dort")])
     assert [delta.text for delta in stream.deltas()] == ["Le chat dor"]
     with served() as copy:

@@ -39,6 +39,18 @@ def test_sampling_without_a_beam_size_takes_one_row(copy: Served) -> None:
     assert {beam for _, beam in copy.toy.steps[before:]} == {1}
 
 
+@pytest.mark.parametrize("beam", [None, 2])
+def test_alternatives_that_differ_have_a_beam_each(beam: int | None) -> None:
+    with served(limits=ServingLimits(max_beam_size=6)) as copy:
+        options = {"n_best": 3, "beam_size": beam, "diversity_penalty": 2.0}
+        short, long = copy.translate("Where is the cat?", LONG, **options)
+        same, *others = (hypothesis.text for hypothesis in short.hypotheses)
+        assert same == "Where is the cat?"
+        assert len({same, *others}) == 3
+        assert len(long.hypotheses) == 1
+        assert {beam for _, beam in copy.toy.steps} == {6, 2}
+
+
 def test_unset_options_are_the_models(copy: Served) -> None:
     before = len(copy.toy.steps)
     copy.translate(TEXT)
@@ -55,6 +67,13 @@ NAN, INF = float("nan"), float("inf")
         ({"beam_size": 17}, "options.beam_size", "from 1 to 16"),
         ({"beam_size": 4, "n_best": 5}, "options.n_best", "the beam size"),
         ({"n_best": 0}, "options.n_best", "from 1"),
+        ({"n_best": 5, "beam_size": 4, "diversity_penalty": 1.0}, "options.n_best", "to 4, the beams of size 4"),
+        ({"diversity_penalty": -1.0}, "options.diversity_penalty", "from 0 to 100"),
+        (
+            {"diversity_penalty": 1.0, "beam_size": 1, "sampling": Sampling()},
+            "options.diversity_penalty",
+            "leave one of them out",
+        ),
         ({"length_penalty": NAN}, "options.length_penalty", "from 0 to 10"),
         ({"length_penalty": -INF}, "options.length_penalty", "from 0 to 10"),
         ({"length_penalty": -0.1}, "options.length_penalty", "from 0 to 10"),
@@ -144,9 +163,12 @@ def test_all_that_is_wrong_with_a_request_is_one_error(copy: Served) -> None:
     )
 
 
-@pytest.mark.parametrize(("texts", "problem"), [((), "is empty"), ((LONG,) * 4, "has 4 texts, at most 3")])
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [((), "is empty"), ((LONG,) * 4, "has 4 texts, at most 3"), (("a" * 60,) * 2, "has 120 characters, at most 100")],
+)
 def test_no_texts_and_too_many_are_refused_unread(texts: tuple[str, ...], problem: str) -> None:
-    with served(limits=ServingLimits(max_contents=3)) as copy:
+    with served(limits=ServingLimits(max_contents=3, max_characters=100)) as copy:
         found = violations(copy, *texts, beam_size=99)
     assert list(found) == ["contents", "options.beam_size"]
     assert problem in found["contents"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from serving.messages import QualityFlag
-from serving.text.quality import numbers, quality_flags
+from serving.text.quality import loop_start, numbers, quality_flags, settled_before_loop
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,29 @@ def test_a_text_that_all_but_vanishes_is_flagged() -> None:
 
 def test_numbers_of_several_scripts() -> None:
     assert numbers("12 000 and 7, 8") == ["12000", "7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "start", "settled"),
+    [
+        ([], None, 0),
+        ([1, 2, 3, 4], None, 4),
+        ([1, 2, 3, 2], None, 3),  # 2 3 may follow 2 3 again and again
+        ([1, 2, 3, 2, 4], None, 5),
+        ([1, 2, 3, 2, 3, 2, 3, 2, 3], 3, 3),
+        ([1, 2, 3, 2, 3, 2, 3, 2, 3, 4, 5], 3, 3),
+        ([7, *range(8, 17), 7], None, 11),  # further apart than any loop
+    ],
+)
+def test_where_a_loop_begins(tokens: list[int], start: int | None, settled: int) -> None:
+    assert loop_start(tokens) == start
+    assert settled_before_loop(tokens) == settled
+
+
+def test_what_is_settled_stays_so() -> None:
+    rng = random.Random(1)
+    for _ in range(300):
+        tokens = [rng.randrange(3) for _ in range(40)]
+        settled = [settled_before_loop(tokens[:end]) for end in range(41)]
+        assert settled == sorted(settled)
+        assert settled[-1] <= (40 if (start := loop_start(tokens)) is None else start)

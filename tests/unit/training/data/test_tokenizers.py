@@ -106,6 +106,10 @@ def test_normalisation_in_the_model_drops_what_is_invisible_and_keeps_what_is_se
     assert "｟0｠" in cut
 
 
+def test_the_same_text_gives_the_same_model_to_the_byte() -> None:
+    assert train_subwords(TEXT, 300, normalization="nfc") == train_subwords(TEXT, 300, normalization="nfc")
+
+
 def test_required_characters_have_pieces_however_rare_they_are() -> None:
     texts = [*TEXT, "@"]
     usual = Subwords(train_subwords(texts, 295, character_coverage=0.99))

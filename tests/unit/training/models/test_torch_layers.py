@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.transformer_attention import (
+    SHORT_KEYS,
     MaskedAttention,
     MultiHeadAttention,
     TeacherForced,
@@ -138,3 +139,11 @@ def test_weights_are_those_that_attention_uses(kv_heads: int) -> None:
     by_head = v.unflatten(-1, (kv_heads, -1)).transpose(1, 2).repeat_interleave(4 // kv_heads, dim=1)
     expected = attend(q, k, v, 4, attn_mask=mask)
     torch.testing.assert_close((weights @ by_head).transpose(1, 2).flatten(2), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kv_heads", "keys"), [(4, 7), (1, 7), (4, SHORT_KEYS + 1)])
+def test_attention_is_the_same_with_gradients_and_without(kv_heads: int, keys: int) -> None:
+    q, k, v = torch.randn(2, 5, 16), torch.randn(2, keys, 4 * kv_heads), torch.randn(2, keys, 4 * kv_heads)
+    mask = torch.arange(keys)[None, None, None, :] < torch.tensor([5, 3])[:, None, None, None]
+    read = attend(q, k, v, 4, attn_mask=mask)
+    torch.testing.assert_close(attend(q.clone().requires_grad_(), k, v, 4, attn_mask=mask).detach(), read)

@@ -194,6 +194,32 @@ def test_word_documents_keep_formats_with_their_words() -> None:
     )
 
 
+def test_tabs_breaks_links_and_insertions_of_word_are_no_hindrance() -> None:
+    bold = "<w:rPr><w:b/></w:rPr>"
+    mixed = f"<w:r>{bold}<w:t>One</w:t><w:tab/><w:t>two</w:t><w:br/></w:r>"
+    data = word_document(mixed + f"<w:ins>{run('three')}</w:ins>", f"<w:hyperlink>{run('four')}</w:hyperlink>")
+    document = read(".docx", data)
+    assert document.left == []
+    assert list(document.texts) == [
+        '<span i="0">One</span><img i="1"/><span i="2">two</span><img i="3"/><span i="4">three</span>',
+        '<span i="0">four</span>',
+    ]
+    with zipfile.ZipFile(io.BytesIO(document.rebuild(document.texts))) as archive:
+        xml = archive.read("word/document.xml").decode()
+    assert xml.count(bold) == 4
+    assert "<w:tab/>" in xml
+    assert "<w:ins>" in xml
+
+
+def test_what_stays_as_it_is_is_told() -> None:
+    field = f'<w:fldSimple w:instr="AUTHOR">{run("Jane")}</w:fldSimple>'
+    page = f'<w:fldSimple w:instr="PAGE">{run("3")}</w:fldSimple>'
+    assert read(".docx", word_document(run("By ") + field, page)).left == ["Jane"]
+    document = read(".md", "| A | B |\n|---|---|\n| one | two \\| three |\n")
+    assert list(document.texts) == ["A", "B", "one"]
+    assert document.left == ["two | three"]
+
+
 @pytest.mark.parametrize(
     ("suffix", "data", "said"),
     [
