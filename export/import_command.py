@@ -26,7 +26,7 @@ from training.data.parallel_text import CorpusFiles
 # English sentences of a checkout; what is installed has none.
 _SENTENCES = Path(__file__).parents[1] / "loadtests" / "service" / "sentences.txt"
 _FEWEST_SENTENCES = 40
-_SENTENCES_USED = 250  # a model of 75 million parameters takes PyTorch a second for each
+_SENTENCES_USED = 200  # a model of 75 million parameters takes PyTorch two seconds of a processor for each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -33,8 +33,8 @@ class LexiconSizes:
         best: Most likely translations of each source token.
     """
 
-    always: int = 200
-    best: int = 20
+    always: int = 500
+    best: int = 50
 
 
 def build_shortlist(

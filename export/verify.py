@@ -6,7 +6,9 @@ The reference is ``training.decode``, the slow and obvious search in PyTorch; th
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,6 +18,7 @@ import numpy as np
 import sacrebleu
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from export.errors import VerificationError
 from export.numeric_parity import SHAPES, largest_difference
@@ -35,6 +38,7 @@ MAX_BLEU_LOSS = 0.3  # of a precision that rounds
 MAX_HALF_DIFFERENCE = 0.1  # nats, of fp16
 MIN_AGREEMENT = 70.0  # BLEU of its translations against PyTorch's, where there are no human ones
 BEAM = 4
+_LARGE = 20_000_000  # parameters, from which on PyTorch's steps take longer than Python's
 _FIRST = 20  # translations, after which a model that does not end its sentences is found out
 
 _LOG = logging.getLogger(__name__)
@@ -210,20 +214,37 @@ def translate_in_torch(
 ) -> list[list[int]]:
     """Return the reference's best hypotheses as token ids, without special ids; arguments as for the engine."""
     search: dict[str, Any] = {"early_stopping": trained.defaults.early_stopping.value, **dict(trained.search)}
+
+    def translated(row: Sequence[int], start: tuple[int, ...]) -> list[int]:
+        options = decode.DecodeOptions(beam_size=beam, max_length=max_length, start=start, **search)
+        ((best, *_),) = decode.translate(trained.model, [list(row)], options, reverse_source=trained.reverse_source)
+        return list(best.tokens)
+
     found = list[list[int]]()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # one sentence's step is too small to share: beside other work, threads wait milliseconds
-    try:
-        rows = list(zip(ids, starts or [()] * len(ids), strict=True))
-        for row, start in progress(rows, f"translating in PyTorch, beam {beam}"):
-            options = decode.DecodeOptions(beam_size=beam, max_length=max_length, start=start, **search)
-            ((best, *_),) = decode.translate(trained.model, [list(row)], options, reverse_source=trained.reverse_source)
-            found.append(list(best.tokens))
+    with _a_thread_each(trained.model) as pool:
+        answers = pool.map(translated, ids, starts or [()] * len(ids))
+        for tokens in progress(answers, f"translating in PyTorch, beam {beam}", total=len(ids)):
+            found.append(tokens)
             if len(found) == _FIRST:
                 _warn_of_endless(found, max_length)
-    finally:
-        torch.set_num_threads(threads)
     return found
+
+
+@contextmanager
+def _a_thread_each(model: nn.Module) -> Iterator[ThreadPoolExecutor]:
+    """Share sentences out to threads: one sentence's step is too small to share, threads would wait for milliseconds.
+
+    Steps of small models are Python for the most part, which does not run at the same time: one thread has them all.
+    """
+    threads = torch.get_num_threads()
+    large = sum(parameter.numel() for parameter in model.parameters()) >= _LARGE
+    pool = ThreadPoolExecutor(threads if large else 1)
+    torch.set_num_threads(1)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
 def _warn_of_endless(found: Sequence[Sequence[int]], max_length: int) -> None:

@@ -61,6 +61,11 @@ def _parsed_limits(value: object) -> object:
 
 
 Limits = Annotated[ClientLimits, BeforeValidator(_parsed_limits), PlainSerializer(str)]
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda names: names.replace(",", " ").split() if isinstance(names, str) else names),
+    PlainSerializer(",".join),
+]
 Count = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -97,6 +102,11 @@ class ServerConfig(BaseModel):
     admin: Address | None = Field(
         default=None,
         description="HOST:PORT of the gRPC service that loads and unloads models; without it there is none",
+    )
+    allowed_hosts: Names = Field(
+        default=(),
+        description="names (spaces or commas between) by which HTTP may call a loopback port without tokens, "
+        "besides localhost and addresses",
     )
     tls_cert: Path | None = Field(default=None, description="PEM file with the certificate chain, for every port")
     tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key")
@@ -181,6 +191,14 @@ class ServerConfig(BaseModel):
                 "change the models: listen on 127.0.0.1, or give --tokens, or --insecure where the network guards it"
             )
         return self
+
+    def hosts_at(self, address: str) -> tuple[str, ...] | None:
+        """Return the names by which an HTTP port may be called; None where a caller has to show who it is anyway.
+
+        Pages of other sites reach a port on loopback that lets everyone in, by a name that they make resolve to it.
+        """
+        open_to_all = self.tokens is None and self.tls_client_ca is None
+        return self.allowed_hosts if open_to_all and is_loopback_host(split_address(address)[0]) else None
 
 
 def load_config(arguments: Sequence[str], environment: Mapping[str, str]) -> ServerConfig:

@@ -81,11 +81,19 @@ class Unauthenticated(DragomanError):
         super().__init__("show who you are: this needs a valid bearer token, or the client certificate asked for")
 
 
-class PermissionDenied(DragomanError):
-    """The caller's role does not allow the call."""
+FOREIGN_HOST = (
+    "the Host header is neither localhost nor an address, so that a page of another site may have sent this; "
+    "use http://127.0.0.1, or start the server with --allowed-hosts and the name, or with --tokens"
+)
 
-    def __init__(self) -> None:
-        super().__init__("the role of this token does not allow this; use a token of another role")
+
+class PermissionDenied(DragomanError):
+    """The caller's role, or the name that it calls the server by, does not allow the call."""
+
+    def __init__(
+        self, message: str = "the role of this token does not allow this; use a token of another role"
+    ) -> None:
+        super().__init__(message)
 
 
 class _RetryLater(DragomanError):

@@ -153,6 +153,8 @@ def _attention(inputs: tuple[Tensor | None, ...], heads: int) -> Tensor:
 def _sharing_as_queries(q: Tensor, heads: int, sharing: int) -> Tensor:
     """Turn queries (slot, time, dim) into (slot, time * sharing, kv_dim); with one head of keys no number moves."""
     slots, time, dim = q.shape
+    if heads == sharing:  # turning an axis of one entry would copy all
+        return q.reshape(slots, time * sharing, dim // sharing)
     apart = q.reshape(slots, time, heads // sharing, sharing, dim // heads).transpose(2, 3)
     return apart.reshape(slots, time * sharing, dim // sharing)
 
@@ -160,6 +162,8 @@ def _sharing_as_queries(q: Tensor, heads: int, sharing: int) -> Tensor:
 def _queries_as_sharing(context: Tensor, q: Tensor, heads: int, sharing: int) -> Tensor:
     """Undo :func:`_sharing_as_queries` for what was attended to by ``q`` (slot, time, dim)."""
     slots, time, dim = q.shape
+    if heads == sharing:
+        return context.reshape(slots, time, dim)
     apart = context.reshape(slots, time, sharing, heads // sharing, dim // heads).transpose(2, 3)
     return apart.reshape(slots, time, dim)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadtests.offline.searches import Batches, Ids, Search
 from serving.bundle.manifest import Manifest, SpecialIds
@@ -14,9 +15,12 @@ BATCHES, BEAMS = (1, 8, 32), (1, 4)
 QUICK_BATCHES = (1, 32)
 _RANDOM_LENGTH = 24  # tokens of source and target
 _FIRST_WORD = 10  # ids below are special or rare by convention
+_MANDELBROT = 2.7
 _FEWEST_TOKENS = 96  # of a case: one short sentence takes too little time to measure
 _BUCKETS = ((1, 10), (11, 20), (21, 40))  # source tokens
 _BUCKET_SENTENCES = 32
+
+Words = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,20 @@ def random_cases(manifest: Manifest, batches: Sequence[int] = BATCHES) -> Iterat
 
 def forced_case(manifest: Manifest, batch: int, length: int, beam: int) -> Case:
     """Return random sentences of ``length`` tokens, translated to as many, so that all engines do the same work."""
-    generator = np.random.default_rng(batch)
-    words = generator.integers(
-        _FIRST_WORD, manifest.vocabulary_size, (max(batch, _FEWEST_TOKENS // length), length - 1)
-    )
+    size = max(batch, _FEWEST_TOKENS // length), length - 1
+    words = words_like_real_ones(np.random.default_rng(batch), manifest.vocabulary_size, size)
     sentences = [[*row, manifest.special_ids.eos] for row in words.tolist()]
     search = Search(beam, max_length=length, min_length=length, suppressed=_suppressed(manifest.special_ids))
     return Case(manifest.name, f"{length} + {length} tokens", batch, search, _split(sentences, batch))
+
+
+def words_like_real_ones(generator: np.random.Generator, vocabulary_size: int, size: tuple[int, ...]) -> Words:
+    """Draw token ids, low ones often, as words of a language occur (Zipf's law in Mandelbrot's form).
+
+    So sentences of a batch share words, and lists of translations share tokens, as they do in real text.
+    """
+    shares = 1 / (np.arange(vocabulary_size - _FIRST_WORD) + _MANDELBROT)
+    return _FIRST_WORD + generator.choice(len(shares), size=size, p=shares / shares.sum())
 
 
 def real_cases(manifest: Manifest, corpus: Sequence[Ids]) -> Iterator[Case]:

@@ -12,17 +12,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ctranslate2
 
-from loadtests.offline.base_random import base_random
 from loadtests.offline.cases import BATCHES, QUICK_BATCHES, Case, corpus_case, random_cases, real_cases
 from loadtests.offline.corpus import bleu, read_corpus, token_ids
 from loadtests.offline.ctranslate2_model import ConversionError, convert
 from loadtests.offline.measuring import Contestant, measure, tuned
+from loadtests.offline.random_bundle import SHAPES, kept_bundle
 from loadtests.offline.searches import SHORTLIST
 from loadtests.offline.worker import EngineSpec, Worker
 from loadtests.pictures import plot_ratios
@@ -61,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--bundle", type=Path, help="NAME/VERSION of a Transformer, compared on real sentences")
     add("--data", type=Path, metavar="CORPORA|PREFIX", help="folder of the corpora, whose multi30k/test_2016_flickr is "
         "taken, or the path of two files up to .en.gz")  # fmt: skip
-    add("--quick", action="store_true", help="only Transformer-base with random weights, batch 1 and 32, beam 1 and 4; "
-        "needs no bundle and no data")  # fmt: skip
+    add("--quick", action="store_true", help="only shapes with random weights, batch 1 and 32, beam 1 and 4; needs no "
+        "bundle and no data")  # fmt: skip
+    add("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="NAME", help="random weights in these "
+        f"shapes only, of {', '.join(SHAPES)}")  # fmt: skip
     add(
         "--shortlist",
         action="store_true",
@@ -77,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--bundle and --data are needed, or --quick")
     setting = Setting(asked.threads, asked.rounds, asked.shortlist)
     try:
-        cases, engines = compare_random(setting, quick=asked.quick)
+        compared = [compare_random(name, setting, quick=asked.quick) for name in asked.shapes]
         if not asked.quick:
-            real = compare_real(load_bundle(asked.bundle), asked.data, setting)
-            cases, engines = cases + real[0], engines + real[1]
+            compared.append(compare_real(load_bundle(asked.bundle), asked.data, setting))
+        cases, engines = (list(chain(*rows)) for rows in zip(*compared, strict=True))
     except (ConversionError, StartupError, OSError, RuntimeError, ValueError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
@@ -88,9 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _verdict(cases)
 
 
-def compare_random(setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
-    """Compare Transformer-base with random weights; return rows by case and precision, and rows by engine."""
-    bundle = load_bundle(base_random())
+def compare_random(name: str, setting: Setting, *, quick: bool) -> tuple[Rows, Rows]:
+    """Compare random weights in a usual shape; return rows by case and precision, and rows by engine."""
+    bundle = load_bundle(kept_bundle(name))
     cases = random_cases(bundle.manifest, QUICK_BATCHES if quick else BATCHES)
     with _workers(bundle, setting, huggingface=not quick) as workers:
         return _measured(cases, workers, setting), _engines(bundle, workers)

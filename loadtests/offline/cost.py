@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from loadtests.offline.base_random import base_random
 from loadtests.offline.cases import BEAMS, Case, forced_case
 from loadtests.offline.measuring import Contestant, measure
+from loadtests.offline.random_bundle import kept_bundle
 from loadtests.offline.timing import spread
 from loadtests.offline.worker import EngineSpec, Worker
 from loadtests.pictures import plot_costs
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each point (default: 5)")
     asked = parser.parse_args(arguments)
-    bundle = load_bundle(asked.bundle or base_random())
+    bundle = load_bundle(asked.bundle or kept_bundle("base-random"))
     precisions = [name for name, precision in bundle.manifest.precisions.items() if "cpu" in precision.devices]
     specs = [EngineSpec("dragoman", name, bundle.directory.resolve()) for name in precisions]
     shapes = [*((batch, _BATCH_TOKENS) for batch in _BATCHES), *((1, length) for length in _LENGTHS)]

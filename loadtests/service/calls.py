@@ -30,6 +30,7 @@ class Call(NamedTuple):
     compute: float = 0.0  # seconds, as the server reports them
     source_tokens: int = 0  # as the server counts them
     target_tokens: int = 0  # as the server counts them
+    retry_after: float = 0.0  # seconds to wait, as the server says to those it refuses; 0 if it does not
 
     @property
     def end(self) -> float:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         grown = service.process.memory_info().rss - before
     during = [call for call in run.calls if start + _SETTLE <= call.due < end]
     answered = [call for call in during if call.status == OK]
-    refused = [call for call in during if call.status != OK and call.latency < asked.deadline / 2]
+    refused = [call for call in during if call.retry_after]
     goodput = len(answered) / (end - start - _SETTLE)
     recovery = recovery_seconds(run.calls, start, end)
     picture = asked.out / "overload.png"

@@ -77,12 +77,11 @@ class TranslationUser(User):
         def report(future: Any) -> None:
             latency = time.perf_counter() - start - due
             code: grpc.StatusCode = future.code()
-            if self._retry and code is not grpc.StatusCode.OK:
-                delay = from_failed_call(future, "", self.host or "").retry_delay
-                if delay is not None and latency + delay < self._deadline:
-                    gevent.spawn_later(delay, self._send, ask, start, due, late, ended)
-                    return
-            call = Call(due, late, latency, code.name, ask.beam)
+            delay = None if code is grpc.StatusCode.OK else from_failed_call(future, "", self.host or "").retry_delay
+            if self._retry and delay is not None and latency + delay < self._deadline:
+                gevent.spawn_later(delay, self._send, ask, start, due, late, ended)
+                return
+            call = Call(due, late, latency, code.name, ask.beam, retry_after=delay or 0.0)
             length, failure = 0, None
             if code is grpc.StatusCode.OK:
                 length = len(future.result())

@@ -54,13 +54,18 @@ class Access:
         keys = [value for key, value in texts if key == _GOOGLE_KEY]
         return self._check(keys[0] if len(keys) == 1 and not token else token, self._roles(service, method))
 
-    def to_page(self, authorization: Iterable[str]) -> None:
+    def to_page(self, authorization: Iterable[str], *, operates: bool = False) -> None:
         """Let an HTTP request with these ``Authorization`` headers see a page that is not for everyone.
+
+        Args:
+            authorization: The headers.
+            operates: Whether the page is for who operates the server.
 
         Raises:
             Unauthenticated: It carries no valid token.
+            PermissionDenied: Its token has another role.
         """
-        self.check(only_token(authorization), translates=False)
+        self._check(only_token(authorization), _ADMIN if operates else _EVERY_ROLE)
 
     def check(self, presented: str, *, translates: bool) -> BearerToken | None:
         """Let the holder of a token translate, or only look at what is served, and return the token if one is needed.

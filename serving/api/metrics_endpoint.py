@@ -1,16 +1,18 @@
-"""HTTP endpoint: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for probes."""
+"""HTTP endpoint: ``/metrics`` for Prometheus, ``/healthz`` and ``/readyz`` for probes, a profile for who operates."""
 
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from enum import Enum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -19,12 +21,15 @@ from serving.api.access import Access
 from serving.api.errors import http_status_of
 from serving.api.tls import Tls
 from serving.config import split_address
-from serving.errors import PermissionDenied, StartupError, Unauthenticated
+from serving.errors import FOREIGN_HOST, PermissionDenied, StartupError, Unauthenticated
+from serving.loopback import is_foreign_host
+from serving.observability.profiling import profile
 
 _LOG = logging.getLogger(__name__)
 _METHODS = "GET, HEAD, OPTIONS"
 _TEXT = "text/plain; charset=utf-8"
 _MOST_DISCARDED = 1 << 16  # bytes
+_PROFILE_SECONDS = (5.0, 60.0)  # by default, and at most
 
 
 class _Answer(NamedTuple):
@@ -33,7 +38,17 @@ class _Answer(NamedTuple):
     body: bytes = b""
 
 
-_Page = Callable[[str], _Answer]  # takes the Accept header
+class _For(Enum):
+    """Who may see a page."""
+
+    EVERYONE = 0
+    CALLERS = 1  # of every role
+    OPERATORS = 2
+
+
+class _Page(NamedTuple):
+    answer: Callable[[str, Mapping[str, list[str]]], _Answer]  # takes the Accept header and the query
+    audience: _For = _For.EVERYONE
 
 
 class MetricsEndpoint:
@@ -48,21 +63,38 @@ class MetricsEndpoint:
         is_ready: Callable[[], bool],
         access: Access,
         tls: Tls | None,
+        profiles: bool = False,
+        allowed_hosts: Collection[str] | None = None,
     ) -> None:
         """Listen on ``HOST:PORT``; ``/metrics`` needs the token, and the certificate of a client, that calls need.
+
+        Args:
+            address: The address.
+            registry: What ``/metrics`` shows.
+            is_alive: What ``/healthz`` tells.
+            is_ready: What ``/readyz`` tells.
+            access: Who may see what.
+            tls: Of the port, if it has any.
+            profiles: Whether there is ``/debug/profile``, for the role ``admin`` if there are tokens.
+            allowed_hosts: Names in ``Host`` headers that are not foreign; None for any.
 
         Raises:
             StartupError: The address is in use, or is not an address of this machine.
         """
 
-        def metrics(accept: str) -> _Answer:
+        def metrics(accept: str, query: Mapping[str, list[str]]) -> _Answer:
             encode, content_type = choose_encoder(accept)
             return _Answer(HTTPStatus.OK, content_type, encode(registry))
 
-        for_everyone = {"/healthz": _check(is_alive), "/readyz": _check(is_ready)}
-        pages = for_everyone | {"/metrics": metrics}
+        pages = {
+            "/healthz": _check(is_alive),
+            "/readyz": _check(is_ready),
+            "/metrics": _Page(metrics, _For.CALLERS),
+        }
+        if profiles:
+            pages["/debug/profile"] = _Page(_Profiles(), _For.OPERATORS)
         try:
-            self._server = _Server(address, pages, frozenset(for_everyone), access, tls)
+            self._server = _Server(address, pages, access, tls, allowed_hosts)
         except OSError as error:
             raise StartupError(f"cannot listen on {address}: {error.strerror}; give another --http") from error
         self._thread = threading.Thread(
@@ -88,29 +120,38 @@ class MetricsEndpoint:
 
 class _Server(ThreadingHTTPServer):
     def __init__(
-        self, address: str, pages: Mapping[str, _Page], for_everyone: frozenset[str], access: Access, tls: Tls | None
+        self,
+        address: str,
+        pages: Mapping[str, _Page],
+        access: Access,
+        tls: Tls | None,
+        allowed_hosts: Collection[str] | None,
     ) -> None:
         host, port = split_address(address)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
-        self._for_everyone = for_everyone
         self._access = access
+        self._allowed_hosts = allowed_hosts
         self._tls = tls
         super().__init__((host, port), _Handler)
 
-    def admit(self, path: str, caller: BaseHTTPRequestHandler) -> None:
+    def admit(self, audience: _For, caller: BaseHTTPRequestHandler) -> None:
         """Let a caller see a page, if it is for everyone or the caller shows who it is.
 
         Raises:
             Unauthenticated: The caller lacks a token, or a certificate.
+            PermissionDenied: Its token has another role, or a page of another site has sent it.
         """
-        if path in self._for_everyone:
+        if audience is _For.EVERYONE:
             return
+        if self._allowed_hosts is not None and is_foreign_host(caller.headers.get("Host", ""), self._allowed_hosts):
+            raise PermissionDenied(FOREIGN_HOST)
         if self._tls and self._tls.requires_clients:
             connection = caller.connection
             if not (isinstance(connection, ssl.SSLSocket) and connection.getpeercert()):
                 raise Unauthenticated
-        self._access.to_page(caller.headers.get_all("Authorization", []))
+        given = caller.headers.get_all("Authorization", [])
+        self._access.to_page(given, operates=audience is _For.OPERATORS)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Answer one connection; its handshake is part of that, as it may take long, and this thread is its own."""
@@ -160,8 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None or self.command not in {"GET", "HEAD"}:
             return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, f"allowed: {_METHODS}\n".encode())
         try:
-            self.server.admit(self._path(), self)
-            return page(self.headers.get("Accept", ""))
+            self.server.admit(page.audience, self)
+            return page.answer(self.headers.get("Accept", ""), parse_qs(urlsplit(self.path).query))
         except (Unauthenticated, PermissionDenied) as error:
             return _Answer(HTTPStatus(http_status_of(error)), _TEXT, f"{error}\n".encode())
         except Exception:
@@ -181,8 +222,31 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _check(holds: Callable[[], bool]) -> _Page:
-    def page(accept: str) -> _Answer:
+    def answer(accept: str, query: Mapping[str, list[str]]) -> _Answer:
         status = HTTPStatus.OK if holds() else HTTPStatus.SERVICE_UNAVAILABLE
         return _Answer(status, _TEXT, f"{status.phrase.lower()}\n".encode())
 
-    return page
+    return _Page(answer)
+
+
+class _Profiles:
+    """Profiles of the process, one at a time."""
+
+    def __init__(self) -> None:
+        self._one = threading.Lock()
+
+    def __call__(self, accept: str, query: Mapping[str, list[str]]) -> _Answer:
+        default, most = _PROFILE_SECONDS
+        try:
+            seconds = float(query.get("seconds", [str(default)])[-1])
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= most:
+            message = f"seconds is not a number above 0 and up to {most:g}; ask for /debug/profile?seconds={default:g}"
+            return _Answer(HTTPStatus.BAD_REQUEST, _TEXT, f"{message}\n".encode())
+        if not self._one.acquire(blocking=False):
+            return _Answer(HTTPStatus.CONFLICT, _TEXT, b"another profile is being taken; wait for it to end\n")
+        try:
+            return _Answer(HTTPStatus.OK, _TEXT, profile(seconds).encode())
+        finally:
+            self._one.release()

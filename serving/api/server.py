@@ -25,8 +25,9 @@ from serving.api.models import ModelRegistry
 from serving.api.servicer import TranslationServicer
 from serving.api.tls import tls_of
 from serving.api.watching import BundleWatch
-from serving.config import ServerConfig
+from serving.config import ServerConfig, split_address
 from serving.errors import StartupError
+from serving.loopback import is_loopback_host
 from serving.observability.gauges import ServerCollector, ServerState
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import CallTracer
@@ -93,6 +94,9 @@ class Server:
             is_ready=self._is_ready,
             access=access,
             tls=self._tls,
+            # Without tokens, whoever reaches the port sees it: this machine, if even the models are open to it.
+            profiles=access.needs_token or bool(config.admin and is_loopback_host(split_address(config.http)[0])),
+            allowed_hosts=config.hosts_at(config.http),
         )
         self.web = self._web_server(config.web, servicer, router, access, calls) if config.web else None
 
@@ -165,6 +169,7 @@ class Server:
             GlossaryStore(),
             needs_token=access.needs_token,
             is_ready=self._is_ready,
+            allowed_hosts=self._config.hosts_at(address),
         )
         return WebServer(address, application, self._tls)
 

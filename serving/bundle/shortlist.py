@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,16 @@ class Shortlist:
         Returns:
             Distinct token ids in ascending order. Shape (token,), int64.
         """
-        likely = self.best[source].ravel()
-        return np.unique(np.concatenate([self.always, likely, np.array(prefix, dtype=np.int64)]))
+        given = np.array(prefix, dtype=np.int64)
+        listed = np.zeros(max(self._tokens, 1 + int(given.max(initial=0))), dtype=np.bool_)
+        for tokens in (self.always, self.best[source], given):
+            listed[tokens] = True
+        return np.flatnonzero(listed)  # several times as fast as sorting the tokens
+
+    @cached_property
+    def _tokens(self) -> int:
+        """One more than the largest token of the lexicon."""
+        return 1 + max(int(self.always.max(initial=0)), int(self.best.max(initial=0)))
 
     @classmethod
     def whole(cls, source_size: int, target_size: int) -> Shortlist:

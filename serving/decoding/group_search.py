@@ -80,8 +80,8 @@ class GroupSearch:
             for kept, offset in ((ends, 0), (goes_on, beam)):
                 which, rank = np.nonzero(kept)
                 place = offset + group * sizes[which] + (np.cumsum(kept, axis=1) - 1)[which, rank]
-                for values, found in zip(chosen, (totals, tokens, parents), strict=True):
-                    values[which, place] = found[which, ranked[which, rank]]
+                there, from_ = (which, place), (which, ranked[which, rank])
+                chosen[0][there], chosen[1][there], chosen[2][there] = totals[from_], tokens[from_], parents[from_]
             told = np.where(chosen[0][:, beam:] > -np.inf, chosen[1][:, beam:], -1)
             used = (tokens[:, :, None] == told[:, None]).sum(axis=2)
         return chosen

@@ -184,6 +184,8 @@ class TermSearch:
 
     def keep(self, sources: Ints, targets: Ints) -> None:
         """Copy slots ``sources`` to slots ``targets``. Shapes (move,), int64."""
+        if not self.busy.any():  # slots without terms hold nothing
+            return
         for array in (
             self.busy,
             self._symbols,

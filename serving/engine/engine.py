@@ -69,15 +69,21 @@ class Engine:
             healthy=self.healthy,
         )
 
-    def check(self, sentences: int, deadline: float | None, priority: int) -> None:
-        """Refuse a request of about so many sentences that :meth:`submit` would refuse anyway.
+    def check(self, sentences: int, tokens: int, deadline: float | None, priority: int) -> None:
+        """Refuse a request that :meth:`submit` would refuse anyway, before work is spent on it.
+
+        Args:
+            sentences: About as many as it has.
+            tokens: Of the source of the longest one, at least.
+            deadline: Of all, in the clock's seconds.
+            priority: Of all.
 
         Raises:
             Overloaded: The queue or its token budget is full.
             Unavailable: The engine is draining or has stopped.
             DeadlineExceeded: The deadline has passed, or cannot be met.
         """
-        self._queue.check(sentences, deadline, priority)
+        self._queue.check(sentences, tokens, deadline, priority)
 
     def submit(self, sentences: Sequence[Sentence], listener: Listener | None = None) -> Submission:
         """Accept all of ``sentences``, or none, and return at once; ``listener`` hears of them while they are decoded.

@@ -86,8 +86,14 @@ class JobQueue:
                 healthy=healthy,
             )
 
-    def check(self, sentences: int, deadline: float | None, priority: int) -> None:
-        """Refuse what :meth:`submit` would refuse anyway, before work is spent on it; ``sentences`` are counted.
+    def check(self, sentences: int, tokens: int, deadline: float | None, priority: int) -> None:
+        """Refuse what :meth:`submit` would refuse anyway, before work is spent on it.
+
+        Args:
+            sentences: To count as refused.
+            tokens: Of the longest one, at least.
+            deadline: Of all, in the clock's seconds.
+            priority: Of all.
 
         Raises:
             Overloaded: The queue or its token budget is full.
@@ -95,7 +101,7 @@ class JobQueue:
             DeadlineExceeded: The deadline has passed, or cannot be met.
         """
         with self._changed:
-            reason = self._phase_refuses() or self._scheduler.refuses(deadline, priority, self._clock())
+            reason = self._phase_refuses() or self._scheduler.refuses(tokens, deadline, priority, self._clock())
             retry_after = self._scheduler.wait_estimate() or 1.0
         if reason is not None:
             self._observer.rejected(sentences, reason)
@@ -160,7 +166,9 @@ class JobQueue:
         with self._changed:
             if self.closed or submission.cancelled:
                 return
-            submission.cancelled_at = self._clock()
+            now = submission.cancelled_at = self._clock()
+            if submission.late(now):  # a caller's deadline arrives as a cancellation
+                self._scheduler.missed(now)
             self.cancellations += 1  # after the mark: whoever sees the new count finds it
             dropped = [job for job in submission.jobs if self._scheduler.cancel(job)]
             if dropped:
@@ -211,6 +219,8 @@ class JobQueue:
         with self._changed:
             if not self.closed:
                 self._scheduler.finish(job)
+                if isinstance(outcome, DeadlineExceeded):
+                    self._scheduler.missed(self._clock())
                 if isinstance(outcome, Decoded):
                     self._scheduler.decoded(len(job.sentence.source), outcome.finished - outcome.admitted)
                     self._quarantine.acquit(job.sentence)

@@ -95,8 +95,9 @@ class Lane:
         with np.errstate(invalid="ignore" if poisoned.any() else "warn"):
             finished = self._search.advance(candidates)
         ended: Ended = []
-        if finished.size or poisoned.any():
+        if poisoned.any():
             finished = np.union1d(finished, np.flatnonzero(poisoned))
+        if finished.size:
             ended = [(self.jobs[slot], self._outcome(slot, bool(poisoned[slot]))) for slot in finished.tolist()]
             self.free(finished)
         self._tell()

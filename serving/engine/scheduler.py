@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from serving.engine.observer import RejectReason
-from serving.engine.throughput import DecodingTime, Throughput
+from serving.engine.throughput import DecodingTime, Margin, Throughput
 
 Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
@@ -150,6 +150,7 @@ class Scheduler(Generic[Key]):
         self._shares = [0] * limits.workers  # running sentences of each
         self._throughput = Throughput()
         self._decoding_time = DecodingTime()
+        self._margin = Margin()
         self.running_rows = 0  # hypotheses
         self.queue_tokens = 0
         self.running_tokens = 0
@@ -182,6 +183,10 @@ class Scheduler(Generic[Key]):
         """Note how long a sentence was encoded and decoded, which tells how long others will take."""
         self._decoding_time.took(source_tokens, seconds)
 
+    def missed(self, now: float) -> None:
+        """Note that a sentence that had been taken was late, so that those to come need more time."""
+        self._margin.missed(now)
+
     def running_on(self, worker: int) -> list[tuple[Key, Demand]]:
         """Return what runs on a worker."""
         return [(key, demand) for key, (demand, its) in self._running.items() if its == worker]
@@ -190,9 +195,9 @@ class Scheduler(Generic[Key]):
         """Take all of ``items`` into the queue, or none.
 
         More than the whole queue holds is taken by an empty one: otherwise it could never run. A deadline is refused
-        when it has passed, or when others wait and it is nearer than a sentence of this length takes to decode, or when
-        all of them go first and the measured throughput will not get there in time for that. Where the order leaves it
-        open, the sentence is taken and may expire later.
+        when it has passed, or when others wait or run and it is nearer than a sentence of this length takes to decode,
+        or when all that wait go first and the measured throughput will not get there in time for that. Where the order
+        leaves it open, the sentence is taken and may expire later.
 
         Returns:
             The reason why nothing was taken, or None.
@@ -210,9 +215,9 @@ class Scheduler(Generic[Key]):
             self._enqueue(_Waiting(key, demand, now, rank))
         return None
 
-    def refuses(self, deadline: float | None, priority: int, now: float) -> RejectReason | None:
-        """Tell whether even one short sentence would be refused, before anything is known of it but this."""
-        shortest = Demand(1, 1, 1, priority, deadline)
+    def refuses(self, tokens: int, deadline: float | None, priority: int, now: float) -> RejectReason | None:
+        """Tell whether even one sentence of so many source tokens would be refused, before more is known of it."""
+        shortest = Demand(1, tokens, tokens, priority, deadline)
         if self._waiting and self.queue_depth >= self._limits.queue_sentences:
             return RejectReason.QUEUE_FULL
         if self._waiting and self.queue_tokens >= self._limits.queue_tokens:
@@ -249,6 +254,8 @@ class Scheduler(Generic[Key]):
             self._run(entry, worker)
             source_tokens += demand.source_tokens
             chosen.setdefault((demand.beam, _length_class(demand.source_tokens)), []).append(entry)
+        for _ in expired:
+            self._margin.missed(now)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
         return Turn(tuple(expired), tuple(batch for entries in chosen.values() for batch in _bucketed(entries)))
 
@@ -276,8 +283,8 @@ class Scheduler(Generic[Key]):
         if demand.deadline is None:
             return False
         last = self._last_rank is None or rank > self._last_rank
-        wait = (self.wait_estimate() or 0.0) if last else 0.0
-        return demand.deadline <= now or (bool(self._waiting) and self._hopeless(demand, now + wait))
+        wait = self._margin.seconds(now) + ((self.wait_estimate() or 0.0) if last else 0.0)
+        return demand.deadline <= now or (self.busy and self._hopeless(demand, now + wait))
 
     def _hopeless(self, demand: Demand, start: float) -> bool:
         """Return whether a sentence that starts then is probably late; nobody is refused for that on an idle server."""

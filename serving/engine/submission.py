@@ -15,6 +15,8 @@ from serving.engine.scheduler import Demand
 from serving.errors import DragomanError
 from serving.step import Ints
 
+_DEADLINE_SLACK = 0.05  # seconds: a caller's deadline arrives as a cancellation at about the moment it passes
+
 
 @dataclass(frozen=True, eq=False)
 class Sentence:
@@ -127,6 +129,11 @@ class Submission:
     def cancelled(self) -> bool:
         """Whether nobody waits for what has not ended."""
         return self.cancelled_at < math.inf
+
+    def late(self, now: float) -> bool:
+        """Return whether the deadline of a sentence has passed, or is about to."""
+        deadlines = (job.sentence.deadline for job in self.jobs)
+        return any(deadline is not None and deadline <= now + _DEADLINE_SLACK for deadline in deadlines)
 
     def cancel(self) -> None:
         """Give up on all of its sentences; the future ends with ``Cancelled`` unless it ended before."""

@@ -7,6 +7,8 @@ import math
 _MEMORY_SECONDS = 10.0  # what happened this long ago counts 1/e
 _WEIGHT = 0.05  # of the latest sentence in a mean over all
 _ENOUGH_SECONDS = 1.0  # backlogged time to have seen before an estimate is given
+_MARGIN_STEP, _MOST_MARGIN = 0.01, 1.0  # seconds: for each sentence that was late, and at most
+_MARGIN_MEMORY = 2.0  # seconds after which 1/e of a margin is left
 
 
 class Throughput:
@@ -50,3 +52,25 @@ class DecodingTime:
     def seconds_for(self, source_tokens: int) -> float:
         """Estimate the seconds that a sentence takes; 0 while nothing was measured."""
         return self._seconds_per_token * source_tokens
+
+
+class Margin:
+    """Seconds that the estimates were too short by: the more sentences were accepted and late, the more.
+
+    Without it a server that has fallen behind stays there: every call is old when it is looked at, has just enough time
+    left by the estimates, is worked on, and is late. With it such calls are refused, which is cheap, until new ones are
+    looked at in time.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._seconds, self._since = 0.0, 0.0
+
+    def missed(self, now: float) -> None:
+        """Note that a sentence that had been accepted was late."""
+        self._seconds = min(self.seconds(now) + _MARGIN_STEP, _MOST_MARGIN)
+        self._since = now
+
+    def seconds(self, now: float) -> float:
+        """Return the seconds to add to an estimate."""
+        return self._seconds * math.exp((self._since - now) / _MARGIN_MEMORY)

@@ -27,6 +27,8 @@ from serving.score_messages import ScoreResult
 
 _INLINE_CHARACTERS = 4096  # tokenised on the caller's thread: cheaper than handing it over
 _TOKENIZER_THREADS = 2
+# The longest sentence of a text has that many tokens or more, mostly: what is refused for it would be refused anyway.
+_CHARACTERS_A_TOKEN, _CHARACTERS_A_SENTENCE = 6, 60
 
 _Done = TypeVar("_Done")
 
@@ -65,7 +67,7 @@ class Translator:
             EngineFailure: The runtime failed.
         """
         characters = sum(len(text) for text in request.texts)
-        self._engine.check(len(request.texts), request.deadline, request.options.priority)
+        self._check(request)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         decoded = await self._decode(prepared.sentences)
         decoded = await self._tried_again(request, prepared, decoded)
@@ -88,7 +90,7 @@ class Translator:
                 loop.call_soon_threadsafe(changed.set)
 
         characters = sum(len(text) for text in request.texts)
-        self._engine.check(len(request.texts), request.deadline, request.options.priority)
+        self._check(request)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         retries = request.options.retry_repetition
         stream = TranslationStream(prepared, self._tokenizer, retries=retries, on_change=on_change)
@@ -128,6 +130,7 @@ class Translator:
             DragomanError: As :meth:`translate`.
         """
         characters = sum(len(pair.source) + len(pair.target) for pair in request.pairs)
+        self._check(request.sources)
         manifest, tokenizer = self._manifest, self._tokenizer
         prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, self._limits))
         decoded = await self._decode(prepared.sentences)
@@ -136,6 +139,12 @@ class Translator:
     def close(self) -> None:
         """End the tokenizer's threads."""
         self._pool.shutdown()
+
+    def _check(self, request: TranslationRequest) -> None:
+        """Refuse a request before work is spent on it, if its sentences would be refused."""
+        longest = min(max(map(len, request.texts), default=0), _CHARACTERS_A_SENTENCE)
+        tokens = max(1, longest // _CHARACTERS_A_TOKEN)
+        self._engine.check(len(request.texts), tokens, request.deadline, request.options.priority)
 
     async def _decode(self, sentences: Sequence[Sentence]) -> tuple[Decoded, ...]:
         submission = self._engine.submit(sentences)

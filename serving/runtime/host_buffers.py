@@ -20,6 +20,10 @@ class HostBuffers:
     """An array for each tensor of memory and state, shape (slot, ...).
 
     Shapes that come back cost no allocation: an array is a view of a block that was once large enough.
+
+    Attributes:
+        arrays: By name.
+        nbytes: Allocated bytes.
     """
 
     def __init__(self, specs: Sequence[TensorSpec], beam: int, windows: Mapping[Axis, int]) -> None:
@@ -28,11 +32,7 @@ class HostBuffers:
         shapes = {spec.name: spec.shape({Axis.BEAM: beam, **windows}) for spec in specs}
         self._blocks = {spec.name: _zeros(prod(shapes[spec.name]), np.dtype(spec.dtype)) for spec in specs}
         self.arrays = {name: block.reshape(shapes[name]) for name, block in self._blocks.items()}
-
-    @property
-    def nbytes(self) -> int:
-        """Allocated bytes."""
-        return sum(block.nbytes for block in self._blocks.values())
+        self.nbytes = sum(block.nbytes for block in self._blocks.values())
 
     def resize(self, axis: Axis, windows: Mapping[Axis, int], busy: int) -> bool:
         """Change an axis to its size in ``windows``; busy slots keep what fits, and what is new in them is 0.
@@ -50,9 +50,12 @@ class HostBuffers:
         grows = prod(shape) > block.size
         held = array[kept] if grows else array[kept].copy()  # in one block, the old and the new layout overlap
         if grows:
+            self.nbytes -= block.nbytes
             block = self._blocks[name] = _zeros(prod(shape), block.dtype)
+            self.nbytes += block.nbytes
         array = self.arrays[name] = block[: prod(shape)].reshape(shape)
-        array[:busy] = 0
+        if any(size > held_size for size, held_size in zip(shape[1:], held.shape[1:], strict=True)):
+            array[:busy] = 0
         array[kept] = held
         return grows
 

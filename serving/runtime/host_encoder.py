@@ -10,6 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis
+from serving.runtime.denormals import denormals_are_zero
 from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.size_buckets import fill_rows
 from serving.step import Ints
@@ -46,7 +47,8 @@ class HostEncoder:
         outputs = {spec.name: self._array(spec.name, spec.shape(sizes)) for spec in self._graph.outputs}
         for name, array in outputs.items():
             binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
-        self._session.run_with_iobinding(binding)
+        with denormals_are_zero():
+            self._session.run_with_iobinding(binding)
         return outputs
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:

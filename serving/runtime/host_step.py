@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.bundle.manifest import Axis, TensorSpec
 from serving.runtime.decoder_step import Arrays, BoundStep, DecoderStep
+from serving.runtime.denormals import denormals_are_zero
 from serving.runtime.host_buffers import HostBuffers
 from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.output_columns import OutputColumns
@@ -19,7 +20,7 @@ from serving.runtime.output_columns import OutputColumns
 class HostStep(DecoderStep):
     """All steps of one grid's decoder. As many slots are bound as are busy."""
 
-    _most = 32  # bindings of 23 KB each
+    _most = 64  # bindings of 23 KB each
 
     def __init__(
         self, model: LoadedModel, slots: int, buffers: HostBuffers, columns: OutputColumns | None = None
@@ -42,7 +43,8 @@ class HostStep(DecoderStep):
             self._columns.bind(binding)
 
         def run(_: int) -> Arrays:
-            self._session.run_with_iobinding(binding)
+            with denormals_are_zero():
+                self._session.run_with_iobinding(binding)
             return outputs
 
         return BoundStep(inputs, run, release=lambda: None)

@@ -25,7 +25,11 @@ _MANY = 4 * SMALLEST_SHORTLIST  # columns, after which a grid without sentences 
 
 
 class OutputColumns:
-    """Columns of a grid's sentences, and which token each is of."""
+    """Columns of a grid's sentences, and which token each is of.
+
+    Attributes:
+        nbytes: Bytes of the columns.
+    """
 
     def __init__(self, specs: Sequence[TensorSpec], vocabulary: int) -> None:
         """Start without sentences; ``column`` is the last axis of ``specs``."""
@@ -48,17 +52,13 @@ class OutputColumns:
         self._users = np.pad(self._users, more)
         for name, array in self._arrays.items():
             self._arrays[name] = np.pad(array, [(0, 0)] * (array.ndim - 1) + [more])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the columns."""
-        return sum(array.nbytes for array in self._arrays.values())
+        self.nbytes = sum(array.nbytes for array in self._arrays.values())
 
     def lacking(self, lists: Sequence[Ints]) -> Ints:
         """Return the tokens of some shortlists that have no column. Shape (column,), int64, ascending."""
-        wanted: Ints = np.unique(np.concatenate(lists))
-        lacking: Ints = wanted[self._column[wanted] == _NONE]
-        return lacking
+        lacks = np.zeros(self._vocabulary, dtype=np.bool_)
+        lacks[np.concatenate(lists)] = True
+        return np.flatnonzero(lacks & (self._column == _NONE))
 
     def admit(self, lists: Sequence[Ints], lacking: Ints, columns: Mapping[str, NDArray[np.generic]]) -> bool:
         """Give the next slots their shortlists.
@@ -71,9 +71,9 @@ class OutputColumns:
         Returns:
             Whether an array lies elsewhere now, so that bindings to it are void.
         """
-        held = np.setdiff1d(np.concatenate(lists), lacking)
         taken = self._users > 0
-        taken[self._column[held]] = True
+        wanted = self._column[np.concatenate(lists)]
+        taken[wanted[wanted != _NONE]] = True
         free = np.flatnonzero(~taken)
         moved = free.size < lacking.size
         if moved:
@@ -113,7 +113,9 @@ class OutputColumns:
             Whether an array lies elsewhere now.
         """
         kept = [self._slots[slot] for slot in order.tolist()]
-        for slot in np.setdiff1d(np.arange(len(self._slots)), order).tolist():
+        freed = np.ones(len(self._slots), dtype=np.bool_)
+        freed[order] = False
+        for slot in np.flatnonzero(freed).tolist():
             self._users[self._slots[slot]] -= 1
         self._slots = kept
         shrinks = not kept and self._users.size >= _MANY

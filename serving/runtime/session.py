@@ -10,6 +10,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from serving.errors import StartupError
+from serving.runtime import denormals
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,10 +67,13 @@ def open_session(
     disabled = _DISABLED_ON_CUDA if device == "cuda" else _DISABLED
     # TF32, the default, would round the products of fp32 graphs to 10 bits.
     of_cuda = {"use_tf32": "0", "enable_cuda_graph": str(int(cuda_graphs))} if device == "cuda" else {}
+    if denormals.SUPPORTED and device == "cpu":  # for the session's own threads; for the thread that runs, see there
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
     try:
-        session = ort.InferenceSession(
-            graph, options, providers=[(PROVIDERS[device], of_cuda)], disabled_optimizers=disabled
-        )
+        with denormals.denormals_are_zero():  # the first session would leave this thread so
+            session = ort.InferenceSession(
+                graph, options, providers=[(PROVIDERS[device], of_cuda)], disabled_optimizers=disabled
+            )
     except Exception as error:
         if cuda_graphs and _NOT_RECORDABLE in str(error):
             session = open_session(graph, device=device, threads=threads, exact_products=exact_products)

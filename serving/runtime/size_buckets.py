@@ -26,12 +26,12 @@ def power_of_two(size: int) -> int:
 
 
 def fitting(current: int, needed: int) -> int:
-    """Return the window for ``needed`` positions: a larger one at once, a smaller one only if it saves half.
+    """Return the window for ``needed`` positions: a larger one at once, a smaller one only if it saves a quarter.
 
     Each change copies the buffers; what is too large costs only attention to positions that are masked.
     """
     wanted = bucket(needed)
-    return wanted if wanted > current or wanted * 2 <= current else current
+    return wanted if wanted > current or wanted * 4 <= current * 3 else current
 
 
 def doubling(current: int, needed: int) -> int:

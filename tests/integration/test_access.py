@@ -229,12 +229,14 @@ async def test_no_page_but_health_is_open(guarded: Guarded) -> None:
     status, said = await page(guarded.toy, "/elsewhere")
     pages = set(said.strip().removeprefix("ask for ").split(", "))
     assert status == 404
-    assert pages == {"/metrics", "/healthz", "/readyz"}
+    assert pages == {"/metrics", "/healthz", "/readyz", "/debug/profile"}
     for path in pages - {"/healthz", "/readyz"}:
         for wrong in ([], ["Bearer wrong"], [guarded.tokens[Role.ADMIN]], [f"Bearer {guarded.tokens[Role.ADMIN]}"] * 2):
             assert (await page(guarded.toy, path, *wrong))[0] == 401
-        for token in guarded.tokens.values():
-            assert (await page(guarded.toy, path, f"Bearer {token}"))[0] == 200
+        for role, token in guarded.tokens.items():
+            seen = role is Role.ADMIN or path != "/debug/profile"
+            query = "?seconds=0.1" if path == "/debug/profile" else ""
+            assert (await page(guarded.toy, path + query, f"Bearer {token}"))[0] == (200 if seen else 403)
     assert (await page(guarded.toy, "/healthz"))[0] == (await page(guarded.toy, "/readyz"))[0] == 200
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.offline.base_random import random_bundle
+from loadtests.offline.random_bundle import random_bundle
 from scripts import gpu_check
 from serving.decoding.hypothesis import FinishedHypothesis
 from serving.messages import FinishReason

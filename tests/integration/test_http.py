@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from tests.integration.toy_server import Toy, request, serving, started
+from tests.integration.toy_server import Toy, request, serving, started, toy_config
 
 PATHS = ["/healthz", "/readyz", "/metrics"]
 
@@ -20,11 +20,13 @@ async def toy() -> AsyncIterator[Toy]:
         yield toy
 
 
-async def ask(toy: Toy, method: str, path: str, body: bytes | None = None) -> tuple[int, HTTPMessage, bytes]:
+async def ask(
+    toy: Toy, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, HTTPMessage, bytes]:
     def exchange() -> tuple[int, HTTPMessage, bytes]:
         connection = HTTPConnection("127.0.0.1", toy.server.http.port, timeout=30)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         finally:
@@ -91,3 +93,25 @@ async def test_a_fault_is_answered_and_logged(toy: Toy, caplog: pytest.LogCaptur
 
 async def test_the_server_header_tells_no_version(toy: Toy) -> None:
     assert (await ask(toy, "GET", "/healthz"))[1]["Server"].strip() == "dragoman"
+
+
+async def test_a_name_of_another_site_sees_no_metrics(toy: Toy) -> None:
+    status, _, said = await ask(toy, "GET", "/metrics", Host="evil.example:8080")
+    assert status == 403
+    assert b"--allowed-hosts" in said
+    assert (await ask(toy, "GET", "/healthz", Host="evil.example"))[0] == 200
+    assert (await ask(toy, "GET", "/metrics", Host="localhost"))[0] == 200
+
+
+async def test_a_profile_is_for_who_may_operate_a_server(toy: Toy) -> None:
+    assert (await ask(toy, "GET", "/debug/profile"))[0] == 404  # without --admin
+    async with serving(toy_config(admin="127.0.0.1:0")) as operated:
+        status, headers, body = await ask(operated, "GET", "/debug/profile?seconds=0.2")
+        assert (status, headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+        stacks = [line.rsplit(" ", 1) for line in body.decode().splitlines()]
+        assert all(int(count) > 0 for _, count in stacks)
+        assert any(stack.startswith("engine-toy/1-0;threading.Thread._bootstrap") for stack, _ in stacks)
+        for bad in ("0", "61", "x", "nan", "-1"):
+            assert (await ask(operated, "GET", f"/debug/profile?seconds={bad}"))[0] == 400
+        both = await asyncio.gather(*(ask(operated, "GET", "/debug/profile?seconds=1") for _ in range(2)))
+        assert sorted(status for status, _, _ in both) == [200, 409]

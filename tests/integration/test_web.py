@@ -116,9 +116,8 @@ async def test_a_caller_that_goes_away_frees_its_slots(toy: Toy) -> None:
     with toy.held() as steps:
         _, writer = await asyncio.open_connection("127.0.0.1", toy.server.web.port)
         body = b'{"contents": ["abcdefgh"]}'
-        head = (
-            f"POST /v1/translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-        )
+        head = "POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}"
         writer.write(head.encode() + b"\r\n\r\n" + body)
         await eventually(lambda: toy.server.models.models()[0].snapshot().running_slots == 1)
         writer.close()
@@ -142,7 +141,9 @@ async def test_a_deadline_is_kept(toy: Toy) -> None:
     assert (reply.status, reply.json["error"]["status"]) == (504, "DEADLINE_EXCEEDED")
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /v1/models HTTP/1.1\r\nHo"])
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/models HTTP/1.1\r\nHo"]
+)
 async def test_a_head_that_does_not_come_is_not_waited_for(
     toy: Toy, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
@@ -159,7 +160,7 @@ async def test_a_body_that_does_not_come_holds_no_place(toy: Toy, monkeypatch: p
     monkeypatch.setattr("serving.api.web.exchange._BODY_SECONDS", 0.2)
     assert toy.server.web is not None
     reader, writer = await asyncio.open_connection("127.0.0.1", toy.server.web.port)
-    head = b"POST /v1/translate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     writer.write(head + b"Content-Length: 9\r\n\r\n{")
     assert toy.server.admission.in_flight == 0
     async with asyncio.timeout(30):
@@ -273,3 +274,21 @@ async def test_a_path_that_is_not_there_says_where_to_look(toy: Toy) -> None:
     reply = await ask(toy, "GET", "/nowhere")
     assert (reply.status, reply.json["error"]["message"]) == (404, "there is no such path; /docs lists all")
     assert (await ask(toy, "GET", "/translate")).status == 405
+
+
+async def test_pages_of_other_sites_cannot_reach_a_server_of_this_machine_by_a_name_of_theirs(toy: Toy) -> None:
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "[", "a@b:c"):
+        reply = await ask(toy, "POST", "/v1/translate", {"contents": ["a"]}, {"Host": host})
+        assert (reply.status, reply.json["error"]["status"]) == (403, "PERMISSION_DENIED")
+        assert (await ask(toy, "GET", "/", headers={"Host": host})).status == 403
+    for host in ("localhost:8000", "127.0.0.1:1", "[::1]:8000", "box.localhost", "10.0.0.1"):
+        assert (await ask(toy, "GET", "/v1/models", headers={"Host": host})).status == 200
+
+
+async def test_names_that_were_allowed_and_servers_with_tokens_may_be_called_by_any(tmp_path: Path) -> None:
+    async with serving(toy_config(web=FREE, allowed_hosts="box.example, other.example")) as toy:
+        for host, status in {"box.example:80": 200, "other.example": 200, "evil.example": 403}.items():
+            assert (await ask(toy, "GET", "/v1/models", headers={"Host": host})).status == status
+    (tmp_path / "tokens").write_text(new_token("a", Role.TRANSLATE)[1] + "\n")
+    async with serving(toy_config(web=FREE, tokens=tmp_path / "tokens")) as toy:
+        assert (await ask(toy, "GET", "/v1/models", headers={"Host": "evil.example"})).status == 401

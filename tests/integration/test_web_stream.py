@@ -64,9 +64,8 @@ async def test_a_reader_that_goes_away_frees_its_slots(toy: Toy) -> None:
     with toy.held() as steps:
         reader, writer = await asyncio.open_connection("127.0.0.1", toy.server.web.port)
         body = json.dumps({"contents": ["abcdefgh"], "options": {"beam_size": 1}}).encode()
-        head = (
-            "POST /v1/translate HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n"
-        )
+        head = "POST /v1/translate HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
+        head += "Content-Type: application/json\r\n"
         writer.write(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         steps(3)
         await reader.readuntil(b"event: delta")

@@ -36,6 +36,7 @@ def test_every_option_can_come_from_every_place(tmp_path: Path) -> None:
         default_model="en-fr",
         listen="[::1]:0",
         max_calls_per_second=2.5,
+        allowed_hosts=("a.example", "b.example"),
         tls_cert=Path("c"),
         tls_key=Path("k"),
         tls_client_ca=Path("ca"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.offline.base_random import random_bundle
+from loadtests.offline.random_bundle import random_bundle
 from training.models.transformer import TransformerSettings
 
 VOCABULARY = 300

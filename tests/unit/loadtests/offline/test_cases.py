@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from loadtests.offline.cases import BATCHES, BEAMS, QUICK_BATCHES, corpus_case, forced_case, random_cases, real_cases
+import numpy as np
+
+from loadtests.offline.cases import (
+    BATCHES,
+    BEAMS,
+    QUICK_BATCHES,
+    corpus_case,
+    forced_case,
+    random_cases,
+    real_cases,
+    words_like_real_ones,
+)
 from tests.unit.serving.engine.toy_engine import manifest
 
 
@@ -44,3 +55,11 @@ def test_lengths_with_too_few_sentences_are_left_out() -> None:
 def test_a_corpus_is_one_batch_within_the_limit_of_the_model() -> None:
     case = corpus_case(manifest(max_target_tokens=50), [[7] * 30 + [3], [7, 3]])
     assert (case.batch, len(case.batches), case.search.beam, case.search.max_length) == (2, 1, 4, 50)
+
+
+def test_random_words_are_as_frequent_as_those_of_a_language() -> None:
+    words = words_like_real_ones(np.random.default_rng(0), 58_101, (32, 23))
+    assert words.shape == (32, 23)
+    assert words.min() >= 10
+    assert words.max() < 58_101
+    assert 400 < len(np.unique(words)) < 600  # 32 sentences of English have 400 pieces of 16,000

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from loadtests.offline.base_random import random_bundle
 from loadtests.offline.dragoman_engine import DragomanEngine
+from loadtests.offline.random_bundle import random_bundle
 from loadtests.offline.searches import Search
 from serving.bundle.bundle import load_bundle
 from tests.unit.loadtests.offline.conftest import USUAL, VOCABULARY

@@ -344,9 +344,27 @@ def test_what_cannot_be_met_any_more_is_dropped_when_its_turn_comes_while_others
     turn = scheduler.schedule(4.0)
     assert turn.expired == ("tight",)
     assert [batch.keys for batch in turn.batches] == [("loose",)]
-    scheduler.submit([("only", demand(10, deadline=4.5))], 4.0)
+    only = [("only", demand(10, deadline=4.5))]
+    assert scheduler.submit(only, 4.0) is RejectReason.DEADLINE
+    assert scheduler.refuses(10, 4.5, 0, 4.0) is RejectReason.DEADLINE
+    assert scheduler.refuses(1, 4.5, 0, 4.0) is None
     scheduler.finish("loose")
-    assert begun(scheduler, now=4.0) == ["only"]  # nothing else waits for its place
+    assert scheduler.submit(only, 4.0) is None
+    assert begun(scheduler, now=4.0) == ["only"]  # nothing else waits or runs: what was measured says little
+
+
+def test_who_missed_deadlines_leaves_more_time_to_those_that_come_until_they_are_met_again() -> None:
+    scheduler: Scheduler[str] = Scheduler(EngineLimits(rows=1))
+    scheduler.submit([("running", demand())], 0)
+    assert begun(scheduler) == ["running"]
+    assert scheduler.refuses(1, 10.3, 0, 10.0) is None
+    for _ in range(50):
+        scheduler.missed(10.0)
+    assert scheduler.refuses(1, 10.3, 0, 10.0) is RejectReason.DEADLINE
+    assert scheduler.refuses(1, 11.01, 0, 10.0) is None  # a second is the most
+    assert scheduler.refuses(1, 14.3, 0, 14.0) is None
+    scheduler.finish("running")
+    assert scheduler.refuses(1, 10.3, 0, 10.0) is None  # an idle server tries
 
 
 def test_throughput_says_nothing_of_an_idle_server() -> None:

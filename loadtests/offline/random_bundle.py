@@ -1,4 +1,4 @@
-"""A bundle of Transformer-base with random weights: the same work on every machine, and nothing to download."""
+"""Bundles of usual shapes with random weights: the same work on every machine, and nothing to download."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,30 +17,38 @@ from export.bundle import BundleOptions, write_bundle
 from export.precisions import DEFAULT_PRECISIONS, PrecisionName
 from export.trained_model import TrainedModel
 from export.verify import Evidence
+from loadtests.offline.cases import words_like_real_ones
 from serving.bundle.manifest import Languages, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.data.words import PATTERN, SPECIAL
 from training.models.contract import Vocabulary
 from training.models.transformer import Transformer, TransformerSettings
 
-NAME = "base-random"
-_VOCABULARY = 32_000
-_SETTINGS = TransformerSettings(  # Vaswani et al. (2017), table 3, base
+_BASE = TransformerSettings(  # Vaswani et al. (2017), table 3, base
     dim=512, heads=8, feedforward_dim=2048, encoder_layers=6, decoder_layers=6, norm="post", tie="all"
 )
+# By name, with the size of the vocabulary; the second is what OPUS-MT's models have (Tiedemann and Thottingal 2020).
+SHAPES = {"base-random": (_BASE, 32_000), "opus-random": (replace(_BASE, activation="silu", output_bias=True), 58_101)}
 _ALWAYS, _BEST = 300, 30  # tokens of the shortlist: for every sentence, and for each source token
 _END = Vocabulary(0, 0).eos
 _SENTENCES, _TOKENS = 32, 24  # that int8 is calibrated on
 _ROOT = Path(__file__).parents[2]
-_SOURCES = ("export", "training/models", "serving/bundle", "loadtests/offline/base_random.py")  # decide on the bundle
+_SOURCES = (
+    "export",
+    "training/models",
+    "serving/bundle",
+    "loadtests/offline/random_bundle.py",
+    "loadtests/offline/cases.py",
+)
 
 
-def base_random(cache: Path = _ROOT / ".cache" / "engine") -> Path:
-    """Return the bundle's directory; export it first unless ``cache`` has one that this very code wrote."""
-    directory = cache / _code_digest() / NAME / "1"
+def kept_bundle(name: str, cache: Path = _ROOT / ".cache" / "engine") -> Path:
+    """Return the directory of one of :data:`SHAPES`; export it first unless ``cache`` has one of this very code."""
+    directory = cache / _code_digest() / name / "1"
     if not directory.exists():
-        print(f"compare: exporting {NAME}, once, to {directory}", file=sys.stderr)
-        random_bundle(directory.parents[1], NAME, _SETTINGS, _VOCABULARY, shortlist=True)
+        print(f"compare: exporting {name}, once, to {directory}", file=sys.stderr)
+        settings, vocabulary_size = SHAPES[name]
+        random_bundle(directory.parents[1], name, settings, vocabulary_size, shortlist=True)
     return directory
 
 
@@ -70,10 +79,10 @@ def random_bundle(
 
 
 def _random_shortlist(vocabulary_size: int) -> Shortlist:
-    """Return a lexicon with about 1,000 target tokens for a sentence of 24, as many as real ones have."""
-    first, generator = len(SPECIAL), np.random.default_rng(1)
-    always = np.array([_END, *range(first, min(_ALWAYS, vocabulary_size))], dtype=np.int32)
-    return Shortlist(always, generator.integers(first, vocabulary_size, (vocabulary_size, _BEST), dtype=np.int32))
+    """Return a lexicon whose lists overlap as real ones do: frequent tokens translate many words."""
+    always = np.array([_END, *range(len(SPECIAL), min(_ALWAYS, vocabulary_size))], dtype=np.int32)
+    best = words_like_real_ones(np.random.default_rng(1), vocabulary_size, (vocabulary_size, _BEST))
+    return Shortlist(always, best.astype(np.int32))
 
 
 def _trained(settings: TransformerSettings, vocabulary_size: int) -> TrainedModel:
