@@ -159,7 +159,7 @@ class SubwordTokenizer:
         """Return the characters of a text that the source vocabulary spells in bytes or not at all.
 
         Letters and digits of ASCII, marks, controls and separators are never among them. Of a word vocabulary they are
-        those that no token has; there are none where the text is tokens already.
+        the letters that no token has, since it copies symbols; there are none where the text is tokens already.
         """
         new = set(text) - self._spelt
         if not new:
@@ -173,7 +173,7 @@ class SubwordTokenizer:
         if isinstance(source, TokenProcessor) or unicodedata.category(character)[0] in "MCZ":
             return True
         if isinstance(source, WordProcessor):
-            return source.spells(character)
+            return not character.isalpha() or source.spells(character)
         return not any(source.is_unknown(token) or source.is_byte(token) for token in source.encode(character))
 
     def encode_prefix(self, text: str) -> tuple[int, ...]:

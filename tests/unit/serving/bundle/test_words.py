@@ -53,7 +53,7 @@ def test_spans_and_texts() -> None:
 
 def test_characters_that_no_word_has_are_unknown() -> None:
     tokenizer = SubwordTokenizer(MODEL, MODEL, special_ids=IDS, kind="words")
-    assert tokenizer.unknown("the okapi, ça e\u0301 \ufb01 \u0141\u00f3d\u017a \u2026!") == set("\u0141\u00f3\u017a!")
+    assert tokenizer.unknown("the okapi, ça e\u0301 \ufb01 \u0141\u00f3d\u017a \u2026!") == set("\u0141\u00f3\u017a")
 
 
 def test_a_translation_copies_the_words_its_unknown_ones_attend_to() -> None:
