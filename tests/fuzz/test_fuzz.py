@@ -25,6 +25,8 @@ from serving.limits import parse_limits
 from serving.pb import translation_service_pb2 as pb
 from tests.integration.toy_server import Toy, serving, toy_config, toy_manifest
 
+# What fails is printed whole; a long one would fail for its length alone.
+pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 CODES = {
     grpc.StatusCode.OK,
