@@ -13,6 +13,7 @@
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
 #   make gpu-check  tests and benchmark on a GPU (GPU_SITE=folder of unpacked wheels GPU_ARGS=...; docs/gpu.md)
 #   make image   build a container image (IMAGE=serving-cpu; docs/deploying.md has the others) and print its size
+#   make sbom    what a server consists of, as CycloneDX: build/sbom.json (SBOM_EXTRAS=cpu)
 #   make image-test       build every image, run them strictly, start the compose file
 #   make scale-test       replicas behind HAProxy and a balancing client: restarts, kill -9, a second core; Ray
 #   make monitoring-test  a real Prometheus on a real server: dashboard and alerts
@@ -137,6 +138,18 @@ TESTED_IMAGES := serving-cpu serving-cpu-baked serving-gpu models load training
 .PHONY: image image-test prometheus monitoring-test
 image:
 	@deploy/docker/build $(IMAGE)
+
+# Of a fresh environment with what an image has. The tool has an environment of its own, so that it lists not itself.
+SBOM_EXTRAS ?= cpu
+.PHONY: sbom
+sbom:
+	rm -rf $(CACHE)/sbom
+	@mkdir -p build
+	for part in server tool; do "$(PYTHON)" -m venv $(CACHE)/sbom/$$part; done
+	$(CACHE)/sbom/server/bin/pip --disable-pip-version-check install --quiet -c constraints.txt '.[$(SBOM_EXTRAS)]'
+	$(CACHE)/sbom/tool/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0
+	$(CACHE)/sbom/tool/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+		-o build/sbom.json $(CACHE)/sbom/server/bin/python
 
 # Installs podman, and what it makes a base image with, where there is no engine and root may install.
 image-test: $(DEVELOPMENT) prometheus

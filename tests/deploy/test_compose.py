@@ -24,6 +24,7 @@ from tests.deploy.monitoring import ALERTS, COMPOSE, DASHBOARD, tool
 from tests.deploy.ports import free_ports
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 FILES = [COMPOSE / "compose.yaml", COMPOSE / "compose.gpu.yaml"]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILES[0].read_text())["services"]
 
@@ -48,6 +49,11 @@ def test_every_service_is_confined(service: str) -> None:
     assert {"cpus", "mem_limit"} <= set(asked)
     assert re.fullmatch(r"[\w./-]+:v?\d+(\.\d+)+", default_of(asked["image"]))  # a version, never the latest
     assert all(port.startswith("127.0.0.1:") for port in asked.get("ports", []))
+
+
+@pytest.mark.parametrize("file", [*FILES, ROOT / "deploy/docker/Containerfile", ROOT / "deploy/haproxy/haproxy.cfg"])
+def test_the_admin_port_is_closed(file: Path) -> None:
+    assert "admin" not in file.read_text().lower()
 
 
 def test_every_file_that_is_mounted_exists() -> None:

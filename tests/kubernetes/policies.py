@@ -147,7 +147,20 @@ def models_are_read_only(objects: list[Object]) -> Iterator[str]:
                 yield f"{container['name']} can write to {mount['mountPath']}"
 
 
+def the_admin_port_is_closed(objects: list[Object]) -> Iterator[str]:
+    """Nothing opens the port of administration; who needs it forwards one of their own."""
+    for container in containers(objects):
+        named = [*(entry["name"] for entry in container.get("env", [])), *container.get("args", [])]
+        opened = [name for name in named if name == "DRAGOMAN_ADMIN" or str(name).startswith("--admin")]
+        opened += [port["name"] for port in container.get("ports", []) if "admin" in port.get("name", "")]
+        yield from (f"{container['name']} opens the admin port: {name}" for name in opened)
+    for entry in objects:
+        if entry["kind"] == "ConfigMap" and any("admin" in text for text in entry.get("data", {}).values()):
+            yield f"{entry['metadata']['name']} speaks of admin"
+
+
 EVERYWHERE: tuple[Policy, ...] = (
+    the_admin_port_is_closed,
     images_are_pinned,
     resources_are_bounded,
     containers_are_confined,

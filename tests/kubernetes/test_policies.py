@@ -56,7 +56,17 @@ def remove_object(kind: str) -> Callable[[list[Object]], None]:
     return lambda objects: objects.remove(one(objects, kind))
 
 
+def admin_by_variable(objects: list[Object]) -> None:
+    server(objects).setdefault("env", []).append({"name": "DRAGOMAN_ADMIN", "value": "0.0.0.0:50052"})
+
+
+def admin_by_flag(objects: list[Object]) -> None:
+    server(objects).setdefault("args", []).append("--admin=0.0.0.0:50052")
+
+
 BAD: list[tuple[policies.Policy, Callable[[list[Object]], None]]] = [
+    (policies.the_admin_port_is_closed, admin_by_variable),
+    (policies.the_admin_port_is_closed, admin_by_flag),
     (policies.images_are_pinned, image_of("registry.example.com/dragoman:latest")),
     (policies.images_are_pinned, image_of("registry.example.com:5000/dragoman")),
     (
