@@ -35,6 +35,7 @@ class TermSearch:
         none = np.zeros(0, dtype=bool)
         self._words = WordBorders(none, none)  # the same for all slots
         self._lifted = 0  # entries of the last edits
+        self._own = np.zeros(slots, dtype=np.int64)  # of them, those of a slot's own
         self._symbols = np.zeros((slots, 0), dtype=np.int64)
         self._next = np.zeros((slots, 0, OTHERS), dtype=np.int64)
         self._ends = np.zeros((slots, 0), dtype=np.int64)
@@ -92,7 +93,8 @@ class TermSearch:
         slots = np.flatnonzero(self.busy[:busy])
         useful = self._useful(slots)
         # Sizes that come back are bound already, so take a power of two.
-        self._lifted = 1 << int(max(useful.sum(axis=2).max(initial=0) - 1, 0)).bit_length()
+        self._own[slots] = useful.sum(axis=2).max(axis=1, initial=0)
+        self._lifted = 1 << int(max(self._own[slots].max(initial=0) - 1, 0)).bit_length()
         chosen = np.argsort(~useful, axis=2, kind="stable")[:, :, : self._lifted]  # the useful ones come first
         useful = np.take_along_axis(useful, chosen, axis=2)
         self._lifted = useful.shape[2]
@@ -131,6 +133,8 @@ class TermSearch:
         chosen = np.arange(slots.size)[:, None]
         same = tokens[:, :, None] == self._symbols[slots][:, None]
         totals[(same & self._useful(slots)[chosen, parents]).any(axis=2)] -= _LIFT
+        # How many more there are depends on the neighbours.
+        totals[np.arange(totals.shape[1]) >= self._beam * (_SHARE + self._own[slots])[:, None]] = -np.inf
         best = np.argsort(-totals, axis=1, kind="stable")
         totals, tokens, parents = totals[chosen, best], tokens[chosen, best], parents[chosen, best]
         # A hypothesis ends only where that is the best that it can do: in a bank of its own it has no better rivals.

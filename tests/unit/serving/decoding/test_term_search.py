@@ -84,3 +84,12 @@ def test_neighbours_of_terms_get_the_same_bits(extra: dict[str, float]) -> None:
     assert [together[number] for number in range(6)] == [alone[number] for number in range(6)]
     backwards = run([(source, constrained) for source in range(6)], slots=2, seed=3)
     assert [together[6 + number] for number in range(6)] == [backwards[number] for number in range(6)]
+
+
+@pytest.mark.parametrize("beam", [2, 3, 8, 12])
+def test_terms_of_neighbours_make_no_difference(beam: int) -> None:
+    few = DecodingOptions(max_length=20, beam_size=beam, enough=1, n_best=beam, terms=terms([(4, 9, 5)]))
+    many = replace(few, terms=terms([(5,)], [(6,)], [(7,)], [(8, 10)], [(9, 9)], [(10, 4)]))
+    alone = run([(source, few) for source in range(30)], slots=6, seed=1)
+    together = run([(source, options) for source in range(30) for options in (few, many)], slots=7, seed=2)
+    assert [together[2 * number] for number in range(30)] == [alone[number] for number in range(30)]
