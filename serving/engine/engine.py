@@ -152,5 +152,6 @@ class Engine:
                 self._queue.finish(job, EngineFailure("a run of the model took too long"))
             self._observer.restarted()
             self._renew()
-            self._workers[number] = self._worker(number, worker.failures + 1)
-            self._workers[number].start()
+            replacement = self._worker(number, worker.failures + 1)
+            replacement.start()  # before it is seen: a worker whose thread does not run is not healthy
+            self._workers[number] = replacement
