@@ -32,7 +32,8 @@ from training.models.rnn import Rnn, RnnSettings
 from training.models.transformer import Transformer, TransformerSettings
 
 VOCABULARY = Vocabulary(source_size=40, target_size=40)
-NOT_OF_REFERENCE = ("sampling", "search", "terms", "enough")  # options that the reference search has none for by name
+# Options that the reference search has none for by name.
+NOT_OF_REFERENCE = ("sampling", "search", "terms", "enough", "beside", "groups", "diversity_penalty")
 
 SMALL = RnnSettings(embedding_dim=16, hidden_dim=24, attention_dim=20)
 RECURRENT = {
