@@ -23,7 +23,7 @@ from serving.api.server import SERVICE
 from serving.bundle.manifest import Manifest
 from serving.limits import parse_limits
 from serving.pb import translation_service_pb2 as pb
-from tests.integration.toy_server import Toy, serving, toy_config, toy_manifest
+from tests.integration.toy_server import NAN_TEXT, Toy, serving, toy_config, toy_manifest
 
 # What fails is printed whole; a long one would fail for its length alone.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -210,8 +210,8 @@ def test_any_limits_are_valid_or_named_invalid(text: str) -> None:
 
 
 def _valid(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Texts that protobuf takes: it refuses surrogates itself."""
-    return texts.map(lambda text: text.encode("utf-8", errors="ignore").decode())
+    """Texts that protobuf takes, which refuses surrogates itself, without what the toy model is made to fail at."""
+    return texts.map(lambda text: text.encode("utf-8", errors="ignore").decode().replace(NAN_TEXT, ""))
 
 
 def _enum(data: st.DataObject, most: int) -> Any:
