@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = {"cpu": 1 << 18, "cuda": 1 << 26}
+CHUNK_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
@@ -25,13 +25,13 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         likelihoods = torch.empty_like(losses)
         for start in range(0, tokens, rows):
             part = slice(start, start + rows)
-            gold = targets[part, None]
-            scores = logits[part].log_softmax(dim=1, dtype=torch.float32)
+            scores, gold = logits[part].float(), targets[part, None]
+            normaliser = scores.logsumexp(dim=1)
             gold_scores = scores.gather(1, gold)[:, 0]
-            likelihoods[part] = -gold_scores
-            losses[part] = (smoothing - 1.0) * gold_scores - smoothing * scores.mean(dim=1)
+            likelihoods[part] = normaliser - gold_scores
+            losses[part] = normaliser - (1.0 - smoothing) * gold_scores - smoothing * scores.mean(dim=1)
             if wants_gradient:
-                gradient = scores.exp_().sub_(smoothing / vocab)
+                gradient = (scores - normaliser[:, None]).exp_().sub_(smoothing / vocab)
                 gradient.scatter_add_(1, gold, gradient.new_full((gold.shape[0], 1), smoothing - 1.0))
                 # The linear layer's backward does not need its output, so its memory can hold the gradient.
                 logits[part] = gradient
