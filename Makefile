@@ -93,7 +93,7 @@ install-dev: $(DEVELOPMENT)
 ifdef MODEL
 demo: $(DEVELOPMENT)
 	@rm -rf $(CACHE)/demo
-	@$(RUN) python -m export.import_command "$(MODEL)" $(CACHE)/demo --name demo \
+	@$(RUN) dragoman-import "$(MODEL)" $(CACHE)/demo --name demo \
 		$(if $(SENTENCES),--sentences "$(SENTENCES)") $(IMPORT_ARGS) > /dev/null
 	@$(RUN) python -m scripts.demo --models $(CACHE)/demo $(if $(SENTENCES),--texts "$(SENTENCES)")
 else

@@ -116,3 +116,11 @@ def test_unit_tests_mirror_the_source() -> None:
     folders = {path.parent.relative_to(unit) for path in unit.rglob("*.py")}
     assert {folder for folder in folders if not list((ROOT / folder).glob("*.py"))} == set()
     assert list(unit.glob("*.py")) == []
+
+
+def test_modules_that_the_makefile_runs_do_something() -> None:
+    names = re.findall(r"python -m ([\w.]+)", (ROOT / "Makefile").read_text())
+    ours = {ROOT / name.replace(".", "/") for name in names if (ROOT / name.split(".")[0]).is_dir()}
+    modules = [path.with_suffix(".py") for path in ours if not (path / "__main__.py").is_file()]
+    assert modules
+    assert [path for path in modules if '__name__ == "__main__"' not in path.read_text()] == []
