@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.numeric_parity import largest_difference
+from export.numeric_parity import largest_differences
+from serving.bundle.manifest import Architecture
 from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Decoded, Sentence
 from serving.opening import offline_engine
@@ -18,6 +19,7 @@ from serving.runtime.onnx_runner import OnnxRunner
 from tests.parity.models import MODELS, NOT_OF_REFERENCE, build, open_exported
 from training import decode
 from training.models.contract import TranslationModel
+from training.models.transformer import Transformer
 
 Exported = tuple[TranslationModel[Any], OnnxRunner]
 
@@ -55,7 +57,26 @@ def reference(
 
 
 def test_log_probs_at_every_shape(exported: Exported) -> None:
-    assert largest_difference(*exported) <= 1e-4
+    found = largest_differences(*exported)
+    assert found.log_prob <= 1e-4
+    assert found.attention <= 1e-5
+
+
+def test_what_has_an_alignment_tells_its_attention(exported: Exported) -> None:
+    model, runner = exported
+    attends = model.attention(torch.tensor([[5, 3]]), torch.tensor([2]), torch.tensor([[2]])).shape[0] > 0
+    assert runner.model.precision.has_attention == attends
+
+
+def test_the_attention_of_another_head_is_found(exported: Exported) -> None:
+    """The comparison must be able to fail."""
+    model, runner = exported
+    if not isinstance(model, Transformer):
+        pytest.skip("one head, or the heads of a decoder-only model")
+    other_head = Architecture(family="random", sizes={"alignment_layer": -1, "alignment_head": 1})
+    manifest = runner.manifest.model_copy(update={"architecture": other_head})
+    other = OnnxRunner(manifest, "fp32", runner.encoder, runner.decoder, "cpu")
+    assert largest_differences(model, other).attention > 0.01
 
 
 def test_a_wrong_weight_is_found(exported: Exported) -> None:
@@ -64,7 +85,7 @@ def test_a_wrong_weight_is_found(exported: Exported) -> None:
     weight = model.get_parameter("vocab_projection.weight")
     with torch.no_grad():
         weight[20, 3] += 0.01
-        found = largest_difference(model, runner)
+        found = largest_differences(model, runner).log_prob
         weight[20, 3] -= 0.01
     assert found > 1e-4
 
