@@ -38,27 +38,33 @@ SHAPES = (
 
 
 @torch.inference_mode()
-def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES) -> float:
+def largest_difference(
+    model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES, *, renormalize: bool = False
+) -> float:
     """Return the largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
 
     Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
-    have a shortlist, PyTorch's logits of all other tokens are -inf.
+    have a shortlist, PyTorch's logits of all other tokens are -inf, and where they ``renormalize``, those of suppressed
+    ones.
     """
     stage = f"comparing log-probabilities of {runner.precision_name}"
     return max(
-        _difference(model, runner, shape, np.random.default_rng(number))
+        _difference(model, runner, shape, np.random.default_rng(number), renormalize)
         for number, shape in enumerate(progress(shapes, stage))
     )
 
 
-def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator) -> float:
+def _difference(
+    model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator, renormalize: bool
+) -> float:
     vocabulary = model.vocabulary
     beam, slots = shape.beam, len(shape.sources)
     sources = [
         np.append(rng.integers(0, vocabulary.source_size, size=length - 1), vocabulary.eos) for length in shape.sources
     ]
     states = [_state(model, source, beam) for source in sources]
-    barred = [_barred(runner, source, vocabulary.target_size) for source in sources]
+    without = vocabulary.suppressed if renormalize else ()
+    barred = [_barred(runner, source, vocabulary.target_size, without) for source in sources]
     grid = runner.grid(beam, slots)
     early = -(-slots // 2)  # the others join one step later
     grid.admit(sources[:early])
@@ -95,11 +101,14 @@ def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int
     return model.encode(rows, torch.full((beam,), source.size))
 
 
-def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
-    """Mark the tokens that the shortlist of a source lacks. Shape (vocab,), bool."""
+def _barred(
+    runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int, suppressed: Sequence[int]
+) -> torch.Tensor:
+    """Mark the tokens that the shortlist of a source lacks, and the suppressed ones. Shape (vocab,), bool."""
     barred = torch.full((vocabulary_size,), runner.shortlist is not None)
     if runner.shortlist is not None:
         barred[runner.shortlist.candidates(source)] = False
+    barred[list(suppressed)] = True
     return barred
 
 

@@ -132,7 +132,7 @@ def verify(
             "onnxruntime": ONNX_RUNTIME_VERSION,
         },
         shapes_checked=len(SHAPES),
-        max_abs_log_prob_difference=largest_difference(trained.model, runner),
+        max_abs_log_prob_difference=largest_difference(trained.model, runner, renormalize=trained.search.renormalize),
         sentences=len(sources),
         greedy_equal_ratio=equal[1],
         beam_equal_ratio=equal[BEAM],
