@@ -53,16 +53,17 @@ class Differences:
 
 @torch.inference_mode()
 def largest_differences(
-    model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES
+    model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES, *, renormalize: bool = False
 ) -> Differences:
     """Compare a model with its graphs.
 
     Compares the candidates' scores and the targets' log-probabilities of every beam at every step, and its attention.
-    Where the graphs have a shortlist, PyTorch's logits of all other tokens are -inf.
+    Where the graphs have a shortlist, PyTorch's logits of all other tokens are -inf, and where they ``renormalize``,
+    those of suppressed ones.
     """
     stage = f"comparing log-probabilities of {runner.precision_name}"
     found = [
-        _differences(model, runner, shape, np.random.default_rng(number))
+        _differences(model, runner, shape, np.random.default_rng(number), renormalize)
         for number, shape in enumerate(progress(shapes, stage))
     ]
     return Differences(max(one.log_prob for one in found), max(one.attention for one in found))
@@ -98,7 +99,7 @@ class _Attention:
 
 
 def _differences(
-    model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator
+    model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator, renormalize: bool
 ) -> Differences:
     vocabulary = model.vocabulary
     beam, slots = shape.beam, len(shape.sources)
@@ -106,7 +107,8 @@ def _differences(
         np.append(rng.integers(0, vocabulary.source_size, size=length - 1), vocabulary.eos) for length in shape.sources
     ]
     states = [_state(model, source, beam) for source in sources]
-    barred = [_barred(runner, source, vocabulary.target_size) for source in sources]
+    without = vocabulary.suppressed if renormalize else ()
+    barred = [_barred(runner, source, vocabulary.target_size, without) for source in sources]
     attention = [_Attention(beam, length) for length in shape.sources if runner.model.precision.has_attention]
     grid = runner.grid(beam, slots)
     early = -(-slots // 2)  # the others join one step later
@@ -149,11 +151,14 @@ def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int
     return model.encode(rows, torch.full((beam,), source.size))
 
 
-def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
-    """Mark the tokens that the shortlist of a source lacks. Shape (vocab,), bool."""
+def _barred(
+    runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int, suppressed: Sequence[int]
+) -> torch.Tensor:
+    """Mark the tokens that the shortlist of a source lacks, and the suppressed ones. Shape (vocab,), bool."""
     barred = torch.full((vocabulary_size,), runner.shortlist is not None)
     if runner.shortlist is not None:
         barred[runner.shortlist.candidates(source)] = False
+    barred[list(suppressed)] = True
     return barred
 
 

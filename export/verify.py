@@ -126,7 +126,7 @@ def verify(
         for beam in expected.tokens
     }
     score, signature = bleu(trained, found[BEAM], evidence.references) if evidence.references else (None, None)
-    differences = largest_differences(trained.model, runner)
+    differences = largest_differences(trained.model, runner, renormalize=trained.search.renormalize)
     record = VerificationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
