@@ -8,6 +8,7 @@
 #   make fuzz    random bytes, options, manifests and Unicode against a server (FUZZ_EXAMPLES=100000 a target)
 #   make chaos   10,000 mixed calls, hostile clients, 100 reloads, hanging models (docs/reliability.md)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
+#   make load-overhead    what the server adds to the engine, and what TLS, tokens and traces cost (docs/reliability.md)
 #   make quality  scores by source and length, robustness and speed of a bundle (QUALITY_ARGS=...; needs the corpora)
 #   make test    all tests
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
@@ -107,7 +108,7 @@ serve: $(SERVING)
 # --- load ----------------------------------------------------------------------------------------------------------
 
 # Each starts a fresh server on a free port, writes to runs/, and fails when a threshold is broken.
-.PHONY: load load-spike load-overload load-peer
+.PHONY: load load-spike load-overload load-overhead load-peer
 load: $(LOADING)
 	@$(RUN) python -m loadtests.service.load --models $(MODELS) $(LOAD_ARGS)
 
@@ -116,6 +117,9 @@ load-spike: $(LOADING)
 
 load-overload: $(LOADING)
 	@$(RUN) python -m loadtests.service.overload --models $(MODELS) $(LOAD_ARGS)
+
+load-overhead: $(DEVELOPMENT)
+	@$(RUN) python -m loadtests.service.overhead --models $(MODELS) $(LOAD_ARGS)
 
 load-peer: $(LOADING)
 	@$(RUN) python -m loadtests.peer.compare --models $(MODELS) $(LOAD_ARGS)
