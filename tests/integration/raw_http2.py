@@ -4,7 +4,7 @@ from __future__ import annotations
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WIDEST = (1 << 31) - 1  # window
-_DATA, _HEADERS, _SETTINGS, _WINDOW_UPDATE = 0, 1, 4, 8
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _WINDOW_UPDATE = 0, 1, 3, 4, 8
 _END_STREAM = 1
 _END_HEADERS = 4
 _INITIAL_WINDOW_SIZE = 4
@@ -31,6 +31,11 @@ def call(stream: int, path: str, message: bytes) -> bytes:
     head = b"".join(b"\0" + _string(name) + _string(value) for name, value in fields.items())
     body = b"\0" + len(message).to_bytes(4, "big") + message
     return _frame(_HEADERS, _END_HEADERS, stream, head) + _frame(_DATA, _END_STREAM, stream, body)
+
+
+def reset(stream: int) -> bytes:
+    """How the frame begins by which a server ends a stream that it does not take."""
+    return _frame(_RST_STREAM, 0, stream, bytes(4))[:-4]
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
