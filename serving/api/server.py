@@ -29,7 +29,7 @@ from serving.config import ServerConfig, split_address
 from serving.errors import StartupError
 from serving.loopback import is_loopback_host
 from serving.observability.gauges import ServerCollector, ServerState
-from serving.observability.loop_lag import watch_lag
+from serving.observability.loop_lag import lag_histogram, watch_lag
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import CallTracer
 from serving.pb import admin_service_pb2 as admin_pb
@@ -131,7 +131,7 @@ class Server:
         self.admission.phase = Phase.SERVING
         await self._tell_health()
         self._tasks.append(asyncio.create_task(self._watch_health()))
-        self._tasks.append(asyncio.create_task(watch_lag(self.metrics.loop_lag_seconds.observe)))
+        self._tasks.append(asyncio.create_task(watch_lag(lag_histogram(self.metrics.registry).observe)))
         if self._watch:
             self._tasks.append(asyncio.create_task(self._watch.run()))
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from prometheus_client import CollectorRegistry, Histogram
+
 _PERIOD = 0.05  # seconds
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+def lag_histogram(registry: CollectorRegistry) -> Histogram:
+    """Return the metric of the server's event loop, registered in ``registry``."""
+    return Histogram(
+        "dragoman_event_loop_lag_seconds",
+        "How late the event loop, which looks at every call, does what is due.",
+        buckets=_BUCKETS,
+        registry=registry,
+    )
 
 
 async def watch_lag(observe: Callable[[float], None], period: float = _PERIOD) -> None:

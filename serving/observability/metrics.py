@@ -16,7 +16,6 @@ from serving.observability.call_metrics import CALL_SECONDS, CallMetrics
 from serving.observability.gpu import GpuCollector
 
 _PHASE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _POWERS_OF_TWO = tuple(2.0**n for n in range(11))
 _RATIOS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
@@ -31,12 +30,6 @@ class Metrics:
         ProcessCollector(registry=registry)
         registry.register(GpuCollector())
 
-        self.loop_lag_seconds = Histogram(
-            "dragoman_event_loop_lag_seconds",
-            "How late the event loop, which looks at every call, does what is due.",
-            buckets=_LAG_SECONDS,
-            registry=registry,
-        )
         self.model_loads = Counter(
             "dragoman_model_loads_total", "Bundles read while the server ran.", ("outcome",), registry=registry
         )
