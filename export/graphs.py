@@ -21,7 +21,7 @@ from export.modules.transformer import TransformerDecoder, TransformerEncoder
 from export.passes.fusion import fuse_products
 from export.passes.initializers import name_parameters
 from export.passes.shortlist import COLUMNS_INPUT, ShortlistDecoder, ShortlistEncoder, projection_of
-from serving.bundle.manifest import Axis, StateSpec, TensorSpec
+from serving.bundle.manifest import ATTENTION, Axis, StateSpec, TensorSpec
 from training.models.contract import TranslationModel
 from training.models.decoder_only import DecoderOnly
 from training.models.rnn import Rnn
@@ -74,6 +74,7 @@ _STEP_OUTPUTS = (
     TensorSpec(name="target_log_probs", dtype="float32", axes=(Axis.SLOT, Axis.BEAM)),
     TensorSpec(name="alignment", dtype="int64", axes=(Axis.SLOT, Axis.BEAM)),
 )
+_ATTENTION = TensorSpec(name=ATTENTION, dtype="float32", axes=(Axis.SLOT, Axis.BEAM, Axis.SRC))
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def _export_both(
     present = [spec.model_copy(update={"name": spec.present}) for spec in state]
     inputs = (*_STEP_INPUTS, SOURCE_LENGTHS, *memory, *columns, *past)
     groups = (len(_STEP_INPUTS), 1, len(memory) + len(columns), len(past))
-    decoder_graph = _export(decoder, groups, inputs, (*_STEP_OUTPUTS, *present))
+    outputs = (*_STEP_OUTPUTS, _ATTENTION) if decoder.has_attention else _STEP_OUTPUTS
+    decoder_graph = _export(decoder, groups, inputs, (*outputs, *present))
     carried = {spec.name for spec in (*memory, *columns, *past, *present)}
     return ExportedModel(
         ExportedGraph(encoder_graph, encoder_inputs, encoder.outputs),
@@ -163,7 +165,7 @@ def _export_both(
             tuple(
                 s for s in inputs if s.name not in carried and s.name in {i.name for i in decoder_graph.graph.inputs}
             ),
-            _STEP_OUTPUTS,
+            outputs,
         ),
         memory,
         state,

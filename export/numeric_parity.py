@@ -1,4 +1,4 @@
-"""Do the graphs compute what the model computes? Log-probabilities, step by step, at many shapes.
+"""Do the graphs compute what the model computes? Log-probabilities and attention, step by step, at many shapes.
 
 Slots join at different times, so their positions differ; beams are reordered at random before each step, so that a
 wrong parent, cache entry or position cannot pass.
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from serving.runtime.onnx_runner import OnnxRunner
-from serving.step import Candidates, Edits, StepPlan
+from serving.step import Candidates, Edits, Floats, Ints, StepPlan
 from training.models.contract import TranslationModel
 from training.progress_bar import progress
 
@@ -37,28 +37,79 @@ SHAPES = (
 )
 
 
-@torch.inference_mode()
-def largest_difference(model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES) -> float:
-    """Return the largest |difference| of a log-probability between PyTorch and ONNX Runtime, in nats.
+@dataclass(frozen=True)
+class Differences:
+    """The largest ``|differences|`` between PyTorch and ONNX Runtime.
 
-    Compares the candidates' scores and the targets' log-probabilities of every beam at every step. Where the graphs
-    have a shortlist, PyTorch's logits of all other tokens are -inf.
+    Attributes:
+        log_prob: Of a log-probability, in nats.
+        attention: Of a weight of attention, of the sum of a hypothesis' weights, or between its largest weight and that
+            of the position it is aligned with; 0 where graphs tell no attention.
+    """
+
+    log_prob: float
+    attention: float = 0.0
+
+
+@torch.inference_mode()
+def largest_differences(
+    model: TranslationModel[Any], runner: OnnxRunner, shapes: Sequence[Shape] = SHAPES, *, renormalize: bool = False
+) -> Differences:
+    """Compare a model with its graphs.
+
+    Compares the candidates' scores and the targets' log-probabilities of every beam at every step, and its attention.
+    Where the graphs have a shortlist, PyTorch's logits of all other tokens are -inf, and where they ``renormalize``,
+    those of suppressed ones.
     """
     stage = f"comparing log-probabilities of {runner.precision_name}"
-    return max(
-        _difference(model, runner, shape, np.random.default_rng(number))
+    found = [
+        _differences(model, runner, shape, np.random.default_rng(number), renormalize)
         for number, shape in enumerate(progress(shapes, stage))
-    )
+    ]
+    return Differences(max(one.log_prob for one in found), max(one.attention for one in found))
 
 
-def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator) -> float:
+class _Attention:
+    """What the hypotheses of one slot have read, and what they attended to meanwhile."""
+
+    def __init__(self, beam: int, src: int) -> None:
+        self._read = np.zeros((beam, 0), dtype=np.int64)
+        self._told = np.zeros((beam, 0, src), dtype=np.float32)
+        self._aligned = np.zeros((beam, 0), dtype=np.int64)
+        self._beyond = 0.0
+
+    def add(self, parents: Ints, tokens: Ints, weights: Floats, aligned: Ints) -> None:
+        """Let each hypothesis go on from a parent; weights have shape (beam, src), others (beam,)."""
+        src = self._told.shape[2]
+        self._beyond = max(self._beyond, float(weights[:, src:].max(initial=0)))
+        self._read = np.concatenate([self._read[parents], tokens[:, None]], axis=1)
+        self._told = np.concatenate([self._told[parents], weights[:, None, :src]], axis=1)
+        self._aligned = np.concatenate([self._aligned[parents], aligned[:, None]], axis=1)
+
+    def difference(self, model: TranslationModel[Any], source: Ints, head: tuple[int, int]) -> float:
+        """Compare with the model, which reads everything at once; shape of the source (src,)."""
+        beam = self._read.shape[0]
+        rows, lengths = torch.from_numpy(source)[None].expand(beam, -1), torch.full((beam,), source.size)
+        weights = model.attention(rows, lengths, torch.from_numpy(self._read))[head[0], :, head[1]]
+        expected = (weights / weights.sum(dim=-1, keepdim=True)).numpy()  # over the source alone
+        most = np.take_along_axis(self._told, self._aligned[:, :, None], axis=2)[:, :, 0]
+        found = (self._told - expected, self._told.sum(axis=2) - 1, self._told.max(axis=2) - most, self._beyond)
+        worst = max(float(np.abs(differences).max()) for differences in found)
+        return worst if np.isfinite(worst) else np.inf
+
+
+def _differences(
+    model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, rng: np.random.Generator, renormalize: bool
+) -> Differences:
     vocabulary = model.vocabulary
     beam, slots = shape.beam, len(shape.sources)
     sources = [
         np.append(rng.integers(0, vocabulary.source_size, size=length - 1), vocabulary.eos) for length in shape.sources
     ]
     states = [_state(model, source, beam) for source in sources]
-    barred = [_barred(runner, source, vocabulary.target_size) for source in sources]
+    without = vocabulary.suppressed if renormalize else ()
+    barred = [_barred(runner, source, vocabulary.target_size, without) for source in sources]
+    attention = [_Attention(beam, length) for length in shape.sources if runner.model.precision.has_attention]
     grid = runner.grid(beam, slots)
     early = -(-slots // 2)  # the others join one step later
     grid.admit(sources[:early])
@@ -86,8 +137,13 @@ def _difference(model: TranslationModel[Any], runner: OnnxRunner, shape: Shape, 
             logits, states[slot] = model.decode_step(torch.from_numpy(plan.tokens[slot]), states[slot])
             logits = logits.masked_fill(barred[slot], -torch.inf)
             worst = max(worst, _slot_difference(logits, plan, answer, slot, vocabulary.suppressed))
+        for slot, own in enumerate(attention[:busy]):
+            own.add(parents[slot], plan.tokens[slot], grid.attention()[slot], answer.alignment[slot])
         tokens[:busy] = plan.targets
-    return worst
+    sizes = runner.manifest.architecture.sizes
+    head = int(sizes.get("alignment_layer", -1)), int(sizes.get("alignment_head", 0))
+    pairs = zip(attention, sources, strict=False)
+    return Differences(worst, max((own.difference(model, source, head) for own, source in pairs), default=0.0))
 
 
 def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int) -> Any:
@@ -95,11 +151,14 @@ def _state(model: TranslationModel[Any], source: np.ndarray[Any, Any], beam: int
     return model.encode(rows, torch.full((beam,), source.size))
 
 
-def _barred(runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int) -> torch.Tensor:
-    """Mark the tokens that the shortlist of a source lacks. Shape (vocab,), bool."""
+def _barred(
+    runner: OnnxRunner, source: np.ndarray[Any, Any], vocabulary_size: int, suppressed: Sequence[int]
+) -> torch.Tensor:
+    """Mark the tokens that the shortlist of a source lacks, and the suppressed ones. Shape (vocab,), bool."""
     barred = torch.full((vocabulary_size,), runner.shortlist is not None)
     if runner.shortlist is not None:
         barred[runner.shortlist.candidates(source)] = False
+    barred[list(suppressed)] = True
     return barred
 
 

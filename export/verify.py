@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.errors import VerificationError
-from export.numeric_parity import SHAPES, largest_difference
+from export.numeric_parity import SHAPES, largest_differences
 from export.trained_model import TrainedModel
 from serving.bundle.manifest import LanguagePair, VerificationRecord
 from serving.decoding.options import DecodingOptions
@@ -33,12 +33,14 @@ from training import decode
 from training.progress_bar import progress
 
 MAX_LOG_PROB_DIFFERENCE = 1e-4  # nats
+MAX_ATTENTION_DIFFERENCE = 1e-4
 MIN_EQUAL_RATIO = 0.999
 MAX_BLEU_LOSS = 0.3  # of a precision that rounds
 MAX_HALF_DIFFERENCE = 0.1  # nats, of fp16
 MIN_AGREEMENT = 70.0  # BLEU of its translations against PyTorch's, where there are no human ones
 BEAM = 4
 _LARGE = 20_000_000  # parameters, from which on PyTorch's steps take longer than Python's
+_UNROUNDED = ("fp32", "fp32-shortlist")
 _FIRST = 20  # translations, after which a model that does not end its sentences is found out
 
 _LOG = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ def verify(
         for beam in expected.tokens
     }
     score, signature = bleu(trained, found[BEAM], evidence.references) if evidence.references else (None, None)
+    differences = largest_differences(trained.model, runner, renormalize=trained.search.renormalize)
     record = VerificationRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
@@ -132,7 +135,7 @@ def verify(
             "onnxruntime": ONNX_RUNTIME_VERSION,
         },
         shapes_checked=len(SHAPES),
-        max_abs_log_prob_difference=largest_difference(trained.model, runner),
+        max_abs_log_prob_difference=differences.log_prob,
         sentences=len(sources),
         greedy_equal_ratio=equal[1],
         beam_equal_ratio=equal[BEAM],
@@ -141,6 +144,8 @@ def verify(
         export_bleu=score,
         bleu_signature=signature,
     )
+    if runner.precision_name in _UNROUNDED:
+        require_attention(differences.attention, runner.precision_name)
     if max_bleu_loss is None:
         require_equal(record)
     else:
@@ -155,6 +160,17 @@ def bleu(trained: TrainedModel, rows: Sequence[Sequence[int]], references: Seque
     metric = sacrebleu.BLEU()
     texts = trained.decode(rows)
     return round(metric.corpus_score(texts, [list(references)]).score, 2), str(metric.get_signature())
+
+
+def require_attention(difference: float, precision: str) -> None:
+    """Check that attention is the model's, of a precision that does not round.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    if not difference <= MAX_ATTENTION_DIFFERENCE:
+        limit = f"at most {MAX_ATTENTION_DIFFERENCE:.0e} may"
+        raise VerificationError([f"{precision}: a weight of attention differs by {difference:.1e}, {limit}"])
 
 
 def require_equal(record: VerificationRecord) -> None:

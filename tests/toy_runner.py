@@ -112,6 +112,7 @@ class ToyGrid:
         self._beam, self._slots = beam, slots
         self._in_use = threading.Lock()
         self._sources: list[Ints] = []
+        self._positions = np.zeros(0, dtype=np.int64)  # of the last step
         self._seeds = np.zeros(slots, dtype=np.uint64)
         self._states = np.zeros((slots, beam), dtype=np.uint64)  # the recurrent history
 
@@ -156,7 +157,7 @@ class ToyGrid:
         """
         with self._used():
             self._runner.before_step()
-            busy = len(self._sources)
+            busy, self._positions = len(self._sources), plan.positions.copy()
             if plan.tokens.shape != (busy, self._beam):
                 raise ValueError(f"a plan of shape {plan.tokens.shape} for a grid of ({busy}, {self._beam})")
             self._runner.counts.steps.append((busy, self._beam))
@@ -175,6 +176,14 @@ class ToyGrid:
                 target_log_probs=targets,
                 alignment=alignment,
             )
+
+    def attention(self) -> Floats:
+        """Half of it at the position that explains the step, half spread over the source. Shape (slot, beam, src)."""
+        sizes = np.array([source.size for source in self._sources])
+        inside = np.arange(sizes.max()) < sizes[:, None]
+        weights = np.where(inside, np.float32(0.5) / sizes[:, None], 0).astype(np.float32)
+        weights[np.arange(sizes.size), self._aligned(self._positions)] += np.float32(0.5)
+        return np.repeat(weights[:, None], self._beam, axis=1)
 
     def keep(self, order: Ints) -> None:
         """Keeps some slots and frees the rest.

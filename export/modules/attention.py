@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from export.modules.contract import Attended
 from training.models.ssru import carry_one
 
 
@@ -49,9 +50,9 @@ class GraphAttention:
         parents: Beam that each hypothesis continues. Shape (slot, beam), int64.
         places: Where the step is written into them. Shape (slot, beam, 2), int64.
         mask: Shape (slot, 1, beam, entry), added to the scores.
-        aligning: Head whose attention is the alignment, if this layer has it.
+        aligning: Head whose attention is told, if this layer has it.
         present: What ``past`` has become, once the layer has run.
-        alignment: Source position that the head attends to most, shape (slot, beam), once the layer has run.
+        attended: What that head attends to in the source, once the layer has run.
     """
 
     heads: int
@@ -63,7 +64,7 @@ class GraphAttention:
     mask: Tensor
     aligning: int | None
     present: list[Tensor] = field(init=False)
-    alignment: Tensor | None = None
+    attended: Attended | None = None
 
     def within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Write keys and values (slot, beam, kv_dim) to their places, and attend: (slot, beam, dim) to the same."""
@@ -89,7 +90,7 @@ class GraphAttention:
 
     def _align(self, q: Tensor) -> None:
         if self.aligning is not None:
-            self.alignment = most_attended(q, self.memory[0], self.lengths, heads=self.heads, head=self.aligning)
+            self.attended = attended_by(q, self.memory[0], self.lengths, heads=self.heads, head=self.aligning)
 
 
 class GraphPrefixAttention(GraphAttention):
@@ -107,8 +108,8 @@ class GraphPrefixAttention(GraphAttention):
         return attend(q, keys, values, self.mask, heads=self.heads)
 
 
-def most_attended(q: Tensor, keys: Tensor, lengths: Tensor, *, heads: int, head: int) -> Tensor:
-    """Find the source position that one head attends to most.
+def attended_by(q: Tensor, keys: Tensor, lengths: Tensor, *, heads: int, head: int) -> Attended:
+    """Compute what one head attends to in the source, as if there were nothing else.
 
     Args:
         q: Queries. Shape (slot, beam, dim).
@@ -116,15 +117,14 @@ def most_attended(q: Tensor, keys: Tensor, lengths: Tensor, *, heads: int, head:
         lengths: Source lengths. Shape (slot,), int64.
         heads: Number of heads of queries.
         head: Which of them.
-
-    Returns:
-        Shape (slot, beam), int64.
     """
     size, group = q.shape[-1] // heads, q.shape[-1] // keys.shape[-1]
-    weights = q.narrow(-1, head * size, size) @ keys.narrow(-1, head // group * size, size).transpose(1, 2)
+    query = q.narrow(-1, head * size, size) * size**-0.5
+    scores = query @ keys.narrow(-1, head // group * size, size).transpose(1, 2)
     outside = torch.arange(keys.shape[1]) >= lengths.unsqueeze(1)
-    best: Tensor = weights.masked_fill(outside.unsqueeze(1), -torch.inf).topk(1).indices.squeeze(-1)
-    return best  # argmax would need cuDNN on a GPU
+    scores = scores.masked_fill(outside.unsqueeze(1), -torch.inf)
+    most = scores.topk(1).indices.squeeze(-1)  # argmax would need cuDNN on a GPU
+    return Attended(most, scores.softmax(-1))
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, *, heads: int) -> Tensor:

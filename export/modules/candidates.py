@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from export.modules.contract import FamilyDecoder, StepInputs
+from export.modules.contract import Attended, FamilyDecoder, StepInputs
 from serving.bundle.manifest import StateSpec, TensorSpec
 
 
@@ -51,12 +51,17 @@ class CandidateDecoder(nn.Module):
         """Tensors that a step reads and writes."""
         return self.decoder.state
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether a step tells weights of attention."""
+        return self.decoder.has_attention
+
     def score(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
-        """Run the family's step, shapes as there; return logits, the tokens they are of, alignment and the state."""
-        logits, alignment, present = self.decoder(step, lengths, memory, past)
-        return logits, None, alignment, present
+    ) -> tuple[Tensor, Listed | None, Attended, list[Tensor]]:
+        """Run the family's step, shapes as there; return its results, with the tokens that the logits are of."""
+        logits, attended, present = self.decoder(step, lengths, memory, past)
+        return logits, None, attended, present
 
     def forward(
         self, step: list[Tensor], lengths: list[Tensor], memory: list[Tensor], past: list[Tensor]
@@ -70,13 +75,15 @@ class CandidateDecoder(nn.Module):
             past: As ``state`` says, shape (slot, ...) each.
 
         Returns:
-            Candidates, the targets' log-probabilities, alignment, and the next state, as the manifest declares them.
+            Candidates, the targets' log-probabilities, alignment, attention where there is one, and the next state, as
+            the manifest declares them.
         """
         inputs = StepInputs(*step)
-        logits, listed, alignment, present = self.score(inputs, lengths[0], memory, past)
+        logits, listed, attended, present = self.score(inputs, lengths[0], memory, past)
         if self.renormalize:
             logits = without_banned(logits, self.suppressed, inputs, listed)
-        return *best_candidates(logits, self.suppressed, inputs, listed), alignment, *present
+        weights = () if attended.weights is None else (attended.weights,)
+        return *best_candidates(logits, self.suppressed, inputs, listed), attended.most, *weights, *present
 
 
 def best_candidates(

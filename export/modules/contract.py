@@ -32,6 +32,20 @@ class StepInputs:
     ranks: Tensor
 
 
+@dataclass(frozen=True)
+class Attended:
+    """What each hypothesis attends to in its source.
+
+    Attributes:
+        most: The position that it attends to most. Shape (slot, beam), int64.
+        weights: Of all positions; they sum to 1, and are 0 beyond the source. Shape (slot, beam, src), float32. None
+            for a model without attention.
+    """
+
+    most: Tensor
+    weights: Tensor | None = None
+
+
 class FamilyEncoder(nn.Module, ABC):
     """Source ids to all that a decoder needs to know of a source."""
 
@@ -58,10 +72,15 @@ class FamilyDecoder(nn.Module, ABC):
     def state(self) -> tuple[StateSpec, ...]:
         """Tensors that a step reads and writes."""
 
+    @property
+    @abstractmethod
+    def has_attention(self) -> bool:
+        """Whether a step tells weights of attention."""
+
     @abstractmethod
     def forward(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Attended, list[Tensor]]:
         """Run the step.
 
         Args:
@@ -71,7 +90,7 @@ class FamilyDecoder(nn.Module, ABC):
             past: Tensors of ``state``, shape (slot, ...) each.
 
         Returns:
-            Logits (slot, beam, vocab), alignment (slot, beam), and the state after the step.
+            Logits (slot, beam, vocab), what is attended to, and the state after the step.
         """
 
 

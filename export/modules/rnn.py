@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
+from export.modules.contract import Attended, FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
-from training.models.attention import Encoded
+from training.models.attention import Attention, Encoded, PredictedSpan
 from training.models.recurrent import CELLS, CellKind, RecurrentEncoder
 from training.models.rnn import Rnn
 
@@ -95,7 +95,7 @@ class RnnEncoder(FamilyEncoder):
 
 
 class RnnStep(FamilyDecoder):
-    """One decoder step of all slots and beams; the attention, where there is one, is the alignment."""
+    """One decoder step of all slots and beams; the attention, where there is one, is the model's only one."""
 
     def __init__(self, model: Rnn) -> None:
         super().__init__()
@@ -111,18 +111,30 @@ class RnnStep(FamilyDecoder):
         """The parts of the model's own decoder state."""
         return state_specs(self.model)
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether the model does more than read one vector."""
+        return isinstance(self.model.decoder.reader, Attention)
+
     def forward(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Attended, list[Tensor]]:
         """Run the step, from the state (slot, beam, dim) before the beams are reordered; see the base class."""
         parents = step.parents.unsqueeze(-1)
         state = tuple(part.gather(1, parents.expand(-1, -1, part.shape[-1])) for part in past)
         embedded = self.model.embed_target(step.tokens)
         output, present, weights = self.model.decoder.step(embedded, state, tuple(memory), lengths)
-        # The end token aligns with nothing: so do all tokens of a model without attention.
-        nowhere = (lengths - 1).unsqueeze(1).expand(step.tokens.shape)
-        alignment = nowhere if weights is None else weights.argmax(-1)
-        return self.model.project_vocab(output), alignment, list(present)
+        return self.model.project_vocab(output), self._attended(step, lengths, weights), list(present)
+
+    def _attended(self, step: StepInputs, lengths: Tensor, weights: Tensor | None) -> Attended:
+        if weights is None:
+            # The end token aligns with nothing: so do all tokens of a model without attention.
+            return Attended((lengths - 1).unsqueeze(1).expand(step.tokens.shape))
+        most = weights.argmax(-1)
+        reader = self.model.decoder.reader
+        if isinstance(reader, Attention) and isinstance(reader.span, PredictedSpan):
+            weights = weights / weights.sum(-1, keepdim=True)  # in the model they sum to less
+        return Attended(most, weights)
 
 
 def memory_specs(model: Rnn) -> tuple[TensorSpec, ...]:

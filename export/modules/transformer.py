@@ -14,7 +14,7 @@ from typing import ClassVar, cast
 from torch import Tensor
 
 from export.modules.attention import EncoderAttention, GraphAttention
-from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
+from export.modules.contract import Attended, FamilyDecoder, FamilyEncoder, StepInputs, encoder_outputs
 from serving.bundle.manifest import Axis, StateSpec, TensorSpec
 from training.models.ssru import Ssru
 from training.models.transformer import Transformer
@@ -43,7 +43,7 @@ class TransformerEncoder(FamilyEncoder):
 class TransformerDecoder(FamilyDecoder):
     """One decoder step of all slots and beams.
 
-    Alignment is the source position that one declared head of one declared layer attends to most.
+    Attention is that of one declared head of one declared layer, over the source alone.
 
     Attributes:
         attention: How a layer attends.
@@ -70,9 +70,14 @@ class TransformerDecoder(FamilyDecoder):
         readers = enumerate(layer.target_reader for layer in self.model.target_layers)
         return tuple(spec for number, reader in readers for spec in _state_specs(reader, number))
 
+    @property
+    def has_attention(self) -> bool:
+        """Always."""
+        return True
+
     def forward(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Attended, list[Tensor]]:
         """Run the step, from memory (slot, src, kv_dim) and the layers' states; see the base class."""
         positions, mask = self._positions(step, lengths), self._mask(step, lengths, memory[0].shape[1])
         own = len(past) // len(self.model.target_layers)
@@ -90,8 +95,8 @@ class TransformerDecoder(FamilyDecoder):
             for n in range(len(self.model.target_layers))
         ]
         logits = self.model.project_vocab(self.model.decode(step.tokens, positions, layers))
-        alignment = cast("Tensor", layers[self.alignment_layer].alignment)
-        return logits, alignment, [buffer for layer in layers for buffer in layer.present]
+        attended = cast("Attended", layers[self.alignment_layer].attended)
+        return logits, attended, [buffer for layer in layers for buffer in layer.present]
 
     def _positions(self, step: StepInputs, lengths: Tensor) -> Tensor:
         """Return the positions of the step's tokens, shape (slot, 1)."""

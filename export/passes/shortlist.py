@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from export.calibration import Inputs
 from export.errors import ExportError
 from export.modules.candidates import CandidateDecoder, Listed
-from export.modules.contract import FamilyDecoder, FamilyEncoder, StepInputs
+from export.modules.contract import Attended, FamilyDecoder, FamilyEncoder, StepInputs
 from export.passes.initializers import constant, take_over
 from export.passes.quantization import quantized_input
 from export.passes.weights import Int8Weights, int8_constants
@@ -82,14 +82,14 @@ class ShortlistDecoder(CandidateDecoder):
 
     def score(
         self, step: StepInputs, lengths: Tensor, memory: list[Tensor], past: list[Tensor]
-    ) -> tuple[Tensor, Listed | None, Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, Listed | None, Attended, list[Tensor]]:
         """Take the logits of each slot's list; shapes as for the base class, ``columns`` behind ``memory``."""
         tokens, places, index, weights, biases = memory[-len(self.lists) - len(self.columns) :]
-        hidden, _, alignment, present = super().score(step, lengths, memory[: len(super().memory)], past)
+        hidden, _, attended, present = super().score(step, lengths, memory[: len(super().memory)], past)
         # One slot more: ONNX Runtime adds up the products of a single row in another order.
         logits = torch.cat([hidden, hidden[:1]]) @ weights + biases
         own = _gather(logits, places.expand(-1, logits.shape[1], -1))
-        return own, Listed(tokens, index), alignment, present
+        return own, Listed(tokens, index), attended, present
 
 
 def _gather(logits: Tensor, places: Tensor) -> Tensor:

@@ -22,12 +22,18 @@ class DragomanEngine:
         """Open a bundle in the precision ``variant``; ``NAME*N`` has N workers that share the threads."""
         precision, _, several = variant.partition("*")
         workers = int(several or 1)
-        runner = OnnxRunner.open(load_bundle(path), precision=precision, device="cpu", threads=threads // workers)
-        self._engine = offline_engine(runner, workers=workers)
+        bundle = load_bundle(path)
+        runner = OnnxRunner.open(bundle, precision=precision, device="cpu", threads=threads // workers)
+        self._engine, self._conventions = offline_engine(runner, workers=workers), bundle.manifest.search
 
     def translate(self, sources: Sequence[Ids], search: Search, options: Mapping[str, object]) -> list[Ids]:
         """Translate sources that are all submitted at once; ``options`` are ignored."""
-        wanted = DecodingOptions(max_length=search.max_length, min_length=search.min_length, beam_size=search.beam)
+        wanted = DecodingOptions(
+            max_length=search.max_length,
+            min_length=search.min_length,
+            beam_size=search.beam,
+            search=self._conventions,
+        )
         sentences = [Sentence(np.array(source, dtype=np.int64), wanted) for source in sources]
         decoded = self._engine.submit(sentences).future.result()
         return [list(one.hypotheses[0].tokens) for one in decoded]

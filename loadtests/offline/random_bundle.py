@@ -18,7 +18,7 @@ from export.precisions import DEFAULT_PRECISIONS, PrecisionName
 from export.trained_model import TrainedModel
 from export.verify import Evidence
 from loadtests.offline.cases import words_like_real_ones
-from serving.bundle.manifest import Languages, Tokenizer
+from serving.bundle.manifest import Languages, SearchConventions, Tokenizer
 from serving.bundle.shortlist import Shortlist
 from training.data.words import PATTERN, SPECIAL
 from training.models.contract import Vocabulary
@@ -60,8 +60,12 @@ def random_bundle(
     precisions: Sequence[PrecisionName] = DEFAULT_PRECISIONS,
     *,
     shortlist: bool = False,
+    search: SearchConventions | None = None,
 ) -> Path:
-    """Write the bundle ``root/NAME/1`` of a model with fixed random weights and, if wanted, a random lexicon."""
+    """Write the bundle ``root/NAME/1`` of a model with fixed random weights and, if wanted, a random lexicon.
+
+    ``search`` are the conventions of its users; this project's unless given.
+    """
     options = BundleOptions(
         name=name,
         version=1,
@@ -75,7 +79,8 @@ def random_bundle(
     rows = generator.integers(0, len(words), size=(_SENTENCES, _TOKENS))
     # Translations by random weights are not worth their length.
     evidence = Evidence([" ".join(words[number] for number in row) for row in rows], [], max_length=4)
-    return write_bundle(_trained(settings, vocabulary_size), root, options, evidence)
+    trained = replace(_trained(settings, vocabulary_size), search=search or SearchConventions())
+    return write_bundle(trained, root, options, evidence)
 
 
 def _random_shortlist(vocabulary_size: int) -> Shortlist:

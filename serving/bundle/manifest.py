@@ -28,6 +28,9 @@ _MAX_LANGUAGES: Final = 1 << 12
 _MAX_LANGUAGE_TOKENS: Final = 8
 _NAMED: Final = 60  # languages that an error or a line of the log names
 
+# The decoder's output that older bundles and models without attention lack: (slot, beam, src), each row sums to 1.
+ATTENTION: Final = "attention"
+
 # A file beside the manifest: no folder, no parent, nothing hidden.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 GraphFile = Annotated[FileName, StringConstraints(pattern=r"\.onnx$")]  # ONNX Runtime takes .ort for another format
@@ -147,6 +150,11 @@ class Precision(_Strict):
     shortlist: FileName | None = Field(default=None, exclude_if=lambda file: file is None)
     columns: tuple[TensorSpec, ...] = Field(default=(), exclude_if=lambda columns: not columns)
     seven_bits: bool = Field(default=False, exclude_if=lambda seven: not seven)
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether a step tells what each hypothesis attends to in its source."""
+        return any(spec.name == ATTENTION for spec in self.decoder.outputs)
 
 
 class SpecialIds(_Strict):

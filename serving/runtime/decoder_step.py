@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.bundle.manifest import Axis
+from serving.bundle.manifest import ATTENTION, Axis
 from serving.runtime.cache_table import HIDDEN
 from serving.runtime.size_buckets import fill, power_of_two
 from serving.step import Candidates, Floats, Ints, StepPlan
@@ -29,12 +29,14 @@ class BoundStep:
 
     Attributes:
         inputs: Arrays to fill, by name. Shapes (slot, ...), but for ``ranks``, of which only the size matters.
-        run: Runs it with that many busy slots; returns the outputs by name. Shapes (slot, ...).
+        run: Runs it with that many busy slots; returns the outputs by name, but for attention. Shapes (slot, ...).
+        attention: Returns that of the last run, shape (slot, beam, src), of models that tell it.
         release: Gives up what was recorded of it.
     """
 
     inputs: Arrays
     run: Callable[[int], Arrays]
+    attention: Callable[[], Arrays]
     release: Callable[[], None]
 
 
@@ -47,6 +49,7 @@ class DecoderStep(ABC):
         """Start without any; ``slots`` says how many slots to bind for those that are busy."""
         self._pad, self._slots = pad_id, slots
         self._bound: OrderedDict[tuple[int, ...], BoundStep] = OrderedDict()  # least recently used first
+        self._last: BoundStep | None = None  # that ran
 
     @abstractmethod
     def _bind(self, sizes: Mapping[Axis, int]) -> BoundStep:
@@ -84,6 +87,7 @@ class DecoderStep(ABC):
         for name, (values, padding) in _inputs(plan, cache, source_lengths, self._pad).items():
             if name in bound.inputs:  # an RNN has no use for places, a Transformer none for parents
                 fill(bound.inputs[name], values, padding)
+        self._last = bound
         out = bound.run(busy)
         return Candidates(
             scores=out["candidate_scores"][:busy],
@@ -93,11 +97,23 @@ class DecoderStep(ABC):
             alignment=out["alignment"][:busy],
         )
 
+    def attention(self, busy: int) -> Floats:
+        """Return what each hypothesis attended to in the last step. Shape (busy slot, beam, src).
+
+        Raises:
+            ValueError: There has been no step since the buffers moved.
+        """
+        if self._last is None:
+            raise ValueError("no step has run, or buffers have moved since: ask for attention after a step")
+        weights: Floats = self._last.attention()[ATTENTION][:busy]
+        return weights
+
     def forget(self) -> None:
         """Drop all bindings: a buffer lies elsewhere now."""
         for bound in self._bound.values():
             bound.release()
         self._bound.clear()
+        self._last = None
 
 
 def _inputs(

@@ -1,5 +1,7 @@
 """A decoder step on a device: one copy takes the plan there, one brings the candidates back.
 
+Attention, which is larger, stays there unless somebody asks for it.
+
 Slots are bucketed to powers of two, so that sizes come back and a step of given sizes can be recorded as a CUDA graph.
 Idle slots compute something that nobody reads.
 """
@@ -10,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from serving.bundle.manifest import Axis
+from serving.bundle.manifest import ATTENTION, Axis
 from serving.runtime.decoder_step import Arrays, BoundStep, DecoderStep
 from serving.runtime.device_buffers import DeviceBuffers
 from serving.runtime.device_memory import Packed
@@ -32,10 +34,14 @@ class DeviceStep(DecoderStep):
     def _bind(self, sizes: Mapping[Axis, int]) -> BoundStep:
         graph, decoder = self._model.precision.decoder, self._model.decoder
         inputs = Packed(self._model.device, graph.inputs, sizes)
-        outputs = Packed(self._model.device, graph.outputs, sizes)
+        outputs, attention = (
+            Packed(self._model.device, [spec for spec in graph.outputs if (spec.name == ATTENTION) is told], sizes)
+            for told in (False, True)
+        )
         binding = decoder.session.io_binding()
         inputs.bind_inputs(binding)
         outputs.bind_outputs(binding)
+        attention.bind_outputs(binding)
         self._buffers.bind(binding, sizes[Axis.SLOT])
         graphed = decoder.run(binding, fixed=self._repeatable)
 
@@ -45,7 +51,7 @@ class DeviceStep(DecoderStep):
             graphed()
             return outputs.download()
 
-        return BoundStep(inputs.host, run, graphed.release)
+        return BoundStep(inputs.host, run, attention.download, graphed.release)
 
 
 def _idle(inputs: Arrays, busy: int) -> None:

@@ -47,7 +47,7 @@ class HostStep(DecoderStep):
                 self._session.run_with_iobinding(binding)
             return outputs
 
-        return BoundStep(inputs, run, release=lambda: None)
+        return BoundStep(inputs, run, attention=lambda: outputs, release=lambda: None)
 
     def _array(self, spec: TensorSpec, sizes: Mapping[Axis, int]) -> NDArray[Any]:
         """Return an array for one input or output; numbers of slots share it, as prefixes."""

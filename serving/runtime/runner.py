@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from serving.bundle.manifest import SpecialIds
-from serving.step import Candidates, Ints, StepPlan
+from serving.step import Candidates, Floats, Ints, StepPlan
 
 
 class Grid(Protocol):
@@ -33,6 +33,15 @@ class Grid(Protocol):
 
     def step(self, plan: StepPlan) -> Candidates:
         """Run the decoder once for all busy slots; ``plan`` has exactly one row for each."""
+
+    def attention(self) -> Floats:
+        """Return how much each hypothesis attended to each position of its source in the last step.
+
+        Only of models that tell it. It is valid until the next call of any method.
+
+        Returns:
+            Shape (slot, beam, src), float32. A row sums to 1 and is 0 beyond the slot's source.
+        """
 
     def keep(self, order: Ints) -> None:
         """Keep some slots and free the rest: afterwards slot i holds what slot ``order[i]`` held.

@@ -14,7 +14,7 @@ from serving.runtime.decoder_step import DecoderStep
 from serving.runtime.device_buffers import DeviceBuffers
 from serving.runtime.host_buffers import HostBuffers
 from serving.runtime.size_buckets import power_of_two
-from serving.step import Candidates, Ints, StepPlan
+from serving.step import Candidates, Floats, Ints, StepPlan
 
 FIRST_SLOTS = 8  # with memory; doubles
 
@@ -66,6 +66,10 @@ class SlotGrid(ABC):
             cache = self._entries.advance(plan.parents)
             self._fit(Axis.ENTRY, cache[0].shape[3])
         return self._step.run(plan, cache, self._source_lengths[: self._busy], self._windows)
+
+    def attention(self) -> Floats:
+        """Return what each hypothesis attended to in the last step, valid until the next. Shape (slot, beam, src)."""
+        return self._step.attention(self._busy)
 
     def keep(self, order: Ints) -> None:
         """Keep some slots, free the rest: slot i then holds what ``order[i]`` held. Shape (kept slot,), int64."""

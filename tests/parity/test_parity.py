@@ -10,14 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from export.numeric_parity import largest_difference
+from export.numeric_parity import largest_differences
+from serving.bundle.manifest import Architecture
+from serving.decoding.beam import BeamSearch
 from serving.decoding.options import DecodingOptions
 from serving.engine.submission import Decoded, Sentence
 from serving.opening import offline_engine
+from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.onnx_runner import OnnxRunner
+from serving.runtime.runner import Grid
+from serving.step import Floats
 from tests.parity.models import MODELS, NOT_OF_REFERENCE, build, open_exported
 from training import decode
 from training.models.contract import TranslationModel
+from training.models.decoder_only import DecoderOnly
+from training.models.transformer import Transformer
 
 Exported = tuple[TranslationModel[Any], OnnxRunner]
 
@@ -55,7 +62,26 @@ def reference(
 
 
 def test_log_probs_at_every_shape(exported: Exported) -> None:
-    assert largest_difference(*exported) <= 1e-4
+    found = largest_differences(*exported)
+    assert found.log_prob <= 1e-4
+    assert found.attention <= 1e-5
+
+
+def test_what_has_an_alignment_tells_its_attention(exported: Exported) -> None:
+    model, runner = exported
+    attends = model.attention(torch.tensor([[5, 3]]), torch.tensor([2]), torch.tensor([[2]])).shape[0] > 0
+    assert runner.model.precision.has_attention == attends
+
+
+def test_the_attention_of_another_head_is_found(exported: Exported) -> None:
+    """The comparison must be able to fail."""
+    model, runner = exported
+    if not isinstance(model, Transformer):
+        pytest.skip("one head, or the heads of a decoder-only model")
+    other_head = Architecture(family="random", sizes={"alignment_layer": -1, "alignment_head": 1})
+    manifest = runner.manifest.model_copy(update={"architecture": other_head})
+    other = OnnxRunner(manifest, "fp32", runner.encoder, runner.decoder, "cpu")
+    assert largest_differences(model, other).attention > 0.01
 
 
 def test_a_wrong_weight_is_found(exported: Exported) -> None:
@@ -64,7 +90,7 @@ def test_a_wrong_weight_is_found(exported: Exported) -> None:
     weight = model.get_parameter("vocab_projection.weight")
     with torch.no_grad():
         weight[20, 3] += 0.01
-        found = largest_difference(model, runner)
+        found = largest_differences(model, runner).log_prob
         weight[20, 3] -= 0.01
     assert found > 1e-4
 
@@ -118,3 +144,37 @@ def test_company_changes_nothing(exported: Exported) -> None:
         alone = run(exported, [job])[0].hypotheses[0]
         assert answer.hypotheses[0].tokens == alone.tokens
         assert answer.hypotheses[0].score == pytest.approx(alone.score, abs=1e-5)
+
+
+def attention(runner: OnnxRunner, grid: Grid, texts: list[list[int]]) -> list[Floats]:
+    """What each step of a greedy search attends to, of some sentences side by side. Shapes (slot, src)."""
+    slots = len(texts)
+    grid.admit([np.array([*ids, runner.special_ids.eos]) for ids in texts])
+    search = BeamSearch(1, slots, special_ids=runner.special_ids, vocabulary_size=runner.vocabulary_size)
+    search.admit([DecodingOptions(max_length=6, min_length=6)] * slots)
+    found = []
+    for _ in range(5):
+        search.advance(grid.step(search.plan()))
+        found.append(grid.attention()[:, 0].copy())
+    return found
+
+
+def test_attention_does_not_depend_on_company_or_on_where_a_grid_lies(exported: Exported) -> None:
+    model, runner = exported
+    if not runner.model.precision.has_attention:
+        with pytest.raises(KeyError):
+            attention(runner, runner.grid(1, 4), [[5]])
+        return
+    texts = [[5, 9, 7], list(range(4, 29)), [8] * 11]
+    together, elsewhere = (
+        attention(runner, grid, texts) for grid in (runner.grid(1, 4), DeviceGrid(runner.model, 1, 4))
+    )
+    for slot, ids in enumerate(texts):
+        for step, alone in enumerate(attention(runner, runner.grid(1, 4), [ids])):
+            size = len(ids) + 1
+            assert alone[0].sum() == pytest.approx(1, abs=1e-5)
+            assert not together[step][slot, size:].any()
+            for other in (together, elsewhere):
+                # The source and the target of a decoder-only model share a softmax, whose sums depend on its width.
+                tolerance = 1e-5 if isinstance(model, DecoderOnly) else 0
+                np.testing.assert_allclose(other[step][slot, :size], alone[0, :size], rtol=0, atol=tolerance)

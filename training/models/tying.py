@@ -36,7 +36,7 @@ def build_embeddings(
     projection = nn.Linear(dim, vocabulary.target_size, bias=output_bias)
     if tie != "none":
         projection.weight = target.weight
-    for weight in {source.weight, target.weight, projection.weight}:
+    for weight in dict.fromkeys([source.weight, target.weight, projection.weight]):  # in order, so that seeds decide
         nn.init.normal_(weight, std=dim**-0.5)
     if output_bias:
         nn.init.zeros_(projection.bias)
