@@ -4,10 +4,11 @@
 #   make demo    start the server on the shipped bundle, translate samples, stop it again; with MODEL=SOURCE on a model
 #                that is imported first (SENTENCES=FILE if it does not read English, IMPORT_ARGS=...)
 #   make serve   run the server on the shipped bundle (LISTEN=HOST:PORT HTTP=HOST:PORT WEB=HOST:PORT)
-#   make soak    half an hour of random work, and of many callers: memory stays, and a leak is found
+#   make soak    half an hour of random work, and of many callers: memory stays, and a leak is found (SOAK_SECONDS=60)
 #   make fuzz    random bytes, options, manifests and Unicode against a server (FUZZ_EXAMPLES=100000 a target)
 #   make chaos   10,000 mixed calls, hostile clients, 100 reloads, hanging models (docs/reliability.md)
 #   make load    a minute of load on a fresh server: report, curve, knee (LOAD_ARGS=...; docs/load-testing.md)
+#   make load-overhead    what the server adds to the engine, and what TLS, tokens and traces cost (docs/reliability.md)
 #   make quality  scores by source and length, robustness and speed of a bundle (QUALITY_ARGS=...; needs the corpora)
 #   make test    all tests
 #   make families         train, export, serve and ask a tiny model of every family; a row of figures for each
@@ -107,7 +108,7 @@ serve: $(SERVING)
 # --- load ----------------------------------------------------------------------------------------------------------
 
 # Each starts a fresh server on a free port, writes to runs/, and fails when a threshold is broken.
-.PHONY: load load-spike load-overload load-peer
+.PHONY: load load-spike load-overload load-overhead load-peer
 load: $(LOADING)
 	@$(RUN) python -m loadtests.service.load --models $(MODELS) $(LOAD_ARGS)
 
@@ -116,6 +117,9 @@ load-spike: $(LOADING)
 
 load-overload: $(LOADING)
 	@$(RUN) python -m loadtests.service.overload --models $(MODELS) $(LOAD_ARGS)
+
+load-overhead: $(DEVELOPMENT)
+	@$(RUN) python -m loadtests.service.overhead --models $(MODELS) $(LOAD_ARGS)
 
 load-peer: $(LOADING)
 	@$(RUN) python -m loadtests.peer.compare --models $(MODELS) $(LOAD_ARGS)
@@ -189,13 +193,16 @@ FUZZ_EXAMPLES ?= 100000
 fuzz: $(DEVELOPMENT)
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(RUN) python -m pytest tests/fuzz -o timeout=0
 
+SOAK_SECONDS ?= 1800
+
 soak: $(DEVELOPMENT)
-	SOAK_SECONDS=1800 KEEPALIVE_SECONDS=240 $(RUN) python -m pytest -s tests/integration/test_memory_growth.py \
+	SOAK_SECONDS=$(SOAK_SECONDS) KEEPALIVE_SECONDS=240 $(RUN) python -m pytest -s tests/integration/test_memory_growth.py \
 		tests/integration/test_soak.py tests/integration/test_keepalive.py
 
 chaos: $(DEVELOPMENT)
-	CALLS=10000 IDLE_CONNECTIONS=1000 CHURNED_CONNECTIONS=10000 RELOADS=100 $(RUN) python -m pytest \
-		tests/integration/test_conservation.py tests/integration/test_hostile_clients.py tests/integration/test_admin.py \
+	CALLS=10000 IDLE_CONNECTIONS=1000 CHURNED_CONNECTIONS=10000 STREAMS=1000 CRAWLING_CONNECTIONS=500 ANSWERED_CALLS=200 \
+		RELOADS=100 $(RUN) python -m pytest -s -o timeout=0 tests/integration/test_conservation.py \
+		tests/integration/test_hostile_clients.py tests/integration/test_admin.py tests/integration/test_process.py \
 		tests/unit/serving/engine/test_watchdog.py
 
 # --- checks --------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -80,6 +81,22 @@ def plot_spike(path: Path, calls: Sequence[Call], start: float, end: float, reco
                 axes.axvline(end + recovery, color="black", ls="--", lw=1, label=f"recovered after {recovery:g} s")
             axes.grid(alpha=0.3)
             axes.legend()
+
+
+def plot_overhead(path: Path, idle: Sequence[float], lost: Mapping[str, Sequence[float]]) -> None:
+    """Draw the overhead of lone calls, in seconds, and the share of throughput that each of several things costs."""
+    with _figure(path, "", width=10.0, height=4.0) as figure:
+        calls, costs = figure.subplots(1, 2)
+        calls.plot(_ms(sorted(idle)), [(number + 1) / len(idle) for number in range(len(idle))])
+        calls.set(title="Overhead of one call", xlabel="milliseconds", xscale="log", ylabel="share of calls up to it")
+        for number, shares in enumerate(lost.values()):
+            costs.plot([number] * len(shares), [100 * share for share in shares], "o", alpha=0.4)
+            costs.plot(number, 100 * median(shares), "_k", markersize=24)
+        costs.axhline(0.0, color="black", lw=1)
+        costs.set(title="Cost, by rounds, and the median", ylabel="% of the throughput", xlim=(-0.5, len(lost) - 0.5))
+        costs.set_xticks(range(len(lost)), list(lost))
+        for axes in (calls, costs):
+            axes.grid(alpha=0.3)
 
 
 def plot_ratios(path: Path, rows: Rows, title: str) -> None:

@@ -24,6 +24,9 @@ SAMPLES = (
     "Where is the train station?",
     "My sister has two children.",
     "It is raining today, so we stay at home.",
+    "The city council approved the construction of a new bridge over the river.",
+    "Researchers say that the vaccine protects against severe disease.",
+    "Please restart your computer to finish installing the update.",
 )
 BEAMS = (1, 4)
 TARGETS = 3  # languages at most

@@ -15,7 +15,7 @@ class ClientLimits:
         rate: Calls a second, with a burst of as many.
         characters: Characters of texts a second, with a burst of as many; a request of more needs a full second's.
         quota: Characters of texts a day, which begins with the first call.
-        beam: Beam size.
+        beam: Beam size, that of a search for terms or alternatives included.
     """
 
     calls: int = 0

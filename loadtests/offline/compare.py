@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import ctranslate2
 
@@ -52,7 +52,7 @@ class Setting:
 
     threads: int
     rounds: int
-    shortlist: bool = False
+    shortlist: Literal["both", "ours"] | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,8 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"shapes only, of {', '.join(SHAPES)}")  # fmt: skip
     add(
         "--shortlist",
-        action="store_true",
-        help="only precisions with a shortlist, beside CTranslate2 with the same one",
+        nargs="?",
+        choices=("both", "ours"),
+        const="both",
+        help="only precisions with a shortlist, beside CTranslate2 with the same one, or with none (ours)",
     )
     add("--json", type=Path, metavar="FILE")
     add("--plot", type=Path, metavar="PNG")
@@ -148,9 +150,9 @@ def _specs(bundle: Bundle, converted: Path, setting: Setting) -> Iterator[Engine
     supported = sorted(ctranslate2.get_supported_compute_types("cpu") - {"int8_float32"})
     for parallel in ("", f"*{setting.threads}") if setting.threads > 1 else ("",):
         for name, precision in bundle.manifest.precisions.items():
-            if "cpu" in precision.devices and (precision.shortlist is not None) == setting.shortlist:
+            if "cpu" in precision.devices and (precision.shortlist is None) == (setting.shortlist is None):
                 yield EngineSpec("dragoman", f"{name}{parallel}", bundle.directory.resolve())
-        ending = f"{SHORTLIST if setting.shortlist else ''}{parallel}"
+        ending = f"{SHORTLIST if setting.shortlist == 'both' else ''}{parallel}"
         yield from (EngineSpec("ctranslate2", f"{one}{ending}", converted) for one in supported)
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import sacrebleu
@@ -19,7 +20,7 @@ import sacrebleu
 from loadtests.quality import robustness
 from loadtests.quality.test_sets import Line, groups, read_test_sets
 from loadtests.service.services import dragoman
-from serving.client import FinishReason, Hypothesis, LongInput, Options, TranslationClient
+from serving.client import FinishReason, Hypothesis, LongInput, Options, Segmentation, TranslationClient
 
 _TEXTS_A_CALL = 100
 
@@ -27,12 +28,23 @@ _TEXTS_A_CALL = 100
 class System:
     """A model of a running server, with the time it took."""
 
-    def __init__(self, client: TranslationClient, model: str, beam: int) -> None:
-        self._client, self._model = client, model
-        self._options = Options(beam_size=beam, long_input=LongInput.SPLIT)
+    def __init__(self, client: TranslationClient, model: str, options: Options) -> None:
+        self._client, self._model, self._options = client, model, options
+
+    def alone(self) -> System:
+        """Return the same model with every text as one sentence, and nothing done for spans, case and repetitions."""
+        bare = replace(
+            self._options,
+            segmentation=Segmentation.NONE,
+            long_input=LongInput.SPLIT,
+            protect_spans=False,
+            adapt_case=False,
+            retry_repetition=False,
+        )
+        return System(self._client, self._model, bare)
 
     def hypotheses(self, texts: Sequence[str]) -> list[Hypothesis]:
-        """Translate, in order; long texts are split."""
+        """Translate, in order."""
         calls = (texts[at : at + _TEXTS_A_CALL] for at in range(0, len(texts), _TEXTS_A_CALL))
         return [
             translation.hypotheses[0]
@@ -70,23 +82,29 @@ def score_rows(lines: list[Line], system: System) -> list[str]:
 
 
 def robustness_rows(general: list[Line], system: System, count: int) -> list[str]:
-    """Return the table of robustness."""
-    rows = ["| what | texts | result |", "| --- | --- | --- |"]
+    """Return the table of robustness: of the server, and of the model alone, without what the server does for it."""
+    rows = ["| what | texts | served | the model alone |", "| --- | --- | --- | --- |"]
+    columns = [_robustness(general, one, count) for one in (system, system.alone())]
+    return rows + [f"| {what} | {count} | {served} | {columns[1][what]} |" for what, served in columns[0].items()]
+
+
+def _robustness(general: list[Line], system: System, count: int) -> dict[str, str]:
+    """Return what becomes of each kind of text."""
+    results: dict[str, str] = {}
     chosen, chrf = robustness.cased(general, count), sacrebleu.CHRF()
     usual = None
     for name, form in (("sentence case", str), ("capitals", str.upper), ("title case", robustness.title)):
         texts = system.translate([form(line.source) for line in chosen])
         score = chrf.corpus_score(texts, [[form(line.reference) for line in chosen]]).score
         usual = score if usual is None else usual
-        rows.append(f"| {name} | {count} | chrF {score:.2f} ({score - usual:+.2f}) |")
+        results[name] = f"chrF {score:.2f} ({score - usual:+.2f})"
     for case in robustness.copying_cases(general, count):
-        share = case.share(system.translate(case.texts))
-        rows.append(f"| {case.kind} | {count} | {100 * share:.1f} % copied |")
+        results[case.kind] = f"{100 * case.share(system.translate(case.texts)):.1f} % copied"
     triples = robustness.joined_texts(general, count)
     together = system.translate([" ".join(triple) for triple in triples])
     apart = system.translate([sentence for triple in triples for sentence in triple])
     kept = sum(robustness.none_is_lost(text, apart[3 * n : 3 * n + 3]) for n, text in enumerate(together))
-    return [*rows, f"| three sentences in one text | {count} | none lost in {100 * kept / count:.1f} % |"]
+    return results | {"three sentences in one text": f"none lost in {100 * kept / count:.1f} %"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(asked: argparse.Namespace, server: str) -> int:
     with TranslationClient(server, deadline=1800) as client:
         model = client.get_model(asked.model)
-        system = System(client, model.name, asked.beam)
+        system = System(client, model.name, Options(beam_size=asked.beam))
         print(f"{model.name}/{model.version}, beam {asked.beam}\n", flush=True)
         lines = read_test_sets(asked.data, model.source_language, model.target_language)
         general = [line for line in lines if line.set.startswith("general")]

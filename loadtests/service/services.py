@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -23,6 +24,7 @@ class Service:
     """A running server."""
 
     address: str  # HOST:PORT of gRPC
+    http: str  # HOST:PORT of its metrics; empty if it has none
     process: psutil.Process  # its process
     start_seconds: float  # time from the start of the process until it logged that it was ready
 
@@ -43,8 +45,9 @@ def _running(module: str, options: Sequence[str], log: Path) -> Iterator[Service
     started = time.perf_counter()
     with log.open("wb") as output, subprocess.Popen(command, stderr=output) as process:
         try:
-            address = _address(process, log)
-            yield Service(address, psutil.Process(process.pid), time.perf_counter() - started)
+            ready = _ready(process, log)
+            listen, http = str(ready["listen"]), str(ready.get("http", ""))
+            yield Service(listen, http, psutil.Process(process.pid), time.perf_counter() - started)
         finally:
             process.terminate()
             try:
@@ -53,8 +56,8 @@ def _running(module: str, options: Sequence[str], log: Path) -> Iterator[Service
                 process.kill()
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until the log says that the server is ready; return its address.
+def _ready(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
+    """Wait until the log says that the server is ready; return that line, which has its addresses.
 
     Raises:
         RuntimeError: The server ended, or takes too long.
@@ -62,9 +65,9 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         for line in log.read_text(encoding="utf-8").splitlines(keepends=True):
-            entry = json.loads(line) if line.startswith("{") and line.endswith("\n") else {}
+            entry: dict[str, Any] = json.loads(line) if line.startswith("{") and line.endswith("\n") else {}
             if entry.get("event") == "ready":
-                return str(entry["listen"])
+                return entry
         time.sleep(_POLL_SECONDS)
     tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
     state = f"ended with status {process.returncode}" if process.poll() is not None else "is not ready"

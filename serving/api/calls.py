@@ -92,7 +92,7 @@ class Calls:
             Overloaded: Too many calls are in flight, or they arrive too fast, of this caller or of all.
         """
         client = self._clients.client(f"token {token.name}", token.limits) if token else self._clients.client(caller)
-        call.spend = client.spend
+        call.spend, call.max_beam = client.spend, client.limits.beam
         try:
             with self._admission.call(), client.call(streaming=call.kind != "unary"):
                 yield

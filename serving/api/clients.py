@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote
 
-from serving.errors import FieldViolation, InvalidRequest, Overloaded
+from serving.errors import Overloaded
 from serving.limits import ClientLimits
 from serving.token_bucket import TokenBucket
 
@@ -60,17 +60,13 @@ class Client:
             self.calls -= 1
             self.streams -= streaming
 
-    def spend(self, characters: int, beam: int | None) -> None:
+    def spend(self, characters: int) -> None:
         """Take the texts of a request out of the client's limits.
 
         Raises:
-            InvalidRequest: The beam size is above the client's.
             Overloaded: The client has no characters left for now, or for today.
         """
         limits, now = self.limits, self._clock()
-        if limits.beam and beam is not None and beam > limits.beam:
-            problem = f"is {beam}, and {limits.beam} is your limit; ask for a smaller one"
-            raise InvalidRequest([FieldViolation("options.beam_size", problem)])
         if now - self._day_began >= _DAY:
             self._used, self._day_began = 0, now
         if limits.quota and self._used + characters > limits.quota:

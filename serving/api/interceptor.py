@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 from functools import partial
@@ -15,12 +16,20 @@ from serving.api.access import Access
 from serving.api.calls import Calls
 from serving.api.clients import host_of
 from serving.api.errors import code_of, status_of, trailing_metadata
-from serving.errors import FieldViolation, InvalidRequest, PermissionDenied, ResponseTooLarge, Unauthenticated
+from serving.errors import (
+    Cancelled,
+    FieldViolation,
+    InvalidRequest,
+    PermissionDenied,
+    ResponseTooLarge,
+    Unauthenticated,
+)
 from serving.observability.call import REQUEST_ID_KEY, Call, attempt_of, request_id_of, trace_context_of
 from serving.tokens import BearerToken
 
 # A caller's deadline arrives as a cancellation at about the moment it passes.
 _DEADLINE_SLACK = 0.05
+_READ_SECONDS = 60.0  # for a caller to make room for a message, lest who does not read keeps a place for ever
 
 Context = aio.ServicerContext[Any, Any]
 Respond = Callable[[Call, Any, Context], Awaitable[bytes | None]]  # messages are bytes; a stream writes its own
@@ -85,7 +94,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
         async def respond(call: Call, raw: bytes, context: Context) -> None:
             async with aclosing(answer(_parsed(parse, raw), context)) as messages:
                 async for message in messages:
-                    await context.write(self._serialized(handler, message))
+                    await _write(context, self._serialized(handler, message))
                     self._calls.answering(call)
 
         return respond
@@ -127,6 +136,16 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
 async def _abort(error: Exception, call: Call, context: Context) -> None:
     status = status_of(error, call.request_id)
     await context.abort(code_of(error), status.message, trailing_metadata(error, call.request_id))
+
+
+async def _write(context: Context, message: bytes) -> None:
+    try:
+        async with asyncio.timeout(_READ_SECONDS):
+            await context.write(message)
+    except TimeoutError:
+        raise Cancelled(f"the caller read nothing for {_READ_SECONDS:g} seconds") from None
+    except aio.InternalError:  # the call has ended, and its cancellation is on the way
+        raise asyncio.CancelledError from None
 
 
 def _is_late(context: Context) -> bool:

@@ -138,7 +138,7 @@ class LanguageRouter:
         target = self._meant("target_language", target_language, by_target)
         sources = by_target[target]
         call.figures["contents"] = len(texts)
-        call.spend(sum(map(len, texts)), options.beam_size)
+        call.spend(sum(map(len, texts)))
         if source_language:
             source = self._meant("source_language", source_language, sources)
             found: list[tuple[str, float | None]] = [(source, None)] * len(texts)
@@ -187,6 +187,7 @@ class LanguageRouter:
                 source_language=source,
                 target_language=target,
                 phases=call.phases,
+                max_beam=call.max_beam,
             )
             result = await model.translator.translate(request)
             for place, answer in zip(places, result.translations, strict=True):

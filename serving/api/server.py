@@ -29,6 +29,7 @@ from serving.config import ServerConfig, split_address
 from serving.errors import StartupError
 from serving.loopback import is_loopback_host
 from serving.observability.gauges import ServerCollector, ServerState
+from serving.observability.loop_lag import lag_histogram, watch_lag
 from serving.observability.metrics import Metrics
 from serving.observability.tracing import CallTracer
 from serving.pb import admin_service_pb2 as admin_pb
@@ -46,6 +47,7 @@ _SERVICES = frozenset({SERVICE, google_pb.DESCRIPTOR.services_by_name["Translati
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _MOST_ADMIN_CALLS = 16
 _HANDSHAKE_MS = 10_000  # for a client to say the first words of HTTP/2 and TLS
+_SPARE_STREAMS = 100  # of a connection, beside its calls: watches of health, and refusals
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
 # Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
 # it every half second, have stopped sending by then: none has to be refused and repeated, and none arrives while the
@@ -129,6 +131,7 @@ class Server:
         self.admission.phase = Phase.SERVING
         await self._tell_health()
         self._tasks.append(asyncio.create_task(self._watch_health()))
+        self._tasks.append(asyncio.create_task(watch_lag(lag_histogram(self.metrics.registry).observe)))
         if self._watch:
             self._tasks.append(asyncio.create_task(self._watch.run()))
 
@@ -248,6 +251,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # clients ping every 10 s or less often.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Answers that a client does not read are kept for it, so it cannot have any number; refusals need room too.
+        ("grpc.max_concurrent_streams", 2 * config.max_calls + _SPARE_STREAMS),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds),
     ]

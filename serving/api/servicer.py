@@ -95,7 +95,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
         """Score translations."""
         pairs = to_pairs(request)
         size = sum(len(pair.source) + len(pair.target) + sum(map(len, pair.tokens)) for pair in pairs)
-        with self._borrowed(request, len(pairs), size, _beam(request)) as (model, call):
+        with self._borrowed(request, len(pairs), size) as (model, call):
             sources = TranslationRequest(
                 texts=tuple(pair.source for pair in pairs),
                 options=to_score_options(request),
@@ -104,6 +104,7 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
                 source_language=request.source_language,
                 target_language=request.target_language,
                 served=self._models.served_pairs(),
+                max_beam=call.max_beam,
             )
             result = await model.translator.score(ScoringRequest(pairs, sources))
         _note(result)
@@ -127,21 +128,21 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
     ) -> Iterator[tuple[Translator, TranslationRequest]]:
         """Borrow the model that is to translate, and convert the request."""
         size = sum(map(len, request.contents))
-        with self._borrowed(request, len(request.contents), size, _beam(request.options)) as (model, call):
+        with self._borrowed(request, len(request.contents), size) as (model, call):
             served = self._models.served_pairs()
             asked = to_domain(request, deadline=_deadline(context), request_id=call.request_id, served=served)
-            yield model.translator, replace(asked, phases=call.phases)
+            yield model.translator, replace(asked, phases=call.phases, max_beam=call.max_beam)
 
     @contextmanager
     def _borrowed(
-        self, request: pb.TranslateRequest | pb.ScoreRequest, contents: int, characters: int, beam: int | None
+        self, request: pb.TranslateRequest | pb.ScoreRequest, contents: int, characters: int
     ) -> Iterator[tuple[ServedModel, Call]]:
         """Borrow the model that is asked for, after taking the texts out of the limits of the caller."""
         call = current_call.get()
         if call is None:
             raise EngineFailure("a call came past the interceptor")
         call.figures["contents"] = contents
-        call.spend(characters, beam)
+        call.spend(characters)
         wanted = request.model, request.version, request.source_language, request.target_language
         with self._models.borrow(*wanted) as model:
             call.model = model.label
@@ -155,10 +156,6 @@ class TranslationServicer(pb_grpc.TranslationServiceServicer):
 
     def _described(self, model: ServedModel) -> pb.Model:
         return from_model(model.described(is_default=self._models.is_default(model)))
-
-
-def _beam(options: pb.DecodingOptions | pb.ScoreRequest) -> int | None:
-    return options.beam_size if options.HasField("beam_size") else None
 
 
 def _deadline(context: aio.ServicerContext[Any, Any]) -> float | None:

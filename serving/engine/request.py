@@ -22,6 +22,7 @@ class TranslationRequest:
         target_language: The same for the language to translate into.
         served: Language pairs and models to name in the error if a language is not the model's.
         phases: Where name, start and end (``time.monotonic()``) of each phase are noted, or None.
+        max_beam: Largest beam size that the caller may have; 0 is the operator's limit.
         violations: Bad fields that only the transport can see; reported together with all others.
     """
 
@@ -33,6 +34,7 @@ class TranslationRequest:
     target_language: str = ""
     served: tuple[str, ...] = ()
     phases: list[tuple[str, float, float]] | None = None
+    max_beam: int = 0
     violations: tuple[FieldViolation, ...] = ()
 
 

@@ -136,8 +136,8 @@ class Translator:
         """
         characters = sum(len(pair.source) + len(pair.target) for pair in request.pairs)
         self._check(request.sources)
-        manifest, tokenizer = self._manifest, self._tokenizer
-        prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, self._limits))
+        manifest, tokenizer, limits = self._manifest, self._tokenizer, self._limits.of(request.sources)
+        prepared = await self._off_loop(characters, lambda: prepare_scoring(request, manifest, tokenizer, limits))
         decoded = await self._decode(prepared.sentences)
         return scores(request, prepared, decoded, manifest, tokenizer)
 
@@ -188,7 +188,7 @@ class Translator:
 
     def _prepare(self, request: TranslationRequest) -> Prepared:
         started = time.monotonic()
-        prepared = prepare(request, self._manifest, self._tokenizer, self._limits)
+        prepared = prepare(request, self._manifest, self._tokenizer, self._limits.of(request))
         lengths = [len(sentence.source) - 1 for sentence in prepared.sentences]
         ended = time.monotonic()
         self._observer.tokenized(ended - started, lengths)

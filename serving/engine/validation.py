@@ -29,9 +29,15 @@ class ServingLimits:
     max_contents: int = 10_000
     max_characters: int = 1_000_000
 
+    def of(self, request: TranslationRequest) -> ServingLimits:
+        """Return the limits of a request, whose caller may have a smaller beam."""
+        if not 0 < request.max_beam < self.max_beam_size:
+            return self
+        return replace(self, max_beam_size=request.max_beam)
+
 
 def beam_size(options: Options, manifest: Manifest, limits: ServingLimits) -> int:
-    """Return the beam size a request gets: its own, else 1 for sampling, else the model's.
+    """Return the beam size a request gets: its own, else 1 for sampling, else the model's, as far as it is allowed.
 
     Alternatives that differ have a beam each: without one of their own, as much of the model's as there is room for.
     """
@@ -39,7 +45,7 @@ def beam_size(options: Options, manifest: Manifest, limits: ServingLimits) -> in
         return options.beam_size
     if options.diversity_penalty:
         return max(1, min(manifest.defaults.beam_size, limits.max_beam_size // max(options.n_best, 1)))
-    return 1 if options.sampling else manifest.defaults.beam_size
+    return 1 if options.sampling else min(manifest.defaults.beam_size, limits.max_beam_size)
 
 
 def request_violations(

@@ -28,7 +28,8 @@ class Call:
         service: Full name of the RPC's service; empty for an HTTP call.
         kind: ``unary`` or ``server_stream``, as gRPC's customary metrics call them.
         attempt: Number of the attempt, from 1; more where the caller's gRPC lost earlier ones or was refused.
-        spend: Takes a number of characters, and the beam size if one is asked for, out of the limits of the caller.
+        spend: Takes a number of characters out of the limits of the caller.
+        max_beam: Largest beam size that the caller may have; 0 is no limit.
         trace_context: What the caller says of its trace, in W3C's headers.
         trace_id: Of its trace, in hex; empty if that is not kept.
         phases: Name, start and end (``time.monotonic()``) of its phases, if its trace is kept.
@@ -42,7 +43,8 @@ class Call:
     service: str = ""
     kind: str = "unary"
     attempt: int = 1
-    spend: Callable[[int, int | None], None] = lambda characters, beam: None
+    spend: Callable[[int], None] = lambda characters: None
+    max_beam: int = 0
     trace_context: Mapping[str, str] = field(default_factory=dict)
     trace_id: str = ""
     phases: list[Phase] | None = None

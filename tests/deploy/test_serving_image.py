@@ -16,6 +16,7 @@ from serving.pb.translation_service_pb2 import TranslateRequest
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.deploy.containers import Container, container, image, inspect
 from tests.deploy.ports import free_ports
+from tests.shipped import LABEL
 
 ROOT = Path(__file__).parents[2]
 MOUNT = f"--volume={ROOT / 'models'}:/models:ro"
@@ -83,7 +84,7 @@ def test_it_translates_and_counts_it(running: Container) -> None:
         result = client.translate([SENTENCE], Options(beam_size=4))
     assert result.translations[0].text == TRANSLATION
     _, metrics = running.get("/metrics")
-    assert 'dragoman_requests_total{code="OK",method="Translate",model="en-fr/3"} 1.0' in metrics
+    assert f'dragoman_requests_total{{code="OK",method="Translate",model="{LABEL}"}} 1.0' in metrics
     assert 'execution_provider="CPUExecutionProvider"' in metrics
 
 
@@ -102,9 +103,9 @@ def test_a_call_that_was_accepted_outlives_sigterm(serving: str) -> None:
         server.wait_for("/readyz", "ok")
         with TranslationClient(server.grpc) as client:
             accepted = threads.submit(client.translate, long_texts, Options(beam_size=8), deadline=120)
-            server.wait_for("/metrics", 'dragoman_running_slots{model="en-fr/3"} 32')
+            server.wait_for("/metrics", f'dragoman_running_slots{{model="{LABEL}"}} 32')
             server.signal("TERM")
-            server.wait_for("/metrics", 'dragoman_model_draining{model="en-fr/3"} 1.0')
+            server.wait_for("/metrics", f'dragoman_model_draining{{model="{LABEL}"}} 1.0')
             assert server.run("python", "-m", "serving.client.health").returncode == 1
             with grpc.insecure_channel(server.grpc) as late, pytest.raises(grpc.RpcError) as refusal:  # no retries
                 TranslationServiceStub(late).Translate(TranslateRequest(contents=[SENTENCE]), timeout=30)
@@ -139,4 +140,4 @@ def test_baked_it_needs_neither_mount_nor_network() -> None:
 def test_bundles_can_be_mounted_as_an_image(serving: str) -> None:
     mount = f"--mount=type=image,source={image('models')},destination=/models"
     with container(serving, mount) as server:
-        assert server.ready()["models"] == ["en-fr/3"]
+        assert server.ready()["models"] == [LABEL]

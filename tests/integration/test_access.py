@@ -148,7 +148,7 @@ async def test_each_client_has_limits_by_its_token_or_host(guarded: Guarded) -> 
         return guarded.toy.stub.Translate(made, metadata=metadata)
 
     wide = await failure(asked(slow, "a", beam_size=2))
-    assert "your limit" in str(wide.details())
+    assert "from 1 to 1" in str(wide.details())
     often = await failure(asked(slow, "a"))
     assert often.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert detail(often, error_details_pb2.ErrorInfo).reason == "CLIENT_RATE"

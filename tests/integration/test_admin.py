@@ -29,11 +29,11 @@ from serving.pb import admin_service_pb2 as admin_pb
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.admin_service_pb2_grpc import AdminServiceStub
 from tests.integration.toy_server import Toy, detail, eventually, failure, request, started, toy_config
+from tests.shipped import BUNDLE
 
 if TYPE_CHECKING:
     from serving.pb.admin_service_pb2_grpc import AdminServiceAsyncStub
 
-SHIPPED = Path(__file__).parents[2] / "models" / "en-fr" / "3"
 OK, INVALID, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
 
@@ -64,7 +64,7 @@ def version(name: str, number: int = 0) -> admin_pb.ModelVersion:
 def write_bundle(models: Path, name: str, number: int, source: str = "en", target: str = "fr") -> Path:
     """The shipped bundle under another name; written elsewhere and moved, as a bundle is to be."""
     place, partial = models / name / str(number), models / f".{name}-{number}"
-    shutil.copytree(SHIPPED, partial, copy_function=os.link)
+    shutil.copytree(BUNDLE, partial, copy_function=os.link)
     manifest = json.loads((partial / "manifest.json").read_text())
     manifest |= {"name": name, "version": number, "source_language": source, "target_language": target}
     replace(partial / "manifest.json", json.dumps(manifest).encode())
@@ -158,7 +158,7 @@ async def test_there_is_no_admin_port_unless_it_is_asked_for() -> None:
 
 
 def test_no_manifest_opens_the_admin_port() -> None:
-    files = [path for path in (SHIPPED.parents[2] / "deploy").rglob("*") if path.is_file()]
+    files = [path for path in (BUNDLE.parents[2] / "deploy").rglob("*") if path.is_file()]
     assert files
     opened = re.compile(r"DRAGOMAN_ADMIN|--admin\b|^\s*admin:", re.MULTILINE)
     assert not [path.name for path in files if opened.search(path.read_text(errors="replace"))]

@@ -1,4 +1,4 @@
-"""`make load` and `make load-peer` in small, on the shipped model."""
+"""`make load`, `make load-peer` and `make load-overhead` in small, on the shipped model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.peer import compare
-from loadtests.service import load
+from loadtests.service import load, overhead
 from loadtests.service.calls import read_calls
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +70,20 @@ def test_services_take_turns_and_are_compared_at_equal_latency(tmp_path: Path, m
         assert service["run"]["calls"] >= sum(point["calls"] for point in service["points"]) > 0
         assert service["points"][0]["offered"] < service["points"][1]["offered"]
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_overhead_is_measured_on_servers_with_and_without_tls_and_traces(tmp_path: Path) -> None:
+    thresholds = tmp_path / "thresholds.yaml"
+    thresholds.write_text("idle_ms.p50: {at_most: 1e-6}\nrun.failed_share: {at_most: 0}\n")
+    options = ["--models", ROOT / "models", "--out", tmp_path, "--thresholds", thresholds, "--idle-calls", 5]
+    options += ["--capacity-seconds", 4, "--lag-seconds", 1, "--rounds", 1, "--round-calls", 20]
+    assert overhead.main(list(map(str, options))) == 1
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert [broken.split()[0] for broken in summary["broken_thresholds"]] == ["idle_ms.p50"]
+    assert summary["lag_observations"] > 0
+    assert summary["lag_ms"]["p50"] <= summary["lag_ms"]["p99"]
+    assert {name: len(turns) for name, turns in summary["turns"].items()} == {
+        "plain": 1, "TLS and tokens": 1, "1 % traced": 1,
+    }  # fmt: skip
+    assert {"throughput", "processor"} <= summary["secured"].keys() & summary["traced"].keys()
+    assert (tmp_path / "overhead.png").read_bytes().startswith(PNG)

@@ -20,6 +20,7 @@ import pytest
 from serving.client import AsyncTranslationClient, CallCancelled, Options, ServerUnavailable
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
 from tests.integration.toy_server import failure, request
+from tests.shipped import BUNDLE, LABEL
 
 ROOT = Path(__file__).parents[2]
 TEXT = "a text that takes the slow toy model more than a second"
@@ -189,14 +190,14 @@ async def test_a_server_that_loads_ends_at_the_first_signal(number: signal.Signa
 
 
 async def test_models_are_read_at_the_start_and_not_again(tmp_path: Path) -> None:
-    bundle = tmp_path / "en-fr" / "3"
-    shutil.copytree(ROOT / "models" / "en-fr" / "3", bundle)
+    bundle = tmp_path / LABEL
+    shutil.copytree(BUNDLE, bundle)
     async with (
         server_process("-m", "serving", "--models", str(tmp_path)) as running,
         AsyncTranslationClient(running.listen) as client,
     ):
         before = await client.list_models()
-        shutil.move(bundle, bundle.with_name("4"))
+        shutil.move(bundle, bundle.with_name("99"))
         assert await client.list_models() == before
         for beam in (1, 4, 8):
             assert (await client.translate(["I drink milk."], Options(beam_size=beam))).translations[0].text

@@ -250,6 +250,7 @@ READ = {
 MEASURED = {
     "grpc_server_handling_seconds": {"grpc_type", "grpc_service", "grpc_method"},
     "dragoman_request_seconds": {"model", "method"},
+    "dragoman_event_loop_lag_seconds": set[str](),
     "dragoman_batch_rows": {"model", "phase"},
     **{
         f"dragoman_{name}": {"model"}
@@ -273,6 +274,7 @@ async def test_every_metric_is_exposed_with_its_labels(toy: Toy) -> None:
     await failure(toy.stub.Translate(request()))
     toy.server.admission.phase = Phase.DRAINING
     await failure(toy.stub.Translate(request("x")))
+    await eventually(lambda: bool(toy.sample("dragoman_event_loop_lag_seconds_count")))
     status, text = await get(toy, "/metrics", accept="text/plain;version=0.0.4")
     assert status == 200
     families = {family.name: family for family in text_string_to_metric_families(text)}

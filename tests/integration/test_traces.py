@@ -6,15 +6,12 @@ import asyncio
 import logging
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
-import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from loadtests.service.span_collector import SpanCollector, collecting
 from serving.errors import StartupError
 from serving.observability.tracing import CallTracer
 from tests.integration.toy_server import Toy, eventually, failure, request, serving, toy_config
@@ -24,28 +21,10 @@ TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PHASES = ["tokenize", "queue", "encode", "decode", "detokenize"]
 
 
-@dataclass
-class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """What an OpenTelemetry collector receives."""
-
-    spans: list[Span] = field(default_factory=list)
-    port: int = 0
-
-    def Export(  # noqa: N802
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        self.spans += [span for r in request.resource_spans for scope in r.scope_spans for span in scope.spans]
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
 @pytest.fixture
-def collector() -> Iterator[Collector]:
-    collector, server = Collector(), grpc.server(ThreadPoolExecutor(1))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
-    collector.port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield collector
-    server.stop(0).wait()
+def collector() -> Iterator[SpanCollector]:
+    with collecting() as collector:
+        yield collector
 
 
 def traceparent(sampled: bool) -> tuple[tuple[str, str], ...]:
@@ -60,7 +39,7 @@ def fault() -> None:
     raise ZeroDivisionError
 
 
-async def test_a_request_is_seen_whole(collector: Collector) -> None:
+async def test_a_request_is_seen_whole(collector: SpanCollector) -> None:
     config = toy_config(otlp_endpoint=f"http://127.0.0.1:{collector.port}", trace_ratio=0.0)
     async with serving(config) as toy:
         await toy.stub.Translate(request("not this one"))
@@ -88,7 +67,7 @@ async def test_a_request_is_seen_whole(collector: Collector) -> None:
     assert f'trace_id="{TRACE}"' in exposed  # an exemplar leads from the histogram to the trace
 
 
-async def test_a_request_by_http_is_seen_whole_too(collector: Collector) -> None:
+async def test_a_request_by_http_is_seen_whole_too(collector: SpanCollector) -> None:
     endpoint = f"http://127.0.0.1:{collector.port}"
     async with serving(toy_config(web="127.0.0.1:0", otlp_endpoint=endpoint, trace_ratio=0.0)) as toy:
         reply = await ask(toy, "POST", "/v1/translate", {"contents": ["abc"]}, dict(traceparent(True)))
@@ -99,7 +78,7 @@ async def test_a_request_by_http_is_seen_whole_too(collector: Collector) -> None
     assert call.parent_span_id.hex() == CALLER
 
 
-async def test_a_failed_request_is_seen_as_one(collector: Collector) -> None:
+async def test_a_failed_request_is_seen_as_one(collector: SpanCollector) -> None:
     config = toy_config(otlp_endpoint=f"http://127.0.0.1:{collector.port}", trace_ratio=1.0)
     async with serving(config) as toy:
         toy.runner.before_step = fault

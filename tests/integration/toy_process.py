@@ -16,10 +16,11 @@ from tests.integration.toy_server import toy_manifest, toy_runner, toy_tokenizer
 
 
 def load_toy(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) -> None:
-    """Stands in for what loads bundles; takes as long as ``TOY_LOAD_SECONDS`` says."""
+    """Stands in for what loads bundles; ``TOY_LOAD_SECONDS`` and ``TOY_STEP_SECONDS`` say how long things take."""
     time.sleep(float(os.environ.get("TOY_LOAD_SECONDS", "0")))
     runner = toy_runner(toy_manifest())
-    runner.before_step = lambda: time.sleep(0.03)
+    step_seconds = float(os.environ.get("TOY_STEP_SECONDS", "0.03"))
+    runner.before_step = lambda: time.sleep(step_seconds)
     registry.add(served(OpenModel(toy_manifest(), toy_tokenizer(), runner), config=config, metrics=metrics))
 
 

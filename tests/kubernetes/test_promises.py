@@ -13,6 +13,7 @@ from serving.config import ServerConfig, load_config, split_address
 from serving.engine.observer import Outcome
 from serving.observability.metrics import Metrics, ModelMetrics
 from tests.kubernetes.rendered import ALL, ROOT, SERVING, Object, arguments, containers, environment, one, pods, render
+from tests.shipped import LABEL
 
 
 def configuration(objects: list[Object]) -> ServerConfig:
@@ -133,7 +134,7 @@ def test_the_init_container_takes_the_shipped_model(folder: str) -> None:
 )
 def test_the_init_container_refuses_a_changed_model(tmp_path: Path, file: str, message: str) -> None:
     shutil.copytree(ROOT / "models", tmp_path / "models")
-    changed = tmp_path / "models" / "en-fr" / "3" / file
+    changed = tmp_path / "models" / LABEL / file
     content = bytearray(changed.read_bytes())
     content[-1] ^= 1 if file != "manifest.json" else 0
     changed.write_bytes(bytes(content) + (b"\n" if file == "manifest.json" else b""))
@@ -144,7 +145,7 @@ def test_the_init_container_refuses_a_changed_model(tmp_path: Path, file: str, m
 
 def test_the_autoscaler_asks_for_metrics_that_exist() -> None:
     metrics = Metrics()
-    ModelMetrics(metrics, "en-fr/3").finished(Outcome.OK, None, 0)
+    ModelMetrics(metrics, LABEL).finished(Outcome.OK, None, 0)
     known = {sample.name for family in metrics.registry.collect() for sample in family.samples}
     asked = set()
     for trigger in one(render("overlays/cpu"), "ScaledObject")["spec"]["triggers"]:

@@ -16,6 +16,7 @@ from serving.bulk.job import BulkJob
 from serving.bulk.worker import BlockTranslator, WorkerSettings
 from serving.messages import LongInput, Options
 from tests.scale.isolated import isolated, needs_scale_test
+from tests.shipped import BUNDLE
 
 pytestmark = needs_scale_test
 
@@ -44,7 +45,7 @@ def expected(corpus: Path) -> bytes:
     options = Options(beam_size=1, long_input=LongInput.SPLIT)
     blocks, _ = index(corpus, 1000)
     job.open({})
-    translator = BlockTranslator(job, WorkerSettings(ROOT / "models" / "en-fr" / "3", "auto", "cpu", 1, options))
+    translator = BlockTranslator(job, WorkerSettings(BUNDLE, "auto", "cpu", 1, options))
     try:
         for block in blocks:
             translator(vars(block))

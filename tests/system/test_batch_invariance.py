@@ -20,7 +20,7 @@ from serving.opening import open_model
 from serving.runtime.host_grid import HostGrid
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.step import Candidates, StepPlan
-from tests.system.shipped import corpora, read_lines, shipped, tatoeba_test
+from tests.shipped import corpora, read_lines, shipped, tatoeba_test
 
 Answer = tuple[str, float]
 

@@ -7,8 +7,8 @@ import deepl
 import pytest
 
 from serving.tokens import Role, new_token
+from tests.shipped import BUNDLE
 from tests.system.served import server
-from tests.system.shipped import BUNDLE
 
 ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
 

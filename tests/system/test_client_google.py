@@ -11,8 +11,8 @@ import trustme
 
 from serving.tokens import Role, new_token
 from tests.integration.certificates import issued
+from tests.shipped import BUNDLE, LABEL
 from tests.system.served import server
-from tests.system.shipped import BUNDLE
 
 ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
 
@@ -36,17 +36,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_translate(told: dict[str, Any]) -> None:
-    assert told["one"] == [[FRENCH, "", "en-fr/3"]]
-    assert told["model"] == [[FRENCH, "en", "en-fr/3"]]
+    assert told["one"] == [[FRENCH, "", LABEL]]
+    assert told["model"] == [[FRENCH, "en", LABEL]]
 
 
 def test_a_list_with_detection(told: dict[str, Any]) -> None:
-    assert told["list"] == [[FRENCH, "en", "en-fr/3"], [FRENCH, "fr", ""]]
+    assert told["list"] == [[FRENCH, "en", LABEL], [FRENCH, "fr", ""]]
     assert told["detected"][0] == "fr"
 
 
 def test_markup(told: dict[str, Any]) -> None:
-    assert told["markup"] == [["Un chien court dans la <b>neige</b>.", "en", "en-fr/3"]]
+    assert told["markup"] == [["Un chien court dans la <b>neige</b>.", "en", LABEL]]
     assert told["default"] == told["markup"]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sacrebleu
 
 from serving.client import Options, TranslationClient
+from tests.shipped import BUNDLE, shipped, tatoeba_test
 from tests.system.served import server
-from tests.system.shipped import BUNDLE, shipped, tatoeba_test
 
 FLOOR = 40.0
 PYTORCH_BLEU = 44.12  # the checkpoint's, on the same 800 lines with beam 4; models/en-fr/3/README.md says how

@@ -8,7 +8,7 @@ from serving.engine.request import ScoringRequest, TranslationRequest
 from serving.messages import FinishReason, Options
 from serving.opening import open_model
 from serving.score_messages import ScorePair
-from tests.system.shipped import shipped, tatoeba_test
+from tests.shipped import shipped, tatoeba_test
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.client import AsyncTranslationClient, CallError, DeadlinePassed, Options, ServerOverloaded
+from tests.shipped import BUNDLE, tatoeba_test
 from tests.system.served import server
-from tests.system.shipped import BUNDLE, tatoeba_test
 
 CLIENTS = 64
 BEAMS = (1, 2, 4)

@@ -9,7 +9,7 @@ import pytest
 from serving.engine.request import TranslationRequest
 from serving.messages import Options, TextDelta
 from serving.opening import open_model
-from tests.system.shipped import shipped, tatoeba_test
+from tests.shipped import shipped, tatoeba_test
 from tests.system.texts import TEXTS
 
 AT_ONCE = 16

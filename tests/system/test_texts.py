@@ -18,9 +18,9 @@ import pytest
 
 from scripts.families import FAMILIES, export, train
 from serving.client import MimeType, Options, QualityFlag, Translation, TranslationClient
+from tests.shipped import BUNDLE
 from tests.system.more_texts import HTML, MORE, XML
 from tests.system.served import server
-from tests.system.shipped import BUNDLE
 from tests.system.texts import TEXTS
 
 SHIPPED = "en-fr"

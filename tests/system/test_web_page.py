@@ -17,10 +17,10 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from serving.tokens import Role, new_token
+from tests.shipped import BUNDLE, LABEL
 from tests.system.chromium import browser, prefer
 from tests.system.random_bundle import write_random_bundle
 from tests.system.served import server
-from tests.system.shipped import BUNDLE
 
 ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
 # Records what the translation's box shows, moment by moment.
@@ -101,9 +101,9 @@ def test_alternatives_and_scores(page: Chrome) -> None:
 def test_models_are_switched(page: Chrome) -> None:
     assert [one.text for one in Select(at(page, "source-language")).options] == ["English"]
     assert [one.text for one in Select(at(page, "target-language")).options] == ["French"]
-    assert [one.text for one in Select(at(page, "model")).options] == ["en-fr/3", "other/1"]
+    assert [one.text for one in Select(at(page, "model")).options] == [LABEL, "other/1"]
     translate(page)
-    assert at(page, "status").text == "Translated by en-fr/3."
+    assert at(page, "status").text == f"Translated by {LABEL}."
     Select(at(page, "model")).select_by_visible_text("other/1")
     until(page, lambda: at(page, "status").text == "Translated by other/1.")
     assert at(page, "target").text == FRENCH

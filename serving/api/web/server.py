@@ -19,6 +19,7 @@ from serving.config import split_address
 from serving.errors import StartupError
 
 _HEAD_SECONDS = 10
+_READ_SECONDS = 60  # for a caller to make room for more, lest who does not read keeps a place for ever
 
 
 class WebServer:
@@ -84,9 +85,10 @@ class _InOurLoop(uvicorn.Server):
 
 
 class _ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that waits for the rest of a request's head as long as uvicorn waits for its beginning."""
+    """HTTP/1.1 that waits for the rest of a request's head, and for the caller to read an answer, but not for ever."""
 
     _closing: asyncio.TimerHandle | None = None
+    _aborting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
         super().connection_made(transport)
@@ -98,8 +100,18 @@ class _ImpatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._closing:
-            self._closing.cancel()
+        for timer in (self._closing, self._aborting):
+            if timer:
+                timer.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._aborting = self.loop.call_later(_READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._aborting:
+            self._aborting.cancel()
 
     def _watch(self) -> None:
         incomplete = self.conn.their_state is h11.IDLE

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 from google.protobuf.message import Message
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from serving.api.servicer import TranslationServicer
@@ -19,6 +19,7 @@ from serving.errors import Cancelled, FieldViolation, InvalidRequest
 from serving.pb import translation_service_pb2 as pb
 
 _Request = TypeVar("_Request", bound=Message)
+_INLINE_BYTES = 4096  # of a message that is converted on the event loop: about a millisecond
 
 
 def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route]:
@@ -27,7 +28,7 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
     async def translate(asked: Asked) -> Response:
         request = await _parsed(asked, pb.TranslateRequest())
         if asked.call.kind == "unary":
-            return JSONResponse(_as_json(await servicer.Translate(request, cast("Any", asked))))
+            return await _response(await servicer.Translate(request, cast("Any", asked)))
         answers = servicer.TranslateStream(pb.TranslateStreamRequest(translate=request), cast("Any", asked))
         events = cast("AsyncGenerator[pb.TranslateStreamResponse]", answers)
         first = await anext(events)  # an error before it has a status of its own
@@ -36,10 +37,10 @@ def v1_routes(endpoints: Endpoints, servicer: TranslationServicer) -> list[Route
 
     async def score(asked: Asked) -> Response:
         request = await _parsed(asked, pb.ScoreRequest())
-        return JSONResponse(_as_json(await servicer.Score(request, cast("Any", asked))))
+        return await _response(await servicer.Score(request, cast("Any", asked)))
 
     async def list_models(asked: Asked) -> Response:
-        return JSONResponse(_as_json(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked))))
+        return await _response(await servicer.ListModels(pb.ListModelsRequest(), cast("Any", asked)))
 
     return [
         endpoints.route("POST", "/v1/translate", translate, translates=True),
@@ -69,30 +70,44 @@ class _EventStream(StreamingResponse):
 
     async def _events(self) -> AsyncIterator[str]:
         try:
-            yield _event(self._first)
+            yield await _event(self._first)
             async with aclosing(self._others) as others:
                 async for message in others:
-                    yield _event(message)
+                    yield await _event(message)
         except asyncio.CancelledError:
             self.failure = Cancelled("the caller went away")
             raise
         except Exception as error:
             self.failure = error
-            yield _written("error", google_error(error, self._request_id)[1])
+            yield _written("error", json.dumps(google_error(error, self._request_id)[1], ensure_ascii=False))
 
 
-def _event(message: pb.TranslateStreamResponse) -> str:
+async def _response(message: Message) -> Response:
+    return Response(await _as_json(message), media_type="application/json")
+
+
+async def _event(message: pb.TranslateStreamResponse) -> str:
     name = message.WhichOneof("event") or "unknown"
-    return _written(name, _as_json(getattr(message, name)))
+    return _written(name, await _as_json(getattr(message, name)))
 
 
-def _written(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+def _written(name: str, data: str) -> str:
+    return f"event: {name}\ndata: {data}\n\n"
 
 
-def _as_json(message: Message) -> dict[str, Any]:
-    """Return a message in protobuf's mapping to JSON, with the names of the proto and no field left out."""
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+async def _as_json(message: Message) -> str:
+    """Return a message in protobuf's mapping to JSON, with the names of the proto and no field left out.
+
+    A large one is converted in a thread, since it takes so long that others would notice.
+    """
+    if message.ByteSize() <= _INLINE_BYTES:
+        return _converted(message)
+    return await asyncio.to_thread(_converted, message)
+
+
+def _converted(message: Message) -> str:
+    found = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
 async def _parsed(asked: Asked, message: _Request) -> _Request:

@@ -3,7 +3,7 @@
 import pytest
 
 from serving.api.clients import Client, Clients, host_of
-from serving.errors import InvalidRequest, Overloaded
+from serving.errors import Overloaded
 from serving.limits import ClientLimits, parse_limits
 
 
@@ -58,28 +58,20 @@ def test_a_rate_says_when_to_return() -> None:
 def test_characters_are_a_rate_and_a_quota() -> None:
     clock = Clock()
     client = Client(ClientLimits(characters=100, quota=250), clock)
-    client.spend(100, None)
+    client.spend(100)
     with pytest.raises(Overloaded) as caught:
-        client.spend(10, None)
+        client.spend(10)
     assert caught.value.reason == "client_characters"
     assert caught.value.retry_after == pytest.approx(0.1)
     clock.now += 1
-    client.spend(100, None)
+    client.spend(100)
     clock.now += 8
     with pytest.raises(Overloaded, match="200 of the 250 characters a day") as spent:
-        client.spend(51, None)
+        client.spend(51)
     assert (spent.value.reason, spent.value.retry_after) == ("client_quota", 86_400 - 9)
-    client.spend(50, None)
+    client.spend(50)
     clock.now += 86_400
-    client.spend(50, None)
-
-
-def test_a_wide_beam_is_the_clients_fault() -> None:
-    client = Client(ClientLimits(beam=2), Clock())
-    for beam in (None, 1, 2):
-        client.spend(1, beam)
-    with pytest.raises(InvalidRequest, match="is 3, and 2 is your limit"):
-        client.spend(1, 3)
+    client.spend(50)
 
 
 def test_clients_are_told_apart_and_some_have_limits_of_their_own() -> None:

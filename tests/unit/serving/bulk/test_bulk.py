@@ -16,6 +16,7 @@ from serving.bulk.job import BulkJob
 from serving.bulk.worker import BlockTranslator, WorkerSettings
 from serving.errors import StartupError
 from serving.messages import LongInput, Options
+from tests.shipped import BUNDLE
 from training.data.words import train_words
 
 MODELS = Path(__file__).parents[4] / "models"
@@ -90,7 +91,7 @@ def test_a_worker_translates_each_line_by_itself(tmp_path: Path) -> None:
     (block,), _ = index(work.source, 10)
     work.open({})
     options = Options(beam_size=2, long_input=LongInput.REJECT)
-    worker = BlockTranslator(work, WorkerSettings(MODELS / "en-fr" / "3", "fp32", "cpu", 1, options))
+    worker = BlockTranslator(work, WorkerSettings(BUNDLE, "fp32", "cpu", 1, options))
     try:
         assert worker(vars(block)) == vars(block)
         written = work.parts.joinpath("00000000.txt").stat().st_mtime_ns

@@ -11,16 +11,16 @@ import pytest
 from serving.bundle.bundle import load_bundle, sha256
 from serving.bundle.fetching import fetch_bundle, main
 from serving.errors import StartupError
+from tests.shipped import BUNDLE, LABEL
 
-SHIPPED = Path(__file__).parents[4] / "models" / "en-fr" / "3"
-URL = "memory://store/en-fr/3"
+URL = f"memory://store/{LABEL}"
 
 
 @pytest.fixture
 def store() -> Iterator[fsspec.AbstractFileSystem]:
     store = fsspec.filesystem("memory")
-    for path in SHIPPED.iterdir():
-        store.pipe(f"/store/en-fr/3/{path.name}", path.read_bytes())
+    for path in BUNDLE.iterdir():
+        store.pipe(f"/store/{LABEL}/{path.name}", path.read_bytes())
     yield store
     store.rm("/store", recursive=True)
 
@@ -28,9 +28,9 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 @pytest.mark.usefixtures("store")
 def test_a_bundle_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = tmp_path / "models"
-    assert main([URL, str(models), "--manifest-sha256", sha256(SHIPPED / "manifest.json")]) == 0
-    assert capsys.readouterr().out == f"{models / 'en-fr' / '3'}\n"
-    assert load_bundle(models / "en-fr" / "3").manifest == load_bundle(SHIPPED).manifest
+    assert main([URL, str(models), "--manifest-sha256", sha256(BUNDLE / "manifest.json")]) == 0
+    assert capsys.readouterr().out == f"{models / LABEL}\n"
+    assert load_bundle(models / LABEL).manifest == load_bundle(BUNDLE).manifest
     assert [path.name for path in models.iterdir()] == ["en-fr"]
     assert main([URL, str(models)]) == 1
     assert "is there already" in capsys.readouterr().err
@@ -39,10 +39,10 @@ def test_a_bundle_is_fetched_and_checked(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda store: store.rm("/store/en-fr/3/weights.bin"), "cannot fetch a bundle"),
-        (lambda store: store.pipe("/store/en-fr/3/weights.bin", b"x"), "weights.bin has sha256"),
-        (lambda store: store.pipe("/store/en-fr/3/manifest.json", b"{}"), "cannot fetch a bundle"),
-        (lambda store: store.rm("/store/en-fr/3/manifest.json"), "cannot fetch a bundle"),
+        (lambda store: store.rm(f"/store/{LABEL}/weights.bin"), "cannot fetch a bundle"),
+        (lambda store: store.pipe(f"/store/{LABEL}/weights.bin", b"x"), "weights.bin has sha256"),
+        (lambda store: store.pipe(f"/store/{LABEL}/manifest.json", b"{}"), "cannot fetch a bundle"),
+        (lambda store: store.rm(f"/store/{LABEL}/manifest.json"), "cannot fetch a bundle"),
     ],
 )
 def test_a_bad_bundle_leaves_nothing(

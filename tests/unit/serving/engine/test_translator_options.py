@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from serving.engine.request import TranslationRequest
 from serving.engine.validation import ServingLimits
 from serving.errors import FieldViolation, InvalidRequest
-from serving.messages import LongInput, Options, Sampling
+from serving.messages import GlossaryEntry, LongInput, Options, Sampling
 from tests.unit.serving.engine.toy_engine import manifest
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -49,6 +50,40 @@ def test_alternatives_that_differ_have_a_beam_each(beam: int | None) -> None:
         assert len({same, *others}) == 3
         assert len(long.hypotheses) == 1
         assert {beam for _, beam in copy.toy.steps} == {6, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "searched"),
+    [
+        ({}, {2}),
+        ({"beam_size": 1}, {1}),
+        ({"glossary": (GlossaryEntry("cat", "chat"),)}, {2}),
+        ({"diversity_penalty": 2.0, "n_best": 2}, {2}),
+    ],
+)
+def test_nothing_wider_is_searched_than_the_caller_may_have(options: dict[str, Any], searched: set[int]) -> None:
+    with served() as copy:
+        copy.translator.translate_blocking(TranslationRequest(("The cat sat.",), Options(**options), max_beam=2))
+        assert {beam for _, beam in copy.toy.steps} == searched
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "limit"),
+    [
+        ({"beam_size": 3}, "options.beam_size", "from 1 to 2"),
+        ({"diversity_penalty": 2.0, "n_best": 3}, "options.n_best", "from 1 to 2"),
+        ({"diversity_penalty": 2.0, "n_best": 2, "beam_size": 2}, "options.n_best", "from 1 to 1"),
+    ],
+)
+def test_a_request_for_more_than_the_caller_may_have_is_refused(
+    copy: Served, options: dict[str, Any], field: str, limit: str
+) -> None:
+    request = TranslationRequest((TEXT,), Options(**options), max_beam=2)
+    with pytest.raises(InvalidRequest) as refused:
+        copy.translator.translate_blocking(request)
+    (found,) = refused.value.violations
+    assert found.field == field
+    assert limit in found.description
 
 
 def test_unset_options_are_the_models(copy: Served) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from serving.bundle.bundle import Bundle, load_bundle
 
-BUNDLE = Path(__file__).parents[2] / "models" / "en-fr" / "3"
+(BUNDLE,) = (Path(__file__).parents[1] / "models" / "en-fr").iterdir()  # one version at a time
+LABEL = f"{BUNDLE.parent.name}/{BUNDLE.name}"  # as a server calls it
 
 
 def corpora() -> Path:
