@@ -1,6 +1,6 @@
-// Tables whose cells are the darker the more weight they have, which they tell in figures too.
+// Tables whose cells have the more colour the more weight they have, which they tell in figures too.
 
-const STRONG = 0.55; // from here on a cell is so dark that its text has to be light
+const STRONG = 0.55; // from here on a cell has so much colour that its text needs another
 
 /**
  * Makes what a table consists of.
