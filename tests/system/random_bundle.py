@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tests.system.shipped import BUNDLE
 
 from export.bundle import BundleOptions, write_bundle
 from export.trained_model import TrainedModel
 from export.verify import Evidence
 from serving.bundle.manifest import Languages, Tokenizer
+from tests.shipped import BUNDLE
 from training.models.contract import Vocabulary
 from training.models.transformer import Transformer, TransformerSettings
 
