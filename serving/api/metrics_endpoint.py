@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -24,6 +26,9 @@ from serving.config import split_address
 from serving.errors import FOREIGN_HOST, PermissionDenied, StartupError, Unauthenticated
 from serving.loopback import is_foreign_host
 from serving.observability.profiling import profile
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _LOG = logging.getLogger(__name__)
 _METHODS = "GET, HEAD, OPTIONS"
@@ -168,12 +173,17 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 10  # a caller that never ends its request must not hold a thread for good
+    timeout = 10.0  # a caller that never ends its request, or never reads, must not hold a thread for good
     server_version, sys_version = "dragoman", ""  # of the Server header
     error_content_type, error_message_format = _TEXT, "%(message)s\n"
 
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Hurried(self.connection, self.timeout))
+
     def answer(self) -> None:
         self._discard_body()
+        self.connection.settimeout(self.timeout)
         status, content_type, body = self._answer()
         self.send_response(status)
         if status in {HTTPStatus.NO_CONTENT, HTTPStatus.METHOD_NOT_ALLOWED}:
@@ -219,6 +229,22 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if length.isdecimal():  # the reset for an unread body could overtake the answer
             self.rfile.read(min(int(length), _MOST_DISCARDED))
+
+
+class _Hurried(io.RawIOBase):
+    """What a caller sends within so many seconds in all; a timeout of the socket would begin anew with each byte."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection, self._end = connection, time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        if (left := self._end - time.monotonic()) <= 0:
+            raise TimeoutError("the request did not end in time")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 def _check(holds: Callable[[], bool]) -> _Page:

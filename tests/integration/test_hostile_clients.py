@@ -9,9 +9,10 @@ import asyncio
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -127,6 +128,25 @@ async def test_who_says_nothing_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -
 
         assert await asyncio.to_thread(crawl) == b""
         await answered(toy)
+
+
+async def test_who_never_ends_a_request_for_metrics_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.api.metrics_endpoint._Handler.timeout", 0.5)
+    async with serving() as toy:
+        threads = threading.active_count()
+
+        def crawl() -> None:
+            with connected(toy.server.http.port) as one, suppress(ConnectionError):
+                one.settimeout(0.05)
+                one.sendall(b"GET /healthz HTTP/1.1\r\nA: ")
+                while True:
+                    one.sendall(b"a")
+                    with suppress(TimeoutError):
+                        assert one.recv(1) == b""
+                        return
+
+        await asyncio.to_thread(crawl)
+        await eventually(lambda: threading.active_count() <= threads + 1)  # to_thread keeps one
 
 
 async def test_a_connection_without_calls_is_closed_and_opened_again() -> None:
