@@ -287,7 +287,7 @@ def _from_hypothesis(hypothesis: messages.Hypothesis) -> pb.Hypothesis:
         alignment=[pb.AlignmentLink(**vars(link)) for link in hypothesis.alignment],
         finish_reason=_FINISH_REASON[hypothesis.finish_reason],
         attention=[
-            pb.Attention(source=_from_pieces(one.source), target=_from_pieces(one.target), weights=one.weights)
+            pb.AttentionMatrix(source=_from_pieces(one.source), target=_from_pieces(one.target), weights=one.weights)
             for one in hypothesis.attention
         ],
     )
@@ -309,7 +309,7 @@ def _to_hypothesis(message: pb.Hypothesis) -> messages.Hypothesis:
         ),
         finish_reason=_TO_FINISH_REASON.get(message.finish_reason, FinishReason.UNKNOWN),
         attention=tuple(
-            messages.Attention(_to_pieces(one.source), _to_pieces(one.target), tuple(one.weights))
+            messages.AttentionMatrix(_to_pieces(one.source), _to_pieces(one.target), tuple(one.weights))
             for one in message.attention
         ),
     )

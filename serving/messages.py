@@ -256,7 +256,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionMatrix:
     """What a model attends to in a part of a text while it translates that.
 
     Attributes:
@@ -290,7 +290,7 @@ class Hypothesis:
     tokens: tuple[Token, ...]
     alignment: tuple[AlignmentLink, ...]
     finish_reason: FinishReason
-    attention: tuple[Attention, ...] = ()
+    attention: tuple[AttentionMatrix, ...] = ()
 
 
 @dataclass(frozen=True)

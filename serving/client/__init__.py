@@ -24,7 +24,7 @@ from serving.client.errors import (
 )
 from serving.messages import (
     AlignmentLink,
-    Attention,
+    AttentionMatrix,
     EarlyStopping,
     FinishReason,
     GlossaryEntry,
@@ -49,7 +49,7 @@ __all__ = [
     "AccessDenied",
     "AlignmentLink",
     "AsyncTranslationClient",
-    "Attention",
+    "AttentionMatrix",
     "CallCancelled",
     "CallError",
     "DeadlinePassed",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
-from serving.messages import Attention, FinishReason, GlossaryEntry, Hypothesis, Translation
+from serving.messages import AttentionMatrix, FinishReason, GlossaryEntry, Hypothesis, Translation
 
 _COLUMN_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
@@ -91,7 +91,7 @@ class Style:
         return fields
 
 
-def _json_attention(attention: Attention) -> dict[str, object]:
+def _json_attention(attention: AttentionMatrix) -> dict[str, object]:
     width = len(attention.source)
     return {
         "source": [piece.text for piece in attention.source],

@@ -19,7 +19,7 @@ from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded
 from serving.messages import (
     AlignmentLink,
-    Attention,
+    AttentionMatrix,
     FinishReason,
     Hypothesis,
     Options,
@@ -252,12 +252,12 @@ def _attention(
     weights: Floats | None,
     edited: EditedText,
     start: int,
-) -> Attention:
+) -> AttentionMatrix:
     """Tell what part ``index`` attends to, from its weights (tgt, src), which an empty translation has not."""
     part, source = text.parts[index], text.sources[index]
     read = zip(tokenizer.source_pieces(source.ids.tolist()), _spans_in_part(text.reading, part, source), strict=True)
     made = zip(target.pieces, target.spans.tolist(), strict=True)
-    return Attention(
+    return AttentionMatrix(
         source=tuple(Piece(piece, *_in_source(text, part, *span)) for piece, span in read),
         target=tuple(Piece(piece, *_in_target(edited, start, *span)) for piece, span in made),
         weights=() if weights is None else tuple(weights.ravel().tolist()),

@@ -708,7 +708,7 @@ class Hypothesis(_message.Message):
         """Word alignment; only with `include_alignments`."""
 
     @_builtins.property
-    def attention(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attention]:
+    def attention(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttentionMatrix]:
         """What the model attended to, for each part of the text; only with `include_attention`, and of the first hypothesis."""
 
     def __init__(
@@ -720,7 +720,7 @@ class Hypothesis(_message.Message):
         tokens: _abc.Iterable[Global___Token] | None = ...,
         alignment: _abc.Iterable[Global___AlignmentLink] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
-        attention: _abc.Iterable[Global___Attention] | None = ...,
+        attention: _abc.Iterable[Global___AttentionMatrix] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -794,7 +794,7 @@ class AlignmentLink(_message.Message):
 Global___AlignmentLink: _TypeAlias = AlignmentLink  # noqa: Y015
 
 @_typing.final
-class Attention(_message.Message):
+class AttentionMatrix(_message.Message):
     """What a model attends to in a part of a text while it translates that: the weights of the attention, or of the head of
     it, that tells which words translate which.
     """
@@ -833,7 +833,7 @@ class Attention(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Attention: _TypeAlias = Attention  # noqa: Y015
+Global___AttentionMatrix: _TypeAlias = AttentionMatrix  # noqa: Y015
 
 @_typing.final
 class Piece(_message.Message):

@@ -10,7 +10,7 @@ import pytest
 from serving.conversion import from_model, to_model, to_options, to_request, to_response, to_result
 from serving.messages import (
     AlignmentLink,
-    Attention,
+    AttentionMatrix,
     Bounds,
     EarlyStopping,
     FinishReason,
@@ -101,7 +101,7 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 
 def test_an_answer_survives_the_wire() -> None:
-    attention = Attention((Piece("b", 0, 1), Piece("</s>", 1, 1)), (Piece("a", 0, 1),), (0.75, 0.25))
+    attention = AttentionMatrix((Piece("b", 0, 1), Piece("</s>", 1, 1)), (Piece("a", 0, 1),), (0.75, 0.25))
     links, reason = (AlignmentLink(0, 1, 2, 3),), FinishReason.LENGTH
     best = Hypothesis("a", -1.5, -0.25, (Token("a", -0.5),), links, reason, (attention,))
     answer = Result(

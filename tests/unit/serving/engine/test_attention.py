@@ -12,7 +12,7 @@ from serving.engine.attention import attentive, with_attention
 from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded, Sentence
 from serving.errors import EngineFailure
-from serving.messages import Attention, Options, Result
+from serving.messages import AttentionMatrix, Options, Result
 from tests.unit.serving.engine.toy_engine import EOS, MODEL, NAN_TOKEN, manifest, random_sentences, toy_engine
 from tests.unit.serving.engine.toy_translator import LONG, TEXT, Served, served, violations
 
@@ -23,7 +23,7 @@ def copy() -> Iterator[Served]:
         yield made
 
 
-def rows(attention: Attention) -> np.ndarray:
+def rows(attention: AttentionMatrix) -> np.ndarray:
     """Shape (target piece, source piece)."""
     found = np.array(attention.weights).reshape(len(attention.target), len(attention.source))
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
