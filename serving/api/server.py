@@ -226,7 +226,7 @@ class Server:
         await self._tell_health_of_models()
 
     async def _tell_health_of_models(self) -> None:
-        """Tell the health of each model under its name and version, such as ``en-fr/3``, also when it is gone."""
+        """Tell the health of each model under its name and version, such as ``en-fr/4``, also when it is gone."""
         statuses = health_pb2.HealthCheckResponse
         serving = self.admission.phase is Phase.SERVING
         now = {model.label: serving and model.snapshot().healthy for model in self.models.models()}

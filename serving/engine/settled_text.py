@@ -39,7 +39,7 @@ def settled_text(
     """
     alignment = [position for _, position in tokens]
     target = decoded_text(part, source, [token for token, _ in tokens], alignment, tokenizer)
-    read, titled = target.text.rstrip(_NO_CHARACTER), part.case is Case.TITLE
+    read, titled = target.text.rstrip(_NO_CHARACTER), part.case in (Case.TITLE, Case.WORDS)
     whole = _whole_words(read, spaced=titled) if titled or part.stand_ins else _whole_letters(read)
     composed = EditedText(whole, composing_edits(whole))
     text = raised(composed.text, part.case, language)

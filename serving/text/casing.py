@@ -7,7 +7,9 @@ from collections.abc import Callable
 from enum import Enum
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
+_INITIAL = re.compile(r"[\W_]*(\w?)")
 _SHORT = 3  # letters of a word that titles may leave small
+_FEW = 4  # words that may be a name, and more than that with a capital each are not
 _ACRONYM = 5  # letters of a single word that may be one
 
 
@@ -17,6 +19,7 @@ class Case(Enum):
     SENTENCE = "sentence"
     CAPITALS = "capitals"
     TITLE = "title"
+    WORDS = "every word"
 
 
 def case_of(text: str) -> Case:
@@ -24,10 +27,14 @@ def case_of(text: str) -> Case:
     if text.isupper():
         words = _WORD.findall(text)
         return Case.CAPITALS if len(words) > 1 or len("".join(words)) > _ACRONYM else Case.SENTENCE
-    if not text[:1].isupper() or text[-1] in ".!?":
+    if not text[:1].isupper():
         return Case.SENTENCE
     words = _WORD.findall(text)
     long = [word for word in words if len(word) > _SHORT]
+    if len(words) > _FEW and not any(map(_begins_small, text.split())) and not all(map(str.isupper, long)):
+        return Case.WORDS  # with its full stop: no sentence has so many capitals
+    if text[-1] in ".!?":
+        return Case.SENTENCE
     titled = len(words) > 3 and len(long) > 2 and all(word[0].isupper() and not word.isupper() for word in long)
     return Case.TITLE if titled else Case.SENTENCE
 
@@ -65,17 +72,24 @@ def raised(text: str, case: Case, language: str) -> str:
 
     if case is Case.CAPITALS:
         return upper(text)
-    if case is Case.TITLE:
+    if case in (Case.TITLE, Case.WORDS):
+        small = _SHORT if case is Case.TITLE else 0
         first = _WORD.search(text)
         return _WORD.sub(
             lambda match: (
                 upper(match[0][0]) + match[0][1:]
-                if len(match[0]) > _SHORT or (first and match.start() == first.start())
+                if len(match[0]) > small or (first and match.start() == first.start())
                 else match[0]
             ),
             text,
         )
     return text
+
+
+def _begins_small(word: str) -> bool:
+    """Return whether the first letter of a word is not a capital; numbers and marks have none."""
+    first = _INITIAL.sub(r"\1", word, count=1)[:1]
+    return first.isalpha() and not first.isupper()
 
 
 def _same_length(text: str, changed: str, change: Callable[[str], str]) -> str:

@@ -18,11 +18,15 @@ _CODE = r"```.*?```|(?<!`)(?P<ticks>`{1,2})(?!`)[^\n]+?(?<!`)(?P=ticks)(?!`)"
 # ICU messages nest; four levels are more than anybody translates.
 _NESTED = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
 _ICU = r"(?=\{\s*\w+\s*,\s*(?:plural|select|selectordinal|number|date|time|duration|ordinal|spellout)\b)" + _NESTED
-_BRACES = r"\{\{[^{}\n]*\}\}|[$%#]\{[^{}\n]*\}|\{[\w.:$#@!%*/\[\]-]*\}"
+_BRACES = (
+    r"\{\{[^{}\n]*\}\}|[$%#]\{[^{}\n]*\}|\{[\w.:$#@!%*/\[\]-]*\}"
+    r"|<<(?! )[\w.: -]+(?<! )>>|\uff5f[^\uff5f\uff60\n]*\uff60"
+)
 _PRINTF = (
     r"%(?:\d+\$)?[-+#0]*(?:\d+|\*)?(?:\.\d+)?(?:hh|h|ll|l|L|z|j|t)?[diouxXeEfFgGaAcspn@](?!\w)"
     r"|%\(\w+\)[diouxXeEfFgGcsra]"
 )
+_IP = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5}|/\d{1,2})?(?![\w]|\.\d)"
 _VARIABLE = r"(?<![\w$])\$[A-Za-z_]\w{2,}"
 _IN_ADDRESS = r"[^\s<>\"`\u201c\u201d\u00ab\u00bb\u3000-\u303f\uff00-\uffef]"
 _URL = (
@@ -50,7 +54,7 @@ _FILE = (
 _PROTECTED = re.compile(
     "|".join(
         (
-            *(_CODE, _ICU, _BRACES, _PRINTF, f"(?P<address>{_URL}|{_DOMAIN})", _MAIL, _HANDLE),
+            *(_CODE, _ICU, _BRACES, _PRINTF, f"(?P<address>{_URL}|{_DOMAIN})", _MAIL, _HANDLE, _IP),
             *(_WINDOWS_PATH, _PATH, _FILE, _VARIABLE, f"(?P<emoji>{_EMOJI})"),
         )
     ),

@@ -81,5 +81,5 @@ def test_a_span_that_waits_for_its_number_holds_back_the_words_that_attend_to_it
 
 def test_a_word_in_title_case_is_told_when_it_has_ended() -> None:
     beginnings, whole = told(SOURCES[3], "où est la gare", [0])
-    assert whole == "Où est la Gare"
-    assert {beginning.split()[-1] for beginning in beginnings if beginning} <= {"Où", "est", "la"}
+    assert whole == "Où Est La Gare"
+    assert {beginning.split()[-1] for beginning in beginnings if beginning} <= {"Où", "Est", "La"}

@@ -25,6 +25,9 @@ def length(word: str) -> int:
         ("The quick brown fox of the north", Case.SENTENCE),
         ("Barack Obama", Case.SENTENCE),
         ("Tom met Mary in New York.", Case.SENTENCE),
+        ("The Quick (And Brown) Fox Of The North-west.", Case.WORDS),
+        ("NATO, UNESCO, WHO, FAO and IAEA", Case.SENTENCE),
+        ("我喜欢 你好吗 我喜欢 你好吗 他们好", Case.SENTENCE),
         ("你好", Case.SENTENCE),
         ("731, 942", Case.SENTENCE),
         ("", Case.SENTENCE),
@@ -56,6 +59,7 @@ def test_lowering_keeps_the_length_and_names(text: str, language: str, sentence:
         ("Die Straße", Case.CAPITALS, "de", "DIE STRAẞE"),
         ("iyi", Case.CAPITALS, "tr", "İYİ"),
         ("le petit renard de la forêt", Case.TITLE, "fr", "Le Petit Renard de la Forêt"),
+        ("le petit renard de l'île", Case.WORDS, "fr", "Le Petit Renard De L'île"),
         ("As it was", Case.SENTENCE, "en", "As it was"),
     ],
 )

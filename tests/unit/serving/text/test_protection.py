@@ -17,6 +17,8 @@ PROTECTED = [
     "Write to [jane.doe+news@mail.example.com].",
     "Ask [@tom_baker] about [#translation].",
     "Hello [{name}], you have [{0}] of [{{ total }}].",
+    "From [<<first date>>] to [<<date>>], see [｟7｠].",
+    "Ask [192.168.0.1], or [10.0.0.1:8080] in [10.0.0.0/8].",
     "Use [${HOME}], [%{count}], [#{user.name}] and [$PATH].",
     "Copied [%s] files of [%d], [%1$s], [%2$d], [%5.2f], [%(name)s], [%@] and [%@].",
     "[{count, plural, one {# file} other {# files}}] deleted.",
@@ -44,6 +46,7 @@ LEFT_ALONE = [
     "a {set of things} in braces",
     "C# and no. #5",
     "3.14 is pi; v2.0 is out",
+    "version 1.2.3.4.5 and a << b >> c",
 ]
 
 
