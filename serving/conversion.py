@@ -86,6 +86,7 @@ def to_request(
         glossary=[pb.GlossaryEntry(source=entry.source, target=entry.target) for entry in options.glossary],
         include_tokens=options.tokens,
         include_alignments=options.alignments,
+        include_attention=options.attention,
     )
 
 
@@ -108,6 +109,7 @@ def to_options(request: pb.TranslateRequest) -> Options:
         glossary=tuple(messages.GlossaryEntry(entry.source, entry.target) for entry in request.glossary),
         tokens=request.include_tokens,
         alignments=request.include_alignments,
+        attention=request.include_attention,
     )
 
 
@@ -284,7 +286,15 @@ def _from_hypothesis(hypothesis: messages.Hypothesis) -> pb.Hypothesis:
         tokens=[pb.Token(text=token.text, log_prob=token.log_prob) for token in hypothesis.tokens],
         alignment=[pb.AlignmentLink(**vars(link)) for link in hypothesis.alignment],
         finish_reason=_FINISH_REASON[hypothesis.finish_reason],
+        attention=[
+            pb.AttentionMatrix(source=_from_pieces(one.source), target=_from_pieces(one.target), weights=one.weights)
+            for one in hypothesis.attention
+        ],
     )
+
+
+def _from_pieces(pieces: Sequence[messages.Piece]) -> list[pb.Piece]:
+    return [pb.Piece(text=piece.text, start=piece.start, end=piece.end) for piece in pieces]
 
 
 def _to_hypothesis(message: pb.Hypothesis) -> messages.Hypothesis:
@@ -298,7 +308,15 @@ def _to_hypothesis(message: pb.Hypothesis) -> messages.Hypothesis:
             for link in message.alignment
         ),
         finish_reason=_TO_FINISH_REASON.get(message.finish_reason, FinishReason.UNKNOWN),
+        attention=tuple(
+            messages.AttentionMatrix(_to_pieces(one.source), _to_pieces(one.target), tuple(one.weights))
+            for one in message.attention
+        ),
     )
+
+
+def _to_pieces(pieces: Sequence[pb.Piece]) -> tuple[messages.Piece, ...]:
+    return tuple(messages.Piece(piece.text, piece.start, piece.end) for piece in pieces)
 
 
 def _given(message: Message) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class ResponseTooLarge(InvalidRequest):
     """The answer does not fit into a message."""
 
     def __init__(self, size: int, limit: int) -> None:
-        remedy = "ask for less in one call: fewer texts, a smaller n_best, no tokens, no alignments"
+        remedy = "ask for less in one call: fewer texts, a smaller n_best, no tokens, no alignments, no attention"
         description = f"the response would have {size:,} bytes, and {limit:,} are the limit; {remedy}"
         super().__init__([FieldViolation("contents", description)])
 

@@ -179,6 +179,7 @@ class Options:
         glossary: Terms and how to translate them, wherever they occur.
         tokens: Return the target tokens with their log-probabilities.
         alignments: Return word alignments.
+        attention: Return what the model attends to, of the best hypothesis.
     """
 
     beam_size: int | None = _option(
@@ -224,6 +225,7 @@ class Options:
     glossary: tuple[GlossaryEntry, ...] = ()
     tokens: bool = False
     alignments: bool = False
+    attention: bool = False
 
 
 @dataclass(frozen=True)
@@ -245,6 +247,30 @@ class AlignmentLink:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A token as the vocabulary spells it, and where it is; the range is empty for one that stands for no character."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class AttentionMatrix:
+    """What a model attends to in a part of a text while it translates that.
+
+    Attributes:
+        source: Tokens of the part as the model reads them, with those that it needs besides.
+        target: Tokens of its translation.
+        weights: That of ``target[t]`` to ``source[s]`` is ``weights[t * len(source) + s]``; a target token's sum to 1.
+    """
+
+    source: tuple[Piece, ...]
+    target: tuple[Piece, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """One possible translation of one text.
 
@@ -255,6 +281,7 @@ class Hypothesis:
         tokens: Empty unless asked for.
         alignment: Empty unless asked for.
         finish_reason: LENGTH if the length limit ended it, or any part of it: it is probably not complete.
+        attention: Of each part; empty unless asked for, and of all but the best.
     """
 
     text: str
@@ -263,6 +290,7 @@ class Hypothesis:
     tokens: tuple[Token, ...]
     alignment: tuple[AlignmentLink, ...]
     finish_reason: FinishReason
+    attention: tuple[AttentionMatrix, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class Model:
         precision: Name of the graphs in use, among the precisions of its bundle.
         device: Where it really runs: ``cpu`` or ``cuda``.
         verification: How the graphs compared with their original.
+        has_attention: Whether it tells what it attends to.
     """
 
     name: str
@@ -80,3 +81,4 @@ class Model:
     verification: Verification
     source_languages: tuple[str, ...] = ()
     target_languages: tuple[str, ...] = ()
+    has_attention: bool = False

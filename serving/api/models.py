@@ -72,6 +72,7 @@ class ServedModel:
             precision=self.precision,
             device=self.device,
             verification=Verification(**measured),
+            has_attention=manifest.has_attention,
         )
 
 

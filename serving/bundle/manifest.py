@@ -357,6 +357,11 @@ class Manifest(_Strict):
         return f"{self.name}/{self.version}"
 
     @property
+    def has_attention(self) -> bool:
+        """Whether the graphs of all precisions tell what each hypothesis attends to."""
+        return all(precision.has_attention for precision in self.precisions.values())
+
+    @property
     def graph_files(self) -> tuple[str, ...]:
         """The ONNX files of all precisions."""
         graphs = (graph for precision in self.precisions.values() for graph in (precision.encoder, precision.decoder))

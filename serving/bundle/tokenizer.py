@@ -151,6 +151,10 @@ class SubwordTokenizer:
         """Return the source token ids of a text in its order, without special tokens."""
         return list(self._source.encode(_clean(text, self._source)))
 
+    def source_pieces(self, ids: Sequence[int]) -> list[str]:
+        """Return the spelling of source tokens, special ones included."""
+        return [self._source.id_to_piece(token) for token in ids]
+
     def count(self, text: str) -> int:
         """Return the number of source tokens of a text, special tokens not counted."""
         return len(self.tokens(text))

@@ -24,6 +24,7 @@ from serving.client.errors import (
 )
 from serving.messages import (
     AlignmentLink,
+    AttentionMatrix,
     EarlyStopping,
     FinishReason,
     GlossaryEntry,
@@ -31,6 +32,7 @@ from serving.messages import (
     LongInput,
     MimeType,
     Options,
+    Piece,
     QualityFlag,
     Result,
     Sampling,
@@ -47,6 +49,7 @@ __all__ = [
     "AccessDenied",
     "AlignmentLink",
     "AsyncTranslationClient",
+    "AttentionMatrix",
     "CallCancelled",
     "CallError",
     "DeadlinePassed",
@@ -64,6 +67,7 @@ __all__ = [
     "ModelNotFound",
     "Options",
     "PairScore",
+    "Piece",
     "QualityFlag",
     "Result",
     "Sampling",

@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.plot is not None and len(arguments.texts) != 1:
         parser.error("--plot draws one TEXT: give exactly one")
+    if arguments.attention and not arguments.json:
+        parser.error("--attention writes matrices, which need --json")
     if arguments.stream and any(getattr(arguments, other) for other in _NOT_STREAMED):
         parser.error("--stream writes text alone: leave --scores, --alignments, --plot and --json out")
     if arguments.stream and arguments.n_best > 1:
@@ -108,12 +110,14 @@ class _Run:
         self._options = replace(
             chosen_options(arguments),
             alignments=arguments.alignments or arguments.plot is not None,
+            attention=arguments.attention,
             glossary=glossary,
         )
         self._style = Style(
             n_best=arguments.n_best,
             scores=arguments.scores,
             alignments=arguments.alignments,
+            attention=arguments.attention,
             as_json=arguments.json,
         )
 
@@ -283,16 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--stream", action="store_true", help="write each translation while it grows, one text after the other"
     )
-    parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
-    parser.add_argument(
-        "--alignments",
-        action="store_true",
-        help="write a tab and word alignments after each translation, as SOURCE:TARGET character ranges",
-    )
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the word alignment of one TEXT as a PNG (needs matplotlib)"
-    )
-    parser.add_argument("--json", action="store_true", help="write one JSON object for each text")
+    _add_output_flags(parser)
     parser.add_argument(
         "--deadline", type=_seconds, default=DEFAULT_DEADLINE, metavar="SECONDS", help="time for each try of a text"
     )
@@ -325,6 +320,25 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="encoding of standard input, such as utf-16-le or latin-1; by default UTF-8 unless a byte order mark says "
         "otherwise",
+    )
+
+
+def _add_output_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scores", action="store_true", help="write the score and a tab before each translation")
+    parser.add_argument(
+        "--alignments",
+        action="store_true",
+        help="write a tab and word alignments after each translation, as SOURCE:TARGET character ranges",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the word alignment of one TEXT as a PNG (needs matplotlib)"
+    )
+    parser.add_argument("--json", action="store_true", help="write one JSON object for each text")
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="with --json: the tokens of each part of a text, those of its translation, and a matrix of how much these "
+        "attend to those",
     )
 
 

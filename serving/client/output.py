@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from serving.client.errors import CallError, DeadlinePassed, InvalidRequest, ServerUnavailable
-from serving.messages import FinishReason, GlossaryEntry, Hypothesis, Translation
+from serving.messages import AttentionMatrix, FinishReason, GlossaryEntry, Hypothesis, Translation
 
 _COLUMN_BREAKS = re.compile(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
@@ -21,12 +21,14 @@ class Style:
         n_best: Lines for each text.
         scores: A column with the score before the text.
         alignments: A column with word alignments after the text.
+        attention: In an object, what the model attended to, of the best translation.
         as_json: One JSON object for each text instead.
     """
 
     n_best: int = 1
     scores: bool = False
     alignments: bool = False
+    attention: bool = False
     as_json: bool = False
 
     def answer(self, source: str, translation: Translation, glossary: Sequence[GlossaryEntry] = ()) -> str:
@@ -84,7 +86,21 @@ class Style:
                 {"source": [link.source_start, link.source_end], "target": [link.target_start, link.target_end]}
                 for link in hypothesis.alignment
             ]
+        if self.attention and hypothesis.attention:
+            fields["attention"] = [_json_attention(one) for one in hypothesis.attention]
         return fields
+
+
+def _json_attention(attention: AttentionMatrix) -> dict[str, object]:
+    width = len(attention.source)
+    return {
+        "source": [piece.text for piece in attention.source],
+        "target": [piece.text for piece in attention.target],
+        "weights": [
+            [round(weight, 4) for weight in attention.weights[start : start + width]]
+            for start in range(0, len(attention.weights), width)
+        ],
+    }
 
 
 def caveats(translation: Translation, glossary: Sequence[GlossaryEntry] = ()) -> list[str]:

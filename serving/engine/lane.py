@@ -36,6 +36,7 @@ class Lane:
         self._search = BeamSearch(beam, slots, special_ids=runner.special_ids, vocabulary_size=runner.vocabulary_size)
         self._deadlines = np.full(slots, np.inf)
         self._told = np.full(slots, _NOBODY)  # tokens told to the listener
+        self._attentive = np.zeros(slots, dtype=np.bool_)  # slots that tell what they attend to
         self._fresh: list[Job] = []  # admitted since the last step
         self._step_ends: deque[float] = deque(maxlen=_STEPS_REMEMBERED)
         self._observer = observer
@@ -55,7 +56,11 @@ class Lane:
         deadlines = [np.inf if job.sentence.deadline is None else job.sentence.deadline for job in jobs]
         self._deadlines[busy : busy + len(jobs)] = deadlines
         self._told[busy : busy + len(jobs)] = [0 if job.submission.listener else _NOBODY for job in jobs]
+        self._attentive[busy : busy + len(jobs)] = [job.sentence.attention for job in jobs]
         for job in jobs:
+            if job.sentence.attention:
+                shape = job.sentence.options.max_length, len(job.sentence.source)
+                job.attention = np.zeros(shape, dtype=np.float32)
             job.admitted = now
             self._observer.admitted(now - job.accepted)
         encoded = self._clock()
@@ -87,6 +92,7 @@ class Lane:
         planned = self._clock()
         candidates = self._grid.step(plan)
         ran = self._clock()
+        self._note_attention(plan)
         poisoned = _not_a_number(plan, candidates)
         if poisoned.any():
             # The search must not see NaN; dead candidates end these slots and leave the others alone.
@@ -109,6 +115,18 @@ class Lane:
             self._observer.first_token(done - job.accepted)
         self._fresh.clear()
         return ended
+
+    def _note_attention(self, plan: StepPlan) -> None:
+        """Note what the hypotheses attended to in this step, of sentences that tell it."""
+        slots = np.flatnonzero(self._attentive[: len(self.jobs)])
+        if slots.size == 0:
+            return
+        weights = self._grid.attention()
+        for slot in slots.tolist():
+            job = self.jobs[slot]
+            token = int(plan.positions[slot]) - len(job.sentence.options.start)
+            if job.attention is not None and token >= 0:
+                job.attention[token] = weights[slot, 0, : len(job.sentence.source)]
 
     def _tell(self) -> None:
         """Tell listeners which more tokens of their sentences are certain."""
@@ -137,6 +155,7 @@ class Lane:
         self._search.keep(order)
         self._deadlines[: order.size] = self._deadlines[order]
         self._told[: order.size] = self._told[order]
+        self._attentive[: order.size] = self._attentive[order]
         self.jobs = [self.jobs[slot] for slot in order.tolist()]
         return freed
 

@@ -19,15 +19,18 @@ from serving.engine.request import TranslationRequest
 from serving.engine.submission import Decoded
 from serving.messages import (
     AlignmentLink,
+    AttentionMatrix,
     FinishReason,
     Hypothesis,
     Options,
+    Piece,
     QualityFlag,
     Result,
     TermUse,
     Token,
     Translation,
 )
+from serving.step import Floats
 from serving.text.casing import raised
 from serving.text.characters import composing_edits
 from serving.text.edits import EditedText
@@ -109,7 +112,8 @@ def _translation(
         if not different:
             flags = _flags(text, rank, finished, retried=any(part.retried for part in parts))
             terms = _terms(text, rank, tokenizer, glossary) if glossary else ()
-        hypothesis = _hypothesis(text, rank, finished, options)
+        weights = [part.attention for part in parts] if options.attention and not different else []
+        hypothesis = _hypothesis(text, rank, finished, options, tokenizer, weights)
         different.setdefault(hypothesis.text, hypothesis)
     return Translation(tuple(different.values()), text.truncated, len(parts), flags, terms)
 
@@ -193,7 +197,12 @@ def _terms(
 
 
 def _hypothesis(
-    text: PreparedText, rank: Sequence[FinishedHypothesis], finished: Sequence[FinishedPart], options: Options
+    text: PreparedText,
+    rank: Sequence[FinishedHypothesis],
+    finished: Sequence[FinishedPart],
+    options: Options,
+    tokenizer: SubwordTokenizer,
+    weights: Sequence[Floats | None],
 ) -> Hypothesis:
     aligned = [
         _aligned(text.reading, part, source, hypothesis, target)
@@ -205,9 +214,9 @@ def _hypothesis(
     else:
         places = [(part.start, part.end) for part in text.parts]
         joined, starts = join(text.reading.given[: text.end], places, [target.text for target in finished])
-        placed = [(EditedText(one.target), start) for one, start in zip(aligned, starts, strict=False)]
+        placed = [(EditedText(target.text), start) for target, start in zip(finished, starts, strict=True)]
     links = [
-        _moved(link, text.markup, part.start, *there)
+        _moved(link, text, part, *there)
         for part, one, there in zip(text.parts, aligned, placed, strict=False)
         if options.alignments
         for link in word_links(one)
@@ -228,24 +237,54 @@ def _hypothesis(
         finish_reason=FinishReason.LENGTH
         if any(part.finish_reason is FinishReason.LENGTH for part in rank)
         else FinishReason.EOS,
+        attention=tuple(
+            _attention(text, index, tokenizer, finished[index], own, *placed[index])
+            for index, own in enumerate(weights)
+        ),
+    )
+
+
+def _attention(
+    text: PreparedText,
+    index: int,
+    tokenizer: SubwordTokenizer,
+    target: FinishedPart,
+    weights: Floats | None,
+    edited: EditedText,
+    start: int,
+) -> AttentionMatrix:
+    """Tell what part ``index`` attends to, from its weights (tgt, src), which an empty translation has not."""
+    part, source = text.parts[index], text.sources[index]
+    read = zip(tokenizer.source_pieces(source.ids.tolist()), _spans_in_part(text.reading, part, source), strict=True)
+    made = zip(target.pieces, target.spans.tolist(), strict=True)
+    return AttentionMatrix(
+        source=tuple(Piece(piece, *_in_source(text, part, *span)) for piece, span in read),
+        target=tuple(Piece(piece, *_in_target(edited, start, *span)) for piece, span in made),
+        weights=() if weights is None else tuple(weights.ravel().tolist()),
     )
 
 
 def _aligned(
     reading: Reading, part: ReadPart, source: EncodedSource, hypothesis: FinishedHypothesis, target: FinishedPart
 ) -> Aligned:
-    spans = source.spans
-    if reading.edits:
-        given = [reading.edits.before(begin + part.offset, end + part.offset) for begin, end in spans.tolist()]
-        spans = np.array(given, dtype=np.int64) - part.start
+    spans = _spans_in_part(reading, part, source)
     return Aligned(
         reading.given[part.start : part.end],
         target.text,
         [
-            (tuple(there), tuple(here))
-            for there, here in zip(spans[list(hypothesis.alignment)].tolist(), target.spans.tolist(), strict=True)
+            (spans[position], (here[0], here[1]))
+            for position, here in zip(hypothesis.alignment, target.spans.tolist(), strict=True)
         ],
     )
+
+
+def _spans_in_part(reading: Reading, part: ReadPart, source: EncodedSource) -> list[Span]:
+    """Return where each token that was read is in its part as given."""
+    spans = [(begin, end) for begin, end in source.spans.tolist()]
+    if not reading.edits:
+        return spans
+    given = (reading.edits.before(begin + part.offset, end + part.offset) for begin, end in spans)
+    return [(begin - part.start, end - part.start) for begin, end in given]
 
 
 def part_in_markup(
@@ -277,8 +316,19 @@ def _in_markup(
     return joined, list(zip(edited, starts, strict=True))
 
 
-def _moved(link: AlignmentLink, markup: Markup | None, offset: int, edited: EditedText, start: int) -> AlignmentLink:
-    """Return a link of a part that begins at ``offset`` as one of the whole text and its translation."""
-    source = link.source_start + offset, link.source_end + offset
-    target = edited.after(link.target_start, link.target_end)
-    return AlignmentLink(*(markup.given(*source) if markup else source), target[0] + start, target[1] + start)
+def _moved(link: AlignmentLink, text: PreparedText, part: ReadPart, edited: EditedText, start: int) -> AlignmentLink:
+    """Return a link of a part as one of the whole text and its translation."""
+    source = _in_source(text, part, link.source_start, link.source_end)
+    return AlignmentLink(*source, *_in_target(edited, start, link.target_start, link.target_end))
+
+
+def _in_source(text: PreparedText, part: ReadPart, begin: int, end: int) -> Span:
+    """Return where a range of a part is in the whole text, with its markup."""
+    begin, end = begin + part.start, end + part.start
+    return text.markup.given(begin, end) if text.markup else (begin, end)
+
+
+def _in_target(edited: EditedText, start: int, begin: int, end: int) -> Span:
+    """Return where a range of a part's translation is in that of the whole text; the part's own begins at ``start``."""
+    begin, end = edited.after(begin, end)
+    return begin + start, end + start

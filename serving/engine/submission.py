@@ -13,7 +13,7 @@ from serving.decoding.hypothesis import FinishedHypothesis
 from serving.decoding.options import DecodingOptions
 from serving.engine.scheduler import Demand
 from serving.errors import DragomanError
-from serving.step import Ints
+from serving.step import Floats, Ints
 
 _DEADLINE_SLACK = 0.05  # seconds: a caller's deadline arrives as a cancellation at about the moment it passes
 
@@ -28,6 +28,7 @@ class Sentence:
         deadline: ``time.monotonic()`` value after which nobody waits for it, or None.
         priority: Higher goes first.
         request_id: For the log.
+        attention: Whether to tell what it attends to; needs a beam size of 1.
     """
 
     source: Ints
@@ -35,6 +36,7 @@ class Sentence:
     deadline: float | None = None
     priority: int = 0
     request_id: str = ""
+    attention: bool = False
 
     def demand(self) -> Demand:
         """Return its sizes, for the scheduler."""
@@ -54,6 +56,8 @@ class Decoded:
         finished: When its last step was done.
         encoded: When its encoding ended.
         retried: Whether the hypotheses are those of a second try.
+        attention: How much each token of the best hypothesis attends to each position of the source, where the sentence
+            is to tell it. Shape (tgt, src).
     """
 
     hypotheses: tuple[FinishedHypothesis, ...]
@@ -62,6 +66,7 @@ class Decoded:
     finished: float
     encoded: float = 0.0
     retried: bool = False
+    attention: Floats | None = None
 
 
 class Listener(Protocol):
@@ -79,7 +84,11 @@ class Listener(Protocol):
 
 @dataclass(eq=False)
 class Job:
-    """A sentence inside the engine: number ``index`` of its submission."""
+    """A sentence inside the engine: number ``index`` of its submission.
+
+    Attributes:
+        attention: What it attends to at each step, if it is to tell that. Shape (max_length, src).
+    """
 
     sentence: Sentence
     submission: Submission
@@ -87,6 +96,7 @@ class Job:
     accepted: float
     admitted: float = 0.0
     encoded: float = 0.0
+    attention: Floats | None = None
 
 
 @dataclass(eq=False)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
+from serving.engine.attention import attentive, with_attention
 from serving.engine.engine import Engine
 from serving.engine.observer import TranslatorObserver
 from serving.engine.postprocessing import assemble
@@ -70,7 +71,7 @@ class Translator:
         self._check(request)
         prepared = await self._off_loop(characters, lambda: self._prepare(request))
         decoded = await self._decode(prepared.sentences)
-        decoded = await self._tried_again(request, prepared, decoded)
+        decoded = await self._attended(request, prepared, await self._tried_again(request, prepared, decoded))
         return await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
 
     async def stream(self, request: TranslationRequest) -> AsyncGenerator[TextDelta | Result]:
@@ -103,6 +104,7 @@ class Translator:
                 for delta in stream.deltas():
                     yield delta
             decoded = await self._tried_again(request, prepared, submission.future.result())
+            decoded = await self._attended(request, prepared, decoded)
             result = await self._off_loop(characters, lambda: self._assemble(request, prepared, decoded))
             for delta in stream.rest(result):
                 yield delta
@@ -121,6 +123,9 @@ class Translator:
         if again := self._second_tries(request, prepared, decoded):
             with suppress(DragomanError):
                 decoded = better(decoded, again, self._engine.submit(tuple(again.values())).future.result())
+        if request.options.attention:
+            given = attentive(prepared.sentences, decoded)
+            decoded = with_attention(decoded, given, self._engine.submit(tuple(given.values())).future.result())
         return self._assemble(request, prepared, decoded)
 
     async def score(self, request: ScoringRequest) -> ScoreResult:
@@ -161,6 +166,14 @@ class Translator:
             with suppress(DragomanError):  # the first answer is there
                 return better(decoded, again, await self._decode(tuple(again.values())))
         return decoded
+
+    async def _attended(
+        self, request: TranslationRequest, prepared: Prepared, decoded: tuple[Decoded, ...]
+    ) -> tuple[Decoded, ...]:
+        if not request.options.attention:
+            return decoded
+        given = attentive(prepared.sentences, decoded)
+        return with_attention(decoded, given, await self._decode(tuple(given.values())))
 
     @staticmethod
     def _second_tries(

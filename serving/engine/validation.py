@@ -145,6 +145,9 @@ def _option_violations(options: Options, texts: int, manifest: Manifest, limits:
         problem = f"has {len(options.target_prefixes)} entries for {texts} texts"
         problem += "; give none, or one for each text, possibly empty"
         found.append(FieldViolation("options.target_prefixes", problem))
+    if options.attention and not manifest.has_attention:
+        problem = f"is set, but {manifest.label} does not tell its attention"
+        found.append(FieldViolation("include_attention", f"{problem}; leave it out, or export the model anew"))
     found += [
         FieldViolation(f"protected_terms[{index}]", "is empty; leave it out")
         for index, term in enumerate(options.protected_terms)

@@ -220,7 +220,11 @@ class Worker:
                 _LOG.error("request %s: %s", job.sentence.request_id, result)
                 self._queue.finish(job, result)
             else:
-                self._queue.finish(job, Decoded(tuple(result), job.accepted, job.admitted, self._clock(), job.encoded))
+                attention = None if job.attention is None else job.attention[: len(result[0].tokens)]
+                decoded = Decoded(
+                    tuple(result), job.accepted, job.admitted, self._clock(), job.encoded, attention=attention
+                )
+                self._queue.finish(job, decoded)
 
     def _tear_down(self, lane: Lane, what: str, error: Exception) -> None:
         """Give up a lane: its state cannot be trusted, and the next sentence gets a new grid."""

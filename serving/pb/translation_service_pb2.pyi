@@ -207,6 +207,7 @@ class TranslateRequest(_message.Message):
     RETRY_REPETITION_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     GLOSSARY_FIELD_NUMBER: _builtins.int
+    INCLUDE_ATTENTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Empty: the only model for the languages below, else the server's default model."""
     version: _builtins.int
@@ -241,6 +242,10 @@ class TranslateRequest(_message.Message):
     priority: _builtins.int
     """How urgent the request is, from -2 (bulk work, which may wait) to 2. It is a head start in the queue, of 30 seconds a
     level by default, so that nothing waits for ever.
+    """
+    include_attention: _builtins.bool
+    """Whether to return what the model attends to in each text, of the first hypothesis. An error where the model does not
+    tell it, see Model.has_attention. It takes a step more for each token, at a beam size of 1.
     """
     @_builtins.property
     def contents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -278,10 +283,11 @@ class TranslateRequest(_message.Message):
         retry_repetition: _builtins.bool | None = ...,
         priority: _builtins.int = ...,
         glossary: _abc.Iterable[Global___GlossaryEntry] | None = ...,
+        include_attention: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "options", b"options", "protect_spans", b"protect_spans", "retry_repetition", b"retry_repetition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "contents", b"contents", "glossary", b"glossary", "include_alignments", b"include_alignments", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "mime_type", b"mime_type", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "protected_terms", b"protected_terms", "retry_repetition", b"retry_repetition", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case", "_protect_spans", b"_protect_spans", "_retry_repetition", b"_retry_repetition", "adapt_case", b"adapt_case", "contents", b"contents", "glossary", b"glossary", "include_alignments", b"include_alignments", "include_attention", b"include_attention", "include_tokens", b"include_tokens", "long_input_policy", b"long_input_policy", "mime_type", b"mime_type", "model", b"model", "options", b"options", "priority", b"priority", "protect_spans", b"protect_spans", "protected_terms", b"protected_terms", "retry_repetition", b"retry_repetition", "segmentation", b"segmentation", "source_language", b"source_language", "target_language", b"target_language", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapt_case: _TypeAlias = _typing.Literal["adapt_case"]  # noqa: Y015
     _WhichOneofArgType__adapt_case: _TypeAlias = _typing.Literal["_adapt_case", b"_adapt_case"]  # noqa: Y015
@@ -684,6 +690,7 @@ class Hypothesis(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     ALIGNMENT_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    ATTENTION_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The translation."""
     score: _builtins.float
@@ -700,6 +707,10 @@ class Hypothesis(_message.Message):
     def alignment(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlignmentLink]:
         """Word alignment; only with `include_alignments`."""
 
+    @_builtins.property
+    def attention(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttentionMatrix]:
+        """What the model attended to, for each part of the text; only with `include_attention`, and of the first hypothesis."""
+
     def __init__(
         self,
         *,
@@ -709,10 +720,11 @@ class Hypothesis(_message.Message):
         tokens: _abc.Iterable[Global___Token] | None = ...,
         alignment: _abc.Iterable[Global___AlignmentLink] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
+        attention: _abc.Iterable[Global___AttentionMatrix] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alignment", b"alignment", "finish_reason", b"finish_reason", "mean_log_prob", b"mean_log_prob", "score", b"score", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alignment", b"alignment", "attention", b"attention", "finish_reason", b"finish_reason", "mean_log_prob", b"mean_log_prob", "score", b"score", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -780,6 +792,78 @@ class AlignmentLink(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlignmentLink: _TypeAlias = AlignmentLink  # noqa: Y015
+
+@_typing.final
+class AttentionMatrix(_message.Message):
+    """What a model attends to in a part of a text while it translates that: the weights of the attention, or of the head of
+    it, that tells which words translate which.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> _containers.RepeatedCompositeFieldContainer[Global___Piece]:
+        """The tokens of the part in the order in which the model reads them, with those that it needs besides, such as one for
+        the end, which are empty ranges of the text.
+        """
+
+    @_builtins.property
+    def target(self) -> _containers.RepeatedCompositeFieldContainer[Global___Piece]:
+        """The tokens of its translation."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How much each target token attends to each source token, target token by target token: that of target[t] to source[s]
+        is weights[t * len(source) + s]. Those of one target token sum to 1.
+        """
+
+    def __init__(
+        self,
+        *,
+        source: _abc.Iterable[Global___Piece] | None = ...,
+        target: _abc.Iterable[Global___Piece] | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttentionMatrix: _TypeAlias = AttentionMatrix  # noqa: Y015
+
+@_typing.final
+class Piece(_message.Message):
+    """A token and where it is. Offsets are those of AlignmentLink; of tokens that share a character, all but one are empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """The token as the vocabulary spells it."""
+    start: _builtins.int
+    """First code point of what it stands for."""
+    end: _builtins.int
+    """End of it."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Piece: _TypeAlias = Piece  # noqa: Y015
 
 @_typing.final
 class ScoreRequest(_message.Message):
@@ -1094,6 +1178,7 @@ class Model(_message.Message):
     VERIFICATION_FIELD_NUMBER: _builtins.int
     SOURCE_LANGUAGES_FIELD_NUMBER: _builtins.int
     TARGET_LANGUAGES_FIELD_NUMBER: _builtins.int
+    HAS_ATTENTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     version: _builtins.int
@@ -1108,6 +1193,8 @@ class Model(_message.Message):
     """Name of the graphs in use, among the precisions of the model's bundle, such as fp32 or int8-shortlist."""
     device: _builtins.str
     """Where it really runs: cpu or cuda."""
+    has_attention: _builtins.bool
+    """Whether it tells what it attends to; see TranslateRequest.include_attention."""
     @_builtins.property
     def architecture(self) -> Global___Architecture:
         """Family and sizes, as JSON values by name; for people, not for programs to branch on."""
@@ -1148,10 +1235,11 @@ class Model(_message.Message):
         verification: Global___Verification | None = ...,
         source_languages: _abc.Iterable[_builtins.str] | None = ...,
         target_languages: _abc.Iterable[_builtins.str] | None = ...,
+        has_attention: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "defaults", b"defaults", "limits", b"limits", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "defaults", b"defaults", "device", b"device", "is_default", b"is_default", "limits", b"limits", "name", b"name", "precision", b"precision", "source_language", b"source_language", "source_languages", b"source_languages", "target_language", b"target_language", "target_languages", b"target_languages", "verification", b"verification", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "defaults", b"defaults", "device", b"device", "has_attention", b"has_attention", "is_default", b"is_default", "limits", b"limits", "name", b"name", "precision", b"precision", "source_language", b"source_language", "source_languages", b"source_languages", "target_language", b"target_language", "target_languages", b"target_languages", "verification", b"verification", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -190,6 +190,14 @@ def test_json(service: ScriptedService) -> None:
     assert [json.loads(line)["hypotheses"][0]["text"] for line in done.stdout.splitlines()] == ["ONE", "TWO"]
 
 
+def test_attention_is_asked_for_and_needs_json(service: ScriptedService) -> None:
+    assert translate(service, "--json", "--attention", "one").returncode == 0
+    assert service.requests[0].include_attention
+    done = translate(service, "--attention", "one")
+    assert done.returncode == 2
+    assert b"--attention writes matrices, which need --json" in done.stderr
+
+
 def test_options_reach_the_server(service: ScriptedService) -> None:
     translate(service, "--length-penalty", "0.5", "--max-length", "7", "--long-input", "truncate", "one")
     (request,) = service.requests

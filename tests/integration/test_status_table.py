@@ -113,6 +113,13 @@ async def test_every_bad_field_is_named_at_once(toy: Toy) -> None:
     assert "8" in fields["options.beam_size"]
 
 
+async def test_attention_of_a_model_that_does_not_tell_it(toy: Toy) -> None:
+    fields = bad_fields(await failure(toy.stub.Translate(pb.TranslateRequest(contents=["a"], include_attention=True))))
+    told = "is set, but toy/1 does not tell its attention; leave it out, or export the model anew"
+    assert fields == {"include_attention": told}
+    assert not toy.runner.counts.sources
+
+
 async def test_xml_that_is_not_well_formed(toy: Toy) -> None:
     asked = request("<a>fine</a>", "<a>bad</b>")
     asked.mime_type = "text/xml"

@@ -19,6 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from serving.tokens import Role, new_token
 from tests.shipped import BUNDLE, LABEL
 from tests.system.chromium import browser, prefer
+from tests.system.random_bundle import write_random_bundle
 from tests.system.served import server
 
 ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
@@ -119,7 +120,7 @@ def test_a_word_that_is_pointed_at_shows_what_it_comes_from(page: Chrome) -> Non
 def test_the_map_has_a_row_for_each_word(page: Chrome) -> None:
     translate(page)
     page.find_element(By.CSS_SELECTOR, "#map summary").click()
-    rows = all_of(page, "#heat tbody tr")
+    rows = all_of(page, "#map-table tbody tr")
     assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == [
         "Un",
         "chien",
@@ -129,7 +130,60 @@ def test_the_map_has_a_row_for_each_word(page: Chrome) -> None:
         "neige",
         ".",
     ]
-    assert len(all_of(page, "#heat thead th")) == len(all_of(page, "#source-words button"))
+    assert len(all_of(page, "#map-table thead th")) == len(all_of(page, "#source-words button"))
+
+
+def test_a_model_that_does_not_tell_its_attention_has_no_map_of_it(page: Chrome) -> None:
+    translate(page)
+    assert not at(page, "attention").is_displayed()
+
+
+def test_attention_is_asked_for_when_its_map_is_opened(window: Chrome, tmp_path: Path) -> None:
+    write_random_bundle(tmp_path)
+
+    def asked() -> int:
+        messages = [json.loads(entry["message"])["message"] for entry in window.get_log("performance")]
+        requests = [one["params"]["request"] for one in messages if one["method"] == "Network.requestWillBeSent"]
+        return sum("include_attention" in one.get("postData", "") for one in requests)
+
+    def type_in(text: str) -> None:
+        at(window, "source").send_keys(text)
+        until(window, lambda: at(window, "details").is_displayed())
+
+    with server(tmp_path, "--web", "127.0.0.1:0") as addresses:
+        window.get(f"http://{addresses.web}/")
+        until(window, lambda: Select(at(window, "model")).options)
+        for kind in ("performance", "browser"):
+            window.get_log(kind)
+        type_in(f"{ENGLISH}\n{ENGLISH}")
+        assert asked() == 0
+        summary = window.find_element(By.CSS_SELECTOR, "#attention summary")
+        summary.send_keys(Keys.ENTER)
+        captions = until(window, lambda: [one.text for one in all_of(window, "#attention caption")])
+        assert captions == ["Part 1 of 2", "Part 2 of 2"]
+        assert asked() == 1
+        first = all_of(window, "#attention table")[0]
+        columns = [one.text for one in first.find_elements(By.CSS_SELECTOR, "thead th")]
+        assert columns[-1] == "</s>"
+        assert "dog" in columns
+        rows = first.find_elements(By.CSS_SELECTOR, "tbody tr")
+        assert rows
+        for row in rows:
+            assert row.find_element(By.TAG_NAME, "th").get_attribute("scope") == "row"
+            figures = [float(cell.text or "0") for cell in row.find_elements(By.TAG_NAME, "td")]
+            assert len(figures) == len(columns)
+            assert sum(figures) == pytest.approx(1, abs=0.01 * len(figures))
+        for scheme in ("dark", "light"):
+            prefer(window, scheme)
+            assert not [(one["id"], one["nodes"][0]["html"]) for one in Axe().run(window)["violations"]]
+        assert window.get_log("browser") == []
+        summary.send_keys(Keys.ENTER)
+        at(window, "source").send_keys(Keys.CONTROL, "a")
+        at(window, "source").send_keys(Keys.BACKSPACE)
+        until(window, lambda: not at(window, "details").is_displayed())
+        type_in(ENGLISH)  # while the map is closed
+        assert not all_of(window, "#attention caption")
+        assert asked() == 0
 
 
 def test_flags_are_told_in_words(page: Chrome) -> None:
@@ -167,7 +221,7 @@ def test_the_keyboard_is_enough(page: Chrome) -> None:
     assert at(page, "link").text.startswith(f"“{word.text}” ")
     walk_to("summary")
     press(Keys.ENTER)
-    assert at(page, "heat").is_displayed()
+    assert at(page, "map-table").is_displayed()
 
 
 def test_nothing_keeps_anybody_out(page: Chrome) -> None:

@@ -10,6 +10,7 @@ import pytest
 from serving.conversion import from_model, to_model, to_options, to_request, to_response, to_result
 from serving.messages import (
     AlignmentLink,
+    AttentionMatrix,
     Bounds,
     EarlyStopping,
     FinishReason,
@@ -18,6 +19,7 @@ from serving.messages import (
     LongInput,
     MimeType,
     Options,
+    Piece,
     QualityFlag,
     Result,
     Sampling,
@@ -52,11 +54,12 @@ EVERY_OPTION = Options(
     glossary=(GlossaryEntry("a term", "un terme"),),
     tokens=True,
     alignments=True,
+    attention=True,
 )
 
 OUTSIDE = {  # of DecodingOptions
     *("segmentation", "long_input", "protect_spans", "adapt_case", "priority", "tokens", "alignments"),
-    *("mime_type", "protected_terms", "retry_repetition", "glossary"),
+    *("mime_type", "protected_terms", "retry_repetition", "glossary", "attention"),
 }
 
 
@@ -98,7 +101,9 @@ def test_an_empty_message_means_the_defaults() -> None:
 
 
 def test_an_answer_survives_the_wire() -> None:
-    best = Hypothesis("a", -1.5, -0.25, (Token("a", -0.5),), (AlignmentLink(0, 1, 2, 3),), FinishReason.LENGTH)
+    attention = AttentionMatrix((Piece("b", 0, 1), Piece("</s>", 1, 1)), (Piece("a", 0, 1),), (0.75, 0.25))
+    links, reason = (AlignmentLink(0, 1, 2, 3),), FinishReason.LENGTH
+    best = Hypothesis("a", -1.5, -0.25, (Token("a", -0.5),), links, reason, (attention,))
     answer = Result(
         (Translation((best,), True, 2, (QualityFlag.REPETITION,), (TermUse(0, 2, 1),)),), "m", 3, 4, 5, 0.25, 1.5, "id"
     )

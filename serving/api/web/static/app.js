@@ -1,4 +1,5 @@
 // The page: what is typed is translated by the models of this server, and by nobody else.
+import { offerAttention } from "/attention.js";
 import { streamTranslation } from "/stream.js";
 import { showWords } from "/words.js";
 
@@ -100,19 +101,20 @@ async function translate() {
   running?.abort();
   const text = at("source").value;
   fail("");
-  if (!text.trim() || !at("model").value) return show(null, text);
+  if (!text.trim() || !at("model").value) return show(null, null);
+  const asked = request(text);
   const own = (running = new AbortController());
   const target = at("target");
   target.setAttribute("aria-busy", "true");
   at("status").textContent = "Translating…";
   let grown = "";
   try {
-    const answer = await streamTranslation(request(text), headers(), own.signal, (delta) => {
+    const answer = await streamTranslation(asked, headers(), own.signal, (delta) => {
       if (!grown) target.textContent = "";
       grown += delta;
       target.textContent = grown;
     });
-    show(answer, text);
+    show(answer, asked);
   } catch (error) {
     if (own.signal.aborted) return;
     at("status").textContent = "";
@@ -123,8 +125,11 @@ async function translate() {
   }
 }
 
-function show(answer, text) {
+function show(answer, asked) {
   const translation = answer?.translations[0];
+  const text = asked?.contents[0];
+  const model = models.find((one) => one.name === answer?.model && one.version === answer?.version);
+  offerAttention(model?.has_attention ? asked : null, headers());
   at("details").hidden = !translation?.parts;
   at("copy").disabled = !translation || !navigator.clipboard; // browsers have none for pages of other machines without TLS
   at("flags").replaceChildren(...(translation?.flags ?? []).map(flagItem));

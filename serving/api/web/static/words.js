@@ -1,7 +1,8 @@
 // The words of a text and of its translation, which of them belong together, and how much.
+import { heatRows } from "/heat.js";
 
+const textOf = (word) => word.text;
 const at = (id) => document.getElementById(id);
-const STRONG = 0.55; // from here on a cell is so dark that its text has to be light
 
 /** Shows the words of a hypothesis, their links and the map. Offsets count code points, not JavaScript's units. */
 export function showWords(text, hypothesis) {
@@ -12,7 +13,7 @@ export function showWords(text, hypothesis) {
   const sides = { source: buttons("source-words", source), target: buttons("target-words", target) };
   wire(sides.target, sides.source, target, source, (one, other) => weights[one][other], "comes from");
   wire(sides.source, sides.target, source, target, (one, other) => weights[other][one], "becomes");
-  drawMap(source, target, weights);
+  at("map-table").replaceChildren(...heatRows(source.map(textOf), target.map(textOf), weights));
 }
 
 const joined = (links, from, to) =>
@@ -72,42 +73,4 @@ function wire(own, others, ownWords, otherWords, weight, verb) {
       next.focus();
     });
   });
-}
-
-function drawMap(source, target, weights) {
-  const corner = cell("td", "");
-  const head = document.createElement("thead");
-  head.append(row([corner, ...source.map((word) => heading(word.text, "col"))]));
-  const body = document.createElement("tbody");
-  body.append(
-    ...target.map((word, to) =>
-      row([heading(word.text, "row"), ...source.map((_, from) => shaded(weights[to][from]))]),
-    ),
-  );
-  at("heat").replaceChildren(head, body);
-}
-
-function row(cells) {
-  const made = document.createElement("tr");
-  made.append(...cells);
-  return made;
-}
-
-function cell(kind, text) {
-  const made = document.createElement(kind);
-  made.textContent = text;
-  return made;
-}
-
-function heading(text, scope) {
-  const made = cell("th", text);
-  made.scope = scope;
-  return made;
-}
-
-function shaded(weight) {
-  const made = cell("td", weight ? weight.toFixed(2).replace(/^0/, "") : "");
-  made.style.setProperty("--weight", String(weight));
-  made.classList.toggle("strong", weight > STRONG);
-  return made;
 }

@@ -8,7 +8,7 @@ import pytest
 
 from serving.client.errors import DeadlinePassed, FieldViolation, InvalidRequest, ServerFault, ServerUnavailable
 from serving.client.output import Style, caveats, sentence
-from serving.messages import AlignmentLink, FinishReason, Hypothesis, Translation
+from serving.messages import AlignmentLink, AttentionMatrix, FinishReason, Hypothesis, Piece, Translation
 
 BEST = Hypothesis(
     text="Je bois du lait.",
@@ -51,6 +51,16 @@ def test_blank_texts_and_failures_take_as_many_lines_as_answers(n_best: int) -> 
     style = Style(n_best=n_best)
     assert style.answer("", BLANK).split("\n") == [""] * n_best
     assert style.failure("text", OVERLOAD).split("\n") == [""] * n_best
+
+
+def test_json_with_attention_has_a_row_for_each_target_token() -> None:
+    source, target = (Piece("▁a", 0, 1), Piece("</s>", 1, 1)), (Piece("▁b", 0, 1), Piece("c", 1, 2))
+    best = replace(BEST, attention=(AttentionMatrix(source, target, (0.75, 0.25, 0.123456, 0.876544)),))
+    answer = replace(ANSWER, hypotheses=(best, SECOND))
+    first, second = json.loads(Style(n_best=2, attention=True, as_json=True).answer("a", answer))["hypotheses"]
+    weights = [[0.75, 0.25], [0.1235, 0.8765]]
+    assert first["attention"] == [{"source": ["▁a", "</s>"], "target": ["▁b", "c"], "weights": weights}]
+    assert "attention" not in second
 
 
 def test_json_is_one_line_with_everything() -> None:

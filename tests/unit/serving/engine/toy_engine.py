@@ -255,7 +255,9 @@ def manifest(max_source_tokens: int = 30, max_target_tokens: int = 100) -> Manif
         "beam_equal_ratio": 1.0,
         "beam_size": 4,
     }
-    precision = {"devices": ["cpu"], "encoder": graph, "decoder": graph, "memory": [], "state": []}
+    attention = {"name": "attention", "dtype": "float32", "axes": ("slot", "beam", "src")}
+    decoder = graph | {"outputs": (attention,)}
+    precision = {"devices": ["cpu"], "encoder": graph, "decoder": decoder, "memory": [], "state": []}
     return Manifest.model_validate(
         {
             "format_version": 2,
