@@ -84,7 +84,7 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--idle-calls", type=int, default=1000, help="calls on a server that has nothing else to do")
     options.add_argument("--capacity-seconds", type=float, default=15.0, help="duration of the closed loop")
     options.add_argument("--lag-seconds", type=float, default=45.0, help="duration at 80 %% of the capacity")
-    options.add_argument("--rounds", type=int, default=15, help="turns of each server, with TLS, with traces, without")
+    options.add_argument("--rounds", type=int, default=12, help="turns of each server, with TLS, with traces, without")
     options.add_argument("--round-calls", type=int, default=400, help="calls of a turn")
     return options
 
