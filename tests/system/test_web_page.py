@@ -19,10 +19,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 from serving.tokens import Role, new_token
 from tests.shipped import BUNDLE, LABEL
 from tests.system.chromium import browser, prefer
-from tests.system.random_bundle import write_random_bundle
 from tests.system.served import server
 
-ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
+BEFORE_ATTENTION = Path(__file__).parents[1] / "golden" / "format-2"
+ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien courut dans la neige."
 # Records what the translation's box shows, moment by moment.
 RECORD = """
 window.shown = [];
@@ -124,7 +124,7 @@ def test_the_map_has_a_row_for_each_word(page: Chrome) -> None:
     assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == [
         "Un",
         "chien",
-        "court",
+        "courut",
         "dans",
         "la",
         "neige",
@@ -133,57 +133,55 @@ def test_the_map_has_a_row_for_each_word(page: Chrome) -> None:
     assert len(all_of(page, "#map-table thead th")) == len(all_of(page, "#source-words button"))
 
 
-def test_a_model_that_does_not_tell_its_attention_has_no_map_of_it(page: Chrome) -> None:
-    translate(page)
-    assert not at(page, "attention").is_displayed()
+def test_a_model_that_does_not_tell_its_attention_has_no_map_of_it(window: Chrome) -> None:
+    with server(BEFORE_ATTENTION, "--web", "127.0.0.1:0") as addresses:
+        window.get(f"http://{addresses.web}/")
+        until(window, lambda: Select(at(window, "model")).options)
+        translate(window, "seven four")
+        assert not at(window, "attention").is_displayed()
 
 
-def test_attention_is_asked_for_when_its_map_is_opened(window: Chrome, tmp_path: Path) -> None:
-    write_random_bundle(tmp_path)
-
+def test_attention_is_asked_for_when_its_map_is_opened(page: Chrome) -> None:
     def asked() -> int:
-        messages = [json.loads(entry["message"])["message"] for entry in window.get_log("performance")]
+        messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
         requests = [one["params"]["request"] for one in messages if one["method"] == "Network.requestWillBeSent"]
         return sum("include_attention" in one.get("postData", "") for one in requests)
 
     def type_in(text: str) -> None:
-        at(window, "source").send_keys(text)
-        until(window, lambda: at(window, "details").is_displayed())
+        at(page, "source").send_keys(text)
+        until(page, lambda: at(page, "details").is_displayed())
 
-    with server(tmp_path, "--web", "127.0.0.1:0") as addresses:
-        window.get(f"http://{addresses.web}/")
-        until(window, lambda: Select(at(window, "model")).options)
-        for kind in ("performance", "browser"):
-            window.get_log(kind)
-        type_in(f"{ENGLISH}\n{ENGLISH}")
-        assert asked() == 0
-        summary = window.find_element(By.CSS_SELECTOR, "#attention summary")
-        summary.send_keys(Keys.ENTER)
-        captions = until(window, lambda: [one.text for one in all_of(window, "#attention caption")])
-        assert captions == ["Part 1 of 2", "Part 2 of 2"]
-        assert asked() == 1
-        first = all_of(window, "#attention table")[0]
-        columns = [one.text for one in first.find_elements(By.CSS_SELECTOR, "thead th")]
-        assert columns[-1] == "</s>"
-        assert "dog" in columns
-        rows = first.find_elements(By.CSS_SELECTOR, "tbody tr")
-        assert rows
-        for row in rows:
-            assert row.find_element(By.TAG_NAME, "th").get_attribute("scope") == "row"
-            figures = [float(cell.text or "0") for cell in row.find_elements(By.TAG_NAME, "td")]
-            assert len(figures) == len(columns)
-            assert sum(figures) == pytest.approx(1, abs=0.01 * len(figures))
-        for scheme in ("dark", "light"):
-            prefer(window, scheme)
-            assert not [(one["id"], one["nodes"][0]["html"]) for one in Axe().run(window)["violations"]]
-        assert window.get_log("browser") == []
-        summary.send_keys(Keys.ENTER)
-        at(window, "source").send_keys(Keys.CONTROL, "a")
-        at(window, "source").send_keys(Keys.BACKSPACE)
-        until(window, lambda: not at(window, "details").is_displayed())
-        type_in(ENGLISH)  # while the map is closed
-        assert not all_of(window, "#attention caption")
-        assert asked() == 0
+    for kind in ("performance", "browser"):
+        page.get_log(kind)
+    type_in(f"{ENGLISH}\n{ENGLISH}")
+    assert asked() == 0
+    summary = page.find_element(By.CSS_SELECTOR, "#attention summary")
+    summary.send_keys(Keys.ENTER)
+    captions = until(page, lambda: [one.text for one in all_of(page, "#attention caption")])
+    assert captions == ["Part 1 of 2", "Part 2 of 2"]
+    assert asked() == 1
+    first = all_of(page, "#attention table")[0]
+    columns = [one.text for one in first.find_elements(By.CSS_SELECTOR, "thead th")]
+    assert columns[-1] == "</s>"
+    assert "dog" in columns
+    rows = first.find_elements(By.CSS_SELECTOR, "tbody tr")
+    assert rows
+    for row in rows:
+        assert row.find_element(By.TAG_NAME, "th").get_attribute("scope") == "row"
+        figures = [float(cell.text or "0") for cell in row.find_elements(By.TAG_NAME, "td")]
+        assert len(figures) == len(columns)
+        assert sum(figures) == pytest.approx(1, abs=0.01 * len(figures))
+    for scheme in ("dark", "light"):
+        prefer(page, scheme)
+        assert not [(one["id"], one["nodes"][0]["html"]) for one in Axe().run(page)["violations"]]
+    assert page.get_log("browser") == []
+    summary.send_keys(Keys.ENTER)
+    at(page, "source").send_keys(Keys.CONTROL, "a")
+    at(page, "source").send_keys(Keys.BACKSPACE)
+    until(page, lambda: not at(page, "details").is_displayed())
+    type_in(ENGLISH)  # while the map is closed
+    assert not all_of(page, "#attention caption")
+    assert asked() == 0
 
 
 def test_flags_are_told_in_words(page: Chrome) -> None:

@@ -86,7 +86,7 @@ def test_another_job_is_not_mixed_in(tmp_path: Path) -> None:
 
 def test_a_worker_translates_each_line_by_itself(tmp_path: Path) -> None:
     work = job(tmp_path, "")
-    long = "I drink milk. " * 40
+    long = "I drink milk. " * 100
     work.source.write_bytes(f"I drink milk.\n\n{long}\n".encode() + b"\xff\nI drink milk.")
     (block,), _ = index(work.source, 10)
     work.open({})
