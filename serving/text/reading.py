@@ -14,7 +14,7 @@ from unicodedata import is_normalized
 from serving.text.casing import Case, case_of, lowered
 from serving.text.characters import cleaning_edits, visible
 from serving.text.edits import Edit, EditedText
-from serving.text.numbers import rewritten_numbers
+from serving.text.grouped_numbers import rewritten_numbers
 from serving.text.protection import ProtectedSpan, is_plain, protected_spans
 from serving.text.segmentation import Part
 from serving.text.words import Span

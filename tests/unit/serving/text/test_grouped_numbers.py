@@ -11,7 +11,7 @@ from babel.numbers import get_decimal_symbol, get_group_symbol
 
 from serving.messages import QualityFlag
 from serving.text.edits import EditedText
-from serving.text.numbers import Convention, convention_of, rewritten_numbers
+from serving.text.grouped_numbers import Convention, convention_of, rewritten_numbers
 from serving.text.protection import protected_spans
 from serving.text.quality import quality_flags
 from serving.text.reading import Reading
