@@ -170,7 +170,8 @@ class Options:
         segmentation: Pieces in which a text is translated; None is sentences, or none if ``long_input`` is given.
         long_input: Treatment of a text with more tokens than the model takes; None splits sentences further, and
             rejects without segmentation.
-        protect_spans: Addresses, paths, placeholders, code, emoji and unknown characters come back as they are.
+        protect_spans: Addresses, paths, placeholders, code, emoji and unknown characters come back as they are; numbers
+            with thousands separators as the target language writes them.
         adapt_case: A text in capitals or title case is lowered for the model, and its translation raised.
         mime_type: Type of the texts.
         protected_terms: Words that come back as they are wherever a text has them.

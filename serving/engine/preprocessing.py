@@ -101,7 +101,7 @@ def prepare(
     for index, text in enumerate(request.texts):
         plan = replace(options, adapt_case=False) if any(prefixes[index : index + 1]) else options
         try:
-            reading, markup = _read(text, plan, tokenizer, terms)
+            reading, markup = _read(text, plan, tokenizer, terms, languages)
         except MalformedMarkup as error:
             violations.append(FieldViolation(f"contents[{index}]", str(error)))
             continue
@@ -196,14 +196,19 @@ def _policy(options: Options) -> LongInput:
 
 
 def _read(
-    text: str, options: Options, tokenizer: SubwordTokenizer, terms: re.Pattern[str] | None
+    text: str,
+    options: Options,
+    tokenizer: SubwordTokenizer,
+    terms: re.Pattern[str] | None,
+    languages: LanguagePair,
 ) -> tuple[Reading, Markup | None]:
     markup = read_markup(text, options.mime_type)
     given = markup.text if markup else text
     marked = markup.signs if markup else []
     if terms:
         marked += [match.span() for match in terms.finditer(given)]
-    return Reading(given, tokenizer.unknown, protect=options.protect_spans, marked=marked), markup
+    pair = (languages.source, languages.target)
+    return Reading(given, tokenizer.unknown, protect=options.protect_spans, marked=marked, languages=pair), markup
 
 
 def prepare_text(

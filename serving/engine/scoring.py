@@ -102,7 +102,8 @@ def _read(
 ) -> PreparedText:
     """Read a source as Translate does where that makes one part of it, else as a whole."""
     by_sentences = replace(options, segmentation=Segmentation.SENTENCES, long_input=LongInput.REJECT)
-    reading = Reading(source, tokenizer.unknown, protect=options.protect_spans)
+    pair = (languages.source, languages.target)
+    reading = Reading(source, tokenizer.unknown, protect=options.protect_spans, languages=pair)
     text = prepare_text(reading, None, by_sentences, manifest, tokenizer, languages)
     if len(text.parts) > 1:
         whole = replace(by_sentences, segmentation=Segmentation.NONE)

@@ -226,7 +226,8 @@ class TranslateRequest(_message.Message):
     """In which pieces to translate each text."""
     protect_spans: _builtins.bool
     """Whether URLs, e-mail addresses, file paths, handles, placeholders, code in backticks, emoji and characters that the
-    model does not know come back as they are, each exactly once. Unset: true.
+    model does not know come back as they are, and numbers with thousands separators as the target language writes them,
+    each exactly once. Unset: true.
     """
     adapt_case: _builtins.bool
     """Whether a text in capitals or title case is translated as a sentence and gets its case back. Unset: true."""

@@ -1,4 +1,4 @@
-"""Spans of a text that no translation may change: addresses, paths, placeholders, code, emoji, unknown characters."""
+"""Spans of a text that no model may change: addresses, paths, placeholders, code, emoji, unknown characters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from serving.text.characters import visible
+from serving.text.edits import Edit
 from serving.text.words import UNSPACED, Span
 
 _EMOJI = (
@@ -70,11 +71,30 @@ _WORD = re.compile(r"[^\s\u2010-\u2027\u3000-\u3003!-/:-@\[-`{-~]+|[^\w\s]+")
 
 @dataclass(frozen=True)
 class ProtectedSpan:
-    """The characters ``start`` .. ``end``, end exclusive; a symbol has neither letters nor digits."""
+    """The characters ``start`` .. ``end``, end exclusive.
+
+    Attributes:
+        start: Begin.
+        end: End, exclusive.
+        symbol: They have neither letters nor digits.
+        rewritten: What comes back in their place, if not themselves.
+    """
 
     start: int
     end: int
     symbol: bool = False
+    rewritten: str | None = None
+
+    def restored(self, text: str) -> str:
+        """Return what comes back of the span of a text."""
+        return text[self.start : self.end] if self.rewritten is None else self.rewritten
+
+    def joined(self, other: ProtectedSpan, text: str) -> ProtectedSpan:
+        """Return one span of this and a later one; what they share comes back as it is."""
+        rewritten = None
+        if other.start >= self.end and (self.rewritten, other.rewritten) != (None, None):
+            rewritten = self.restored(text) + text[self.end : other.start] + other.restored(text)
+        return ProtectedSpan(self.start, max(self.end, other.end), self.symbol and other.symbol, rewritten)
 
 
 def is_plain(text: str) -> bool:
@@ -83,20 +103,27 @@ def is_plain(text: str) -> bool:
 
 
 def protected_spans(
-    text: str, unknown: frozenset[str], marked: Sequence[Span] = (), *, search: bool = True
+    text: str,
+    unknown: frozenset[str],
+    marked: Sequence[Span] = (),
+    *,
+    numbers: Sequence[Edit] = (),
+    search: bool = True,
 ) -> list[ProtectedSpan]:
-    """Find what must come back as it is.
+    """Find what the model must not change.
 
     Args:
         text: Any text.
         unknown: Its characters that the model has no name for.
         marked: What the caller has marked.
+        numbers: Those that come back in another form, unless they belong to another span.
         search: Whether to look for more.
 
     Returns:
         The spans in order, with something to be seen between any two.
     """
     spans = [ProtectedSpan(*span) for span in marked]
+    spans += [ProtectedSpan(number.start, number.end, rewritten=number.text) for number in numbers]
     if search:
         found = _PROTECTED.finditer(text)
         spans += [ProtectedSpan(match.start(), _end(match), match.lastgroup == "emoji") for match in found]
@@ -106,8 +133,7 @@ def protected_spans(
     merged: list[ProtectedSpan] = []
     for span in spans:
         if merged and not visible(text[merged[-1].end : span.start]):
-            last = merged.pop()
-            span = ProtectedSpan(last.start, max(last.end, span.end), last.symbol and span.symbol)
+            span = merged.pop().joined(span, text)
         merged.append(span)
     return merged
 

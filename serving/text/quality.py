@@ -16,11 +16,13 @@ _LENGTH_FACTOR, _LENGTH_SPARE = 2, 12  # tokens
 
 def quality_flags(source: str, target: str, source_tokens: int, target_tokens: Sequence[int]) -> Iterator[QualityFlag]:
     """Yield what is odd about the translation of one part of a text."""
-    if numbers(source) != numbers(target):
+    if (found := numbers(source)) != numbers(target):
         yield QualityFlag.NUMBERS_DIFFER
     if loops(target_tokens):
         yield QualityFlag.REPETITION
-    if source == target and source.count(" ") > 1:
+    # Grouped numbers are rewritten in what was copied too.
+    copied = source == target or (found and _NUMBER.sub("0", source) == _NUMBER.sub("0", target))
+    if copied and source.count(" ") > 1:
         yield QualityFlag.COPIED_SOURCE
     ours, theirs = len(target_tokens), source_tokens
     if max(ours, theirs) > _LENGTH_FACTOR * min(ours, theirs) + _LENGTH_SPARE:

@@ -14,6 +14,7 @@ from unicodedata import is_normalized
 from serving.text.casing import Case, case_of, lowered
 from serving.text.characters import cleaning_edits, visible
 from serving.text.edits import Edit, EditedText
+from serving.text.grouped_numbers import rewritten_numbers
 from serving.text.protection import ProtectedSpan, is_plain, protected_spans
 from serving.text.segmentation import Part
 from serving.text.words import Span
@@ -33,7 +34,7 @@ class StandIn:
 
     Attributes:
         start: Where it begins in what the model reads.
-        text: The span.
+        text: What comes back in its place: the span, or the number that it is as the target language writes it.
         symbol: The span has neither letters nor digits.
         space_before: A space before it was added.
         space_after: A space after it was added.
@@ -84,6 +85,7 @@ class Reading:
         *,
         protect: bool = True,
         marked: Sequence[Span] = (),
+        languages: tuple[str, str] | None = None,
     ) -> None:
         """Find what to protect and what to clean.
 
@@ -92,14 +94,16 @@ class Reading:
             unknown: Returns the characters of a text that the model has no name for.
             protect: Whether to look for spans to protect.
             marked: Spans to protect in any case.
+            languages: BCP-47 tags of the text and of its translation, by which to rewrite numbers if it is protected.
         """
         self.given = given
         self._stand_ins: tuple[StandIn, ...] = ()
         strange = unknown(given) if protect else frozenset()
-        if not strange and not marked and is_plain(given) and is_normalized("NFC", given):
+        numbers = rewritten_numbers(given, *languages) if protect and languages else []
+        if not (strange or marked or numbers) and is_plain(given) and is_normalized("NFC", given):
             self.edits = EditedText(given)
             return
-        spans = protected_spans(given, strange, marked, search=protect)
+        spans = protected_spans(given, strange, marked, numbers=numbers, search=protect)
         self.edits = EditedText(given, _edits(given, spans))
         self._stand_ins = tuple(self._stand_in(span) for span in spans)
 
@@ -155,7 +159,7 @@ class Reading:
     def _stand_in(self, span: ProtectedSpan) -> StandIn:
         begin, end = self.edits.after(span.start, span.end)
         before, after = self.text[begin] == " ", self.text[end - 1] == " "
-        return StandIn(begin + before, self.given[span.start : span.end], span.symbol, before, after)
+        return StandIn(begin + before, span.restored(self.given), span.symbol, before, after)
 
 
 def in_sentence_case(part: ReadPart, length: Callable[[str], int], language: str) -> ReadPart:

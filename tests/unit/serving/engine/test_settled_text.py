@@ -19,6 +19,7 @@ SOURCES = [
     "WHERE IS THE TRAIN STATION?",
     "Where Is The Train Station Today",
     "SEND {x} TO a@b.example AND %s",
+    "There were 3,406,118 people in 40,000 houses.",
 ]
 texts = st.one_of(
     st.text(max_size=30),
@@ -33,7 +34,7 @@ texts = st.one_of(
 
 def told(source: str, target: str, positions: list[int], language: str = "fr") -> tuple[list[str], str]:
     """What is told after each token of a translation, and the whole."""
-    reading = Reading(source, TOKENIZER.unknown)
+    reading = Reading(source, TOKENIZER.unknown, languages=("en", language))
     part = in_sentence_case(reading.part(0, len(reading.text)), TOKENIZER.count, "en")
     encoded = TOKENIZER.encode(part.text)
     tokens = TOKENIZER.encode_prefix(target)

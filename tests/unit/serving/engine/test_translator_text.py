@@ -179,6 +179,37 @@ def test_terms_of_the_caller_are_protected(copy: Served, protect: bool) -> None:
     assert violations(copy, "a", protected_terms=("a", "")) == {"protected_terms[1]": "is empty; leave it out"}
 
 
+NUMBERS = "There were 3,406,118 people in 40,000 houses, or 1,234.5."
+WRITTEN = "There were 3\u202f406\u202f118 people in 40\u202f000 houses, or 1\u202f234,5."
+
+
+@pytest.mark.parametrize("mime_type", [MimeType.PLAIN, MimeType.HTML])
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_numbers_are_written_as_the_target_language_does(copy: Served, mime_type: MimeType, beam_size: int) -> None:
+    around = "{}" if mime_type is MimeType.PLAIN else "<p>The cat sat. <b>{}</b></p>"
+    text = around.format(NUMBERS)
+    (translation,) = copy.translate(text, mime_type=mime_type, beam_size=beam_size, alignments=True)
+    assert translation.text == around.format(WRITTEN)
+    assert translation.flags == (QualityFlag.COPIED_SOURCE,)
+    (hypothesis,) = translation.hypotheses
+    pairs = [
+        (text[link.source_start : link.source_end], hypothesis.text[link.target_start : link.target_end])
+        for link in hypothesis.alignment
+    ]
+    assert ("3,406,118", "3\u202f406\u202f118") in pairs
+
+
+@pytest.mark.parametrize("text", ["40,000", "<td>40,000</td>", "40,000\n\n👍 1,234.5"])
+def test_numbers_by_themselves_are_no_language(copy: Served, text: str) -> None:
+    mime_type = MimeType.HTML if text[0] == "<" else MimeType.PLAIN
+    assert copy.translate(text, mime_type=mime_type)[0].text == text
+
+
+def test_numbers_are_left_to_the_model_where_nothing_is_protected(copy: Served) -> None:
+    (translation,) = copy.translate(NUMBERS, protect_spans=False)
+    assert translation.text == NUMBERS
+
+
 def test_signs_that_something_is_wrong_are_told(copy: Served) -> None:
     (copied, cut) = copy.translate(TEXT, "There are 12 cats.", max_length=4)
     assert cut.flags == (QualityFlag.NUMBERS_DIFFER,)

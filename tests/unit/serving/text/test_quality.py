@@ -20,6 +20,8 @@ from serving.text.quality import loop_start, numbers, quality_flags, settled_bef
         ("A cat.", "nananananana", [7] * 7, {QualityFlag.REPETITION}),
         ("A cat, a dog, a cow.", "Un chat, un chien, une vache.", [1, 2, 3, 1, 4, 3, 1, 5, 6], set()),
         ("This is the text.", "This is the text.", range(10), {QualityFlag.COPIED_SOURCE}),
+        ("All 40,000 of them.", "All 40\u202f000 of them.", range(10), {QualityFlag.COPIED_SOURCE}),
+        ("All 40,000 of them.", "Les 40\u202f000.", range(10), set()),
         ("Paris", "Paris", range(10), set()),
         ("A cat.", "Un chat.", range(40), {QualityFlag.LENGTH_RATIO}),
     ],

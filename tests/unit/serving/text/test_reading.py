@@ -34,6 +34,7 @@ PIECES = st.sampled_from(
             "#tag",
             "@",
         ),
+        *("3,406,118", "40,000 ", "1,234.5", "\u202f000", ",000"),
         *("👍", "👨‍👩‍👧", "🇫🇷", "•", "- ", "1. ", "(a) ", "HELLO WORLD ", "The Big Brown Bear ", "word ", "\U0010ffff"),
         *(
             "{n, plural, one {#} other {# s}}",
@@ -57,8 +58,8 @@ def unknown(text: str) -> frozenset[str]:
 
 
 def copied(text: str) -> str:
-    """Does what the engine does, with a model that copies."""
-    reading = Reading(text, unknown)
+    """Does what the engine does, with a model that copies, between languages that write numbers alike."""
+    reading = Reading(text, unknown, languages=("en", "ja"))
     found = (reading.language(part.start, part.end) for part in sentences(reading.text, "en"))
     parts = [in_sentence_case(reading.part(one.start, one.end), len, "en") for one in found if one]
     targets = []
@@ -102,6 +103,7 @@ def test_no_part_holds_what_a_model_should_not_see(text: str) -> None:
         "",
         " \n",
         "3,406,118",
+        "40,000\n👍 1,234.5 {x}",
         "👍 👍",
         "----",
         "• ◦ ✓",
