@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ Key = TypeVar("Key", bound=Hashable)
 Rank = tuple[float, int]  # due time, arrival number: lower runs first
 
 _REFILL = 8  # a full lane takes sentences again when one in so many slots is free
-_LENGTHS = (32, 64)  # source tokens, where a class of lengths ends
 _CHEAP_PADDING = 32  # tokens; encoding this many more costs less than another run of the encoder
 
 
@@ -96,14 +94,9 @@ class Demand:
 
 @dataclass(frozen=True)
 class EncoderBatch(Generic[Key]):
-    """Sentences of one beam size and similar length, to be encoded together.
-
-    Attributes:
-        length: Class of their lengths, from 0 for short ones.
-    """
+    """Sentences of one beam size and similar length, to be encoded together."""
 
     beam: int
-    length: int
     keys: tuple[Key, ...]
     tokens: int
     padding: int
@@ -111,8 +104,7 @@ class EncoderBatch(Generic[Key]):
     @classmethod
     def of(cls, beam: int, keys: Sequence[Key], lengths: Sequence[int]) -> EncoderBatch[Key]:
         """Make a batch of sentences from their numbers of source tokens."""
-        length = _length_class(max(lengths))
-        return cls(beam, length, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
+        return cls(beam, tuple(keys), sum(lengths), max(lengths) * len(lengths) - sum(lengths))
 
 
 @dataclass(frozen=True)
@@ -239,7 +231,7 @@ class Scheduler(Generic[Key]):
     def schedule(self, now: float, worker: int = 0) -> Turn[Key]:
         """Remove from the queue what has expired and what begins now on a worker; the latter counts as running."""
         expired = self._expire(now)
-        chosen: dict[tuple[int, int], list[_Waiting[Key]]] = {}
+        chosen: dict[int, list[_Waiting[Key]]] = {}
         source_tokens = 0
         full: set[int] = set()
         while (entry := self._next(worker, full)) is not None:
@@ -253,7 +245,7 @@ class Scheduler(Generic[Key]):
             self._dequeue(entry.rank[1])
             self._run(entry, worker)
             source_tokens += demand.source_tokens
-            chosen.setdefault((demand.beam, _length_class(demand.source_tokens)), []).append(entry)
+            chosen.setdefault(demand.beam, []).append(entry)
         for _ in expired:
             self._margin.missed(now)
         self._throughput.took(source_tokens, now, backlog=bool(self._waiting))
@@ -372,10 +364,6 @@ class Scheduler(Generic[Key]):
         self._shares[worker] += 1
         if self._used_slots[lane] >= self._limits.slots(demand.beam):
             self._filled.add(lane)
-
-
-def _length_class(tokens: int) -> int:
-    return bisect_left(_LENGTHS, tokens)
 
 
 def _bucketed(entries: Sequence[_Waiting[Key]]) -> list[EncoderBatch[Key]]:

@@ -21,10 +21,7 @@ from serving.step import Ints
 
 _LOG = logging.getLogger(__name__)
 _RENEWING_FAILURES = 2  # in a row
-_FEW = 8  # sentences that share a step whatever their lengths: a step more costs more than their padding
 UNHEALTHY_FAILURES = 3  # in a row: the model fails, whatever it is given
-
-LaneKey = tuple[int, int]  # beam size and class of lengths: short sentences do not pay for long ones beside them
 
 
 class _AbandonedError(BaseException):
@@ -67,7 +64,7 @@ class Worker:
         """
         self._number, self._queue, self._make_lane, self._idle_lanes = number, queue, make_lane, idle_lanes
         self._observer, self._name, self._clock = observer, name, clock
-        self._lanes: dict[LaneKey, Lane] = {}  # least recently used first; changed by the thread only
+        self._lanes: dict[int, Lane] = {}  # by beam size, least recently used first; changed by the thread only
         self._cancellations = 0  # of the queue, when this worker last looked for cancelled sentences
         self._renew = renew
         self._running = threading.Lock()  # guards the two that follow
@@ -149,7 +146,7 @@ class Worker:
         self._drop()
         turn = self._queue.schedule(self._number)
         for batch in turn.batches:
-            self._encode(batch, {(batch.beam, batch.length) for batch in turn.batches})
+            self._encode(batch, {batch.beam for batch in turn.batches})
         for lane in [lane for lane in self._lanes.values() if lane.jobs]:
             self._step(lane)
         self.state_bytes = sum(lane.nbytes for lane in self._lanes.values())
@@ -174,9 +171,9 @@ class Worker:
             self._tear_down(lane, "freeing slots failed", error)
             return []
 
-    def _encode(self, batch: EncoderBatch[Job], wanted: Container[LaneKey]) -> None:
+    def _encode(self, batch: EncoderBatch[Job], wanted: Container[int]) -> None:
         try:
-            lane = self._lane(self._key(batch), wanted)
+            lane = self._lane(batch.beam, wanted)
         except Exception as error:
             self._failed("making a grid failed", batch.keys, error)
             return
@@ -189,22 +186,15 @@ class Worker:
             return
         self._observer.encoded(self._clock() - started, len(batch.keys), batch.tokens, batch.padding)
 
-    def _key(self, batch: EncoderBatch[Job]) -> LaneKey:
-        """Return where a batch goes: to the lane of its lengths, or to that of few others, to share their steps."""
-        busy = {key: len(lane.jobs) for key, lane in self._lanes.items() if key[0] == batch.beam and lane.jobs}
-        if busy and sum(busy.values()) + len(batch.keys) <= _FEW:
-            return max(busy, key=busy.__getitem__)
-        return batch.beam, batch.length
-
-    def _lane(self, key: LaneKey, wanted: Container[LaneKey]) -> Lane:
-        """Return a lane; a new one takes the place of idle ones that are not wanted now."""
-        lane = self._lanes.pop(key, None)
+    def _lane(self, beam: int, wanted: Container[int]) -> Lane:
+        """Return the lane of a beam size; a new one takes the place of idle ones that are not wanted now."""
+        lane = self._lanes.pop(beam, None)
         if lane is None:
             idle = [other for other, held in self._lanes.items() if not held.jobs and other not in wanted]
             for least in idle[: max(0, len(idle) - self._idle_lanes)]:
                 del self._lanes[least]
-            lane = self._make_lane(key[0])
-        self._lanes[key] = lane
+            lane = self._make_lane(beam)
+        self._lanes[beam] = lane
         return lane
 
     def _step(self, lane: Lane) -> None:
