@@ -66,7 +66,8 @@ def write_bundle(models: Path, name: str, number: int, source: str = "en", targe
     place, partial = models / name / str(number), models / f".{name}-{number}"
     shutil.copytree(BUNDLE, partial, copy_function=os.link)
     manifest = json.loads((partial / "manifest.json").read_text())
-    manifest |= {"name": name, "version": number, "source_language": source, "target_language": target}
+    languages = {"sources": {source: {}}, "targets": {target: {}}}
+    manifest |= {"name": name, "version": number, "languages": languages}
     replace(partial / "manifest.json", json.dumps(manifest).encode())
     place.parent.mkdir(exist_ok=True)
     partial.rename(place)
@@ -280,8 +281,8 @@ BAD: dict[str, Callable[[Path], None]] = {
     "no weights": lambda b: (b / "weights.bin").unlink(),
     "weights cut short": lambda b: replace(b / "weights.bin", (b / "weights.bin").read_bytes()[:-100]),
     "a bit flipped": lambda b: replace(b / "weights.bin", (b / "weights.bin").read_bytes()[:-1] + b"?"),
-    "no graph": lambda b: rehash(b, "decoder.int8.onnx", b"not a graph"),
-    "another graph": lambda b: rehash(b, "decoder.int8.onnx", (b / "encoder.int8.onnx").read_bytes()),
+    "no graph": lambda b: rehash(b, "decoder.int8-shortlist.onnx", b"not a graph"),
+    "another graph": lambda b: rehash(b, "decoder.int8-shortlist.onnx", (b / "encoder.int8.onnx").read_bytes()),
     "no tokenizer": lambda b: rehash(b, "source.spm", b"not a tokenizer"),
     "weights that lie": lambda b: rehash(b, "weights.bin", (b / "weights.bin").read_bytes()[:4096]),
     "a link": lambda b: (b / "source.spm").symlink_to((b / "source.spm").rename(b / "elsewhere")),
