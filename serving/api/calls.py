@@ -22,6 +22,8 @@ from serving.tokens import BearerToken
 
 _LOG = logging.getLogger(__name__)
 
+READ_SECONDS = 60.0  # for a caller to make room for more, lest who does not read keeps a place for ever
+
 
 class Calls:
     """The calls of one server."""

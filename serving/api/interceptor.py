@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from serving.api.access import Access
-from serving.api.calls import Calls
+from serving.api.calls import READ_SECONDS, Calls
 from serving.api.clients import host_of
 from serving.api.errors import code_of, status_of, trailing_metadata
 from serving.errors import (
@@ -29,7 +29,6 @@ from serving.tokens import BearerToken
 
 # A caller's deadline arrives as a cancellation at about the moment it passes.
 _DEADLINE_SLACK = 0.05
-_READ_SECONDS = 60.0  # for a caller to make room for a message, lest who does not read keeps a place for ever
 
 Context = aio.ServicerContext[Any, Any]
 Respond = Callable[[Call, Any, Context], Awaitable[bytes | None]]  # messages are bytes; a stream writes its own
@@ -140,10 +139,10 @@ async def _abort(error: Exception, call: Call, context: Context) -> None:
 
 async def _write(context: Context, message: bytes) -> None:
     try:
-        async with asyncio.timeout(_READ_SECONDS):
+        async with asyncio.timeout(READ_SECONDS):
             await context.write(message)
     except TimeoutError:
-        raise Cancelled(f"the caller read nothing for {_READ_SECONDS:g} seconds") from None
+        raise Cancelled(f"the caller read nothing for {READ_SECONDS:g} seconds") from None
     except aio.InternalError:  # the call has ended, and its cancellation is on the way
         raise asyncio.CancelledError from None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
-_INITIAL = re.compile(r"[\W_]*(\w?)")
+_FIRST = re.compile(r"[^\W_]")
 _SHORT = 3  # letters of a word that titles may leave small
 _FEW = 4  # words that may be a name, and more than that with a capital each are not
 _ACRONYM = 5  # letters of a single word that may be one
@@ -87,9 +87,9 @@ def raised(text: str, case: Case, language: str) -> str:
 
 
 def _begins_small(word: str) -> bool:
-    """Return whether the first letter of a word is not a capital; numbers and marks have none."""
-    first = _INITIAL.sub(r"\1", word, count=1)[:1]
-    return first.isalpha() and not first.isupper()
+    """Return whether a word begins with a letter that is not a capital; marks before it do not count."""
+    first = _FIRST.search(word)
+    return first is not None and first[0].isalpha() and not first[0].isupper()
 
 
 def _same_length(text: str, changed: str, change: Callable[[str], str]) -> str:

@@ -196,7 +196,7 @@ async def test_who_does_not_read_streams_holds_nobody_up() -> None:
 
 
 async def test_who_never_reads_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.api.interceptor._READ_SECONDS", 0.2)
+    monkeypatch.setattr("serving.api.interceptor.READ_SECONDS", 0.2)
     async with serving() as toy:
         with streams(toy, window=0):
             await eventually(lambda: ended(toy, "CANCELLED") == STREAMS)
@@ -226,7 +226,7 @@ async def test_answers_that_nobody_reads_are_not_kept_without_end() -> None:
 
 
 async def test_who_does_not_read_events_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.api.web.server._READ_SECONDS", 0.5)
+    monkeypatch.setattr("serving.api.web.server.READ_SECONDS", 0.5)
     async with serving(toy_config(web="127.0.0.1:0", max_contents=64)) as toy:
         assert toy.server.web is not None
         before = await alone(toy)

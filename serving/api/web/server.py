@@ -14,12 +14,12 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from serving.api.calls import READ_SECONDS
 from serving.api.tls import Tls
 from serving.config import split_address
 from serving.errors import StartupError
 
 _HEAD_SECONDS = 10
-_READ_SECONDS = 60  # for a caller to make room for more, lest who does not read keeps a place for ever
 
 
 class WebServer:
@@ -106,7 +106,7 @@ class _ImpatientProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._aborting = self.loop.call_later(_READ_SECONDS, self.transport.abort)
+        self._aborting = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
