@@ -66,8 +66,8 @@ def write_bundle(models: Path, name: str, number: int, source: str = "en", targe
     place, partial = models / name / str(number), models / f".{name}-{number}"
     shutil.copytree(BUNDLE, partial, copy_function=os.link)
     manifest = json.loads((partial / "manifest.json").read_text())
-    languages = {"sources": {source: {}}, "targets": {target: {}}}
-    manifest |= {"name": name, "version": number, "languages": languages}
+    manifest |= {"name": name, "version": number}
+    manifest["languages"] = {"sources": {source: {}}, "targets": {target: {}}}
     replace(partial / "manifest.json", json.dumps(manifest).encode())
     place.parent.mkdir(exist_ok=True)
     partial.rename(place)
