@@ -21,7 +21,7 @@ from serving.token_cli import main as token_main
 _LOG = logging.getLogger(__name__)
 # How long the event loop waits for Python's lock while a worker searches. It gives the lock up many times a call, and
 # Python's own 5 ms each time would let no more than a hundred or two through a second.
-_SWITCH_SECONDS = 0.0005
+_SWITCH_SECONDS = 0.0001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,7 +47,9 @@ _SERVICES = frozenset({SERVICE, google_pb.DESCRIPTOR.services_by_name["Translati
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _MOST_ADMIN_CALLS = 16
 _HANDSHAKE_MS = 10_000  # for a client to say the first words of HTTP/2 and TLS
-_SPARE_STREAMS = 100  # of a connection, beside its calls: watches of health, and refusals
+# Of a connection. What is beyond waits in the client, which tells nobody, until its deadline is nearly gone; so there is
+# room for all that a caller may ask for in seconds, and yet a bound for answers that nobody reads.
+_MOST_STREAMS = 8192
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
 # Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
 # it every half second, have stopped sending by then: none has to be refused and repeated, and none arrives while the
@@ -251,8 +253,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         # clients ping every 10 s or less often.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        # Answers that a client does not read are kept for it, so it cannot have any number; refusals need room too.
-        ("grpc.max_concurrent_streams", 2 * config.max_calls + _SPARE_STREAMS),
+        ("grpc.max_concurrent_streams", _MOST_STREAMS),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds),
     ]

@@ -30,7 +30,7 @@ CHURNED = int(os.environ.get("CHURNED_CONNECTIONS", "500"))
 STREAMS = int(os.environ.get("STREAMS", "100"))
 CRAWLING = int(os.environ.get("CRAWLING_CONNECTIONS", "50"))
 ANSWERED = int(os.environ.get("ANSWERED_CALLS", "20"))
-MOST_UNREAD = 2 * 10 + 100  # answers of one connection, where the server takes ten calls at once
+MOST_UNREAD = 120
 STREAM = f"/{SERVICE}/TranslateStream"
 
 
@@ -204,8 +204,9 @@ async def test_who_never_reads_loses_its_place(monkeypatch: pytest.MonkeyPatch) 
             await answered(toy)
 
 
-async def test_answers_that_nobody_reads_are_not_kept_without_end() -> None:
-    async with serving(toy_config(max_calls=10)) as toy:
+async def test_answers_that_nobody_reads_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.api.server._MOST_STREAMS", MOST_UNREAD)
+    async with serving() as toy:
         tasks = len(asyncio.all_tasks())
         message = request("ab", beam_size=1).SerializeToString()
         with connected(toy.server.port) as one:
