@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartupError as error:
         print(f"dragoman-serve: {error}", file=sys.stderr)
         return 2
-    set_up_logs(config.log_level, sys.stderr)
+    set_up_logs(config.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         asyncio.run(_run(config))

@@ -87,7 +87,7 @@ class ServerConfig(BaseModel):
     workers: int = Field(
         default=0,
         ge=0,
-        description="decoding threads; 0 is one per core, 8 at most, for a small model on a CPU, else 1",
+        description="decoding processes, or threads on a GPU; 0: one per core, 8 at most, for a small model, else 1",
     )
     threads: int = Field(
         default=0,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from serving.bundle.bundle import Bundle, load_bundle
+from serving.bundle.bundle import Bundle
 from serving.bundle.manifest import Manifest, SpecialIds, Tokenizer
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.engine.engine import Engine
 from serving.engine.observer import Observer
+from serving.engine.processes import Processes
 from serving.engine.scheduler import EngineLimits
+from serving.engine.threads import Threads
 from serving.engine.translator import Translator
 from serving.engine.validation import ServingLimits
-from serving.errors import StartupError
+from serving.engine.workers import WorkerKind
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.runtime.runner import Runner
 
@@ -22,19 +25,21 @@ UNLIMITED = 1 << 30  # of a queue that nobody else waits in
 
 @dataclass(frozen=True)
 class OpenModel:
-    """A model in memory, not yet running.
+    """A model that can run.
 
     Attributes:
         manifest: Of its bundle.
         tokenizer: Text to token ids and back.
-        runner: Its graphs.
-        reopen: Loads the graphs again.
+        workers: Threads around its graphs, or processes that load them.
+        precision: Key of ``manifest.precisions`` that runs.
+        device: Where it really runs: ``cpu`` or ``cuda``.
     """
 
     manifest: Manifest
     tokenizer: SubwordTokenizer
-    runner: Runner
-    reopen: Callable[[], Runner] | None = None
+    workers: WorkerKind
+    precision: str
+    device: str
 
     def start(
         self,
@@ -43,9 +48,12 @@ class OpenModel:
         serving_limits: ServingLimits | None = None,
         observer: Observer | None = None,
     ) -> RunningModel:
-        """Put the model behind an engine of its own."""
-        name = f"{self.manifest.name}/{self.manifest.version}"
-        engine = Engine(self.runner, limits=engine_limits, observer=observer, name=name, reopen=self.reopen)
+        """Put the model behind an engine of its own.
+
+        Raises:
+            StartupError: It cannot be loaded.
+        """
+        engine = Engine(self.workers, limits=engine_limits, observer=observer, name=self.manifest.label)
         translator = Translator(self.manifest, self.tokenizer, engine, limits=serving_limits, observer=observer)
         return RunningModel(engine, translator)
 
@@ -64,21 +72,35 @@ class RunningModel:
 
 
 def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto", threads: int = 0) -> OpenModel:
-    """Load a bundle; the options are those of :meth:`OnnxRunner.open`.
+    """Load a bundle into this process; the options are those of :meth:`OnnxRunner.open`.
 
     Raises:
         StartupError: The bundle cannot be served with these options.
     """
     tokenizer = open_tokenizer(bundle)
     runner = OnnxRunner.open(bundle, precision=precision, device=device, threads=threads)
+    again = _opener(bundle, runner.precision_name, runner.device, threads)
+    return OpenModel(bundle.manifest, tokenizer, Threads(runner, again), runner.precision_name, runner.device)
 
-    def reopen() -> OnnxRunner:
-        again = load_bundle(bundle.directory)
-        if again.manifest != bundle.manifest:
-            raise StartupError(f"{bundle.directory} has changed since it was loaded; reload the model")
-        return OnnxRunner.open(again, precision=runner.precision_name, device=runner.device, threads=threads)
 
-    return OpenModel(bundle.manifest, tokenizer, runner, reopen)
+def open_processes(bundle: Bundle, *, precision: str, threads: int, set_up: Callable[[], object]) -> OpenModel:
+    """Prepare a bundle for processes, each of which loads it on the CPU.
+
+    Args:
+        bundle: What :func:`serving.bundle.bundle.load_bundle` returned.
+        precision: One of the manifest's that runs on the CPU.
+        threads: Threads of one operator; 0 takes one for each core.
+        set_up: Called first in each process; can be pickled.
+
+    Raises:
+        StartupError: The tokenizer cannot be loaded.
+    """
+    workers = Processes(_opener(bundle, precision, "cpu", threads), set_up)
+    return OpenModel(bundle.manifest, open_tokenizer(bundle), workers, precision, "cpu")
+
+
+def _opener(bundle: Bundle, precision: str, device: str, threads: int) -> Callable[[], OnnxRunner]:
+    return partial(OnnxRunner.open_again, bundle.directory, bundle.manifest, precision, device, threads)
 
 
 def open_tokenizer(bundle: Bundle) -> SubwordTokenizer:
@@ -119,4 +141,5 @@ def read_tokenizer(
 
 def offline_engine(runner: Runner, *, workers: int = 1) -> Engine:
     """Start an engine for token ids, with a queue that takes everything."""
-    return Engine(runner, limits=EngineLimits(queue_sentences=UNLIMITED, queue_tokens=UNLIMITED, workers=workers))
+    limits = EngineLimits(queue_sentences=UNLIMITED, queue_tokens=UNLIMITED, workers=workers)
+    return Engine(Threads(runner), limits=limits)

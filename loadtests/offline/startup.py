@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loadtests.report import table, write_json
+from loadtests.service.cores import resident
 from loadtests.service.sentences import BUNDLED, read_lines
 from loadtests.service.services import dragoman
 from serving.client import Options, TranslationClient
@@ -59,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def start(models: Path, options: Sequence[str] = ()) -> Start:
     """Start a server, let it translate the bundled sentences, and stop it."""
     with TemporaryDirectory() as folder, dragoman(models, Path(folder) / "log", options) as service:
-        ready_bytes, texts = service.process.memory_info().rss, read_lines(BUNDLED)
+        ready_bytes, texts = resident(service.process), read_lines(BUNDLED)
         with TranslationClient(service.address, deadline=120) as client:
             for beam in (1, 4):
                 client.translate(texts, Options(beam_size=beam))
-        return Start(service.start_seconds, ready_bytes, service.process.memory_info().rss)
+        return Start(service.start_seconds, ready_bytes, resident(service.process))
 
 
 if __name__ == "__main__":

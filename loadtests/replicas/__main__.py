@@ -24,6 +24,7 @@ from loadtests.replicas import scenarios
 from loadtests.replicas.network import Network, enter_namespaces, network
 from loadtests.replicas.processes import GRPC, ROOT, Balancer, Replica
 from loadtests.report import finite, write_json
+from loadtests.service.cores import resident
 from loadtests.service.sentences import sentences
 from serving.client import AsyncTranslationClient
 
@@ -57,7 +58,7 @@ async def measure(hosts: Network, models: Path, texts: Sequence[str], logs: Path
         figures["rolling_restart_haproxy"] = await rolling(through_proxy, short, restart=scenarios.in_place(replicas))
         pods = scenarios.at_a_new_address(replicas, hosts) if hosts.isolated else scenarios.in_place(replicas)
         figures["rolling_restart_client"] = await rolling(balanced, short, restart=pods)
-        figures["resident_mebibytes"] = [replica.usage().memory_info().rss >> 20 for replica in replicas]
+        figures["resident_mebibytes"] = [resident(replica.usage()) >> 20 for replica in replicas]
     return figures
 
 

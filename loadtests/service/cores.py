@@ -1,10 +1,20 @@
-"""Processor time of a test, by who used it: the machine is part of the result."""
+"""What the processes of a test use of the machine, which is part of the result."""
 
 from __future__ import annotations
 
 import time
 
 import psutil
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and those that it started and that still run, such as the workers of a server."""
+    return [process, *process.children(recursive=True)]
+
+
+def resident(process: psutil.Process) -> int:
+    """Return the bytes of main memory of a process and its children; of pages that several share, each its part."""
+    return sum(one.memory_full_info().pss for one in family(process))
 
 
 class Cores:
@@ -23,10 +33,10 @@ class Cores:
 
     def _now(self) -> tuple[float, float, float, float]:
         own, system = psutil.Process().cpu_times(), psutil.cpu_times()
-        servers = (server.cpu_times() for server in self._servers)
+        servers = (one.cpu_times() for server in self._servers for one in family(server))
         return (
             time.monotonic(),
-            sum(times.user + times.system for times in servers),
+            sum(times.user + times.system + times.children_user + times.children_system for times in servers),
             own.user + own.system + own.children_user + own.children_system,
             sum(system) - system.idle - system.iowait,  # what the host took away included
         )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from loadtests.pictures import plot_spike
 from loadtests.service.calls import OK, latencies, milliseconds
 from loadtests.service.commands import finish, parser, traffic_options
+from loadtests.service.cores import resident
 from loadtests.service.locust_run import run_locust
 from loadtests.service.measurement import capacity
 from loadtests.service.recovery import recovery_seconds
@@ -33,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start, end = _BEFORE, _BEFORE + asked.overload_seconds
     with dragoman(asked.models, asked.out / "server.log") as service:
         limit = capacity(service, asked.out / "capacity", seconds=15.0, options=traffic)
-        before = service.process.memory_info().rss
+        before = resident(service.process)
         rate, peak = _SHARE * limit, asked.factor * limit
         shape = {"arrivals": "spike", "rate": rate, "peak": peak, "spike-start": start, "spike-end": end}
         run = run_locust("open_loop", service, asked.out / "overload", {**traffic, **shape, "seconds": end + _AFTER})
-        grown = service.process.memory_info().rss - before
+        grown = resident(service.process) - before
     during = [call for call in run.calls if start + _SETTLE <= call.due < end]
     answered = [call for call in during if call.status == OK]
     refused = [call for call in during if call.retry_after]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 from serving.api.models import ModelRegistry, ServedModel
@@ -12,9 +13,12 @@ from serving.config import ServerConfig
 from serving.engine.scheduler import EngineLimits
 from serving.engine.validation import ServingLimits
 from serving.errors import StartupError
+from serving.observability.json_logs import set_up_logs
 from serving.observability.metrics import Metrics, ModelMetrics
-from serving.opening import OpenModel, open_model
+from serving.opening import OpenModel, open_model, open_processes
 from serving.runtime.parallelism import suitable_workers
+from serving.runtime.placement import placements
+from serving.runtime.session import has_cuda
 
 _LOG = logging.getLogger(__name__)
 _STOP_SECONDS = 10.0  # for the step that is running when an engine is told to end
@@ -55,7 +59,7 @@ def bundle_directories(models: Path) -> list[Path]:
 
 def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> ServedModel:
     """Start a model with the limits of the configuration."""
-    manifest, runner = model.manifest, model.runner
+    manifest = model.manifest
     limits = ServingLimits(
         max_beam_size=config.max_beam,
         max_parts=config.max_queue_sentences,
@@ -76,8 +80,8 @@ def served(model: OpenModel, *, config: ServerConfig, metrics: Metrics) -> Serve
     )
     return ServedModel(
         manifest=manifest,
-        precision=runner.precision_name,
-        device=runner.device,
+        precision=model.precision,
+        device=model.device,
         limits=limits,
         translator=running.translator,
         snapshot=running.engine.snapshot,
@@ -97,7 +101,11 @@ def load_model(directory: Path, config: ServerConfig, metrics: Metrics) -> Serve
         raise StartupError(f"{directory} holds {manifest.name}/{manifest.version}; name the directories like the model")
     workers = config.workers or suitable_workers(bundle.nbytes)
     threads = config.threads or (0 if workers == 1 else 1)
-    model = open_model(bundle, precision=config.precision, device=config.device, threads=threads)
-    if model.runner.device != "cpu":
-        workers = config.workers or 1
+    (device, precision), *_ = placements(manifest, precision=config.precision, device=config.device, cuda=has_cuda())
+    if device == "cpu":
+        set_up = partial(set_up_logs, config.log_level)
+        model = open_processes(bundle, precision=precision, threads=threads, set_up=set_up)
+    else:  # the search takes its turns with the device, and one process is enough for that
+        model = open_model(bundle, precision=config.precision, device=config.device, threads=threads)
+        workers = workers if model.device == "cpu" else config.workers or 1
     return served(model, config=config.model_copy(update={"workers": workers}), metrics=metrics)

@@ -38,6 +38,7 @@ from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 from serving.pb.google import translation_service_pb2 as google_pb
 from serving.pb.google import translation_service_pb2_grpc as google_pb_grpc
+from serving.runtime.memory import resident_bytes
 
 if TYPE_CHECKING:
     from serving.api.web.server import WebServer
@@ -47,8 +48,8 @@ _SERVICES = frozenset({SERVICE, google_pb.DESCRIPTOR.services_by_name["Translati
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _MOST_ADMIN_CALLS = 16
 _HANDSHAKE_MS = 10_000  # for a client to say the first words of HTTP/2 and TLS
-# Of a connection. What is beyond waits in the client, which tells nobody, until its deadline is nearly gone; so there is
-# room for all that a caller may ask for in seconds, and yet a bound for answers that nobody reads.
+# Of a connection. What is beyond waits in the client, which tells nobody, until its deadline is nearly gone; so there
+# is room for all that a caller may ask for in seconds, and yet a bound for answers that nobody reads.
 _MOST_STREAMS = 8192
 _HEALTH_PERIOD = 0.5  # seconds between checks of the engines' health
 # Calls are accepted for so long after the server has said that it leaves, so that callers who watch its health, or poll
@@ -65,7 +66,9 @@ class Server:
         """Prepare everything without listening yet."""
         self.metrics = Metrics()
         self.models = ModelRegistry(config.default_model)
-        self.admission = Admission(config.max_calls, config.max_calls_per_second, config.max_memory_bytes)
+        self.admission = Admission(
+            config.max_calls, config.max_calls_per_second, config.max_memory_bytes, resident=self._resident_bytes
+        )
         self.lifecycle = ModelLifecycle(config, self.models, self.metrics)
         self.port = self.admin_port = 0
         self._config = config
@@ -158,6 +161,10 @@ class Server:
         await self.lifecycle.stop()
         if self._tracer:
             await asyncio.to_thread(self._tracer.stop)
+
+    def _resident_bytes(self) -> int:
+        """Return the bytes of main memory of this process and of the workers' own."""
+        return resident_bytes() + sum(model.snapshot().worker_bytes for model in self.models.models())
 
     def _web_server(
         self, address: str, servicer: TranslationServicer, router: LanguageRouter, access: Access, calls: Calls

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from typing import Self
 
 from serving.engine.job_queue import JobQueue
-from serving.engine.lane import Clock, Lane
+from serving.engine.lane import Clock
 from serving.engine.observer import EngineObserver, EngineSnapshot
 from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Listener, Sentence, Submission
 from serving.engine.watchdog import Watchdog
-from serving.engine.worker import UNHEALTHY_FAILURES, Worker
-from serving.errors import EngineFailure
-from serving.runtime.runner import Runner
+from serving.engine.workers import UNHEALTHY_FAILURES, EngineWorker, Surroundings, WorkerKind
+from serving.errors import EngineFailure, StartupError
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,23 +27,33 @@ class Engine:
 
     def __init__(
         self,
-        runner: Runner,
+        kind: WorkerKind,
         *,
         limits: EngineLimits | None = None,
         observer: EngineObserver | None = None,
         name: str = "model",
         clock: Clock = time.monotonic,
-        reopen: Callable[[], Runner] | None = None,
     ) -> None:
-        """Start the workers; end them with :meth:`stop`. ``reopen`` loads the model again when it fails or hangs."""
+        """Start the workers; end them with :meth:`stop`.
+
+        Raises:
+            StartupError: A worker cannot load the model.
+        """
+        self._kind, self._name, self._clock = kind, name, clock
         self._limits, self._observer = limits or EngineLimits(), observer or EngineObserver()
-        self._runner, self._reopen, self._name, self._clock = runner, reopen, name, clock
         self._queue = JobQueue(self._limits, self._observer, name, clock)
-        self._workers = [self._worker(number) for number in range(self._limits.workers)]
+        self._surroundings = Surroundings(name, self._limits, self._observer, clock, self._replace_dead)
+        self._workers: list[EngineWorker] = [
+            kind.worker(number, self._queue, self._surroundings) for number in range(self._limits.workers)
+        ]
         seconds = self._limits.run_seconds
         self._watchdog = Watchdog(self._replace_hung, seconds, name) if seconds else None
-        for worker in self._workers:
-            worker.start()
+        try:
+            for worker in self._workers:
+                worker.start()
+        except BaseException:
+            self.stop()
+            raise
         if self._watchdog:
             self._watchdog.start()
 
@@ -66,6 +75,7 @@ class Engine:
         return self._queue.snapshot(
             lanes=sum(worker.lanes for worker in self._workers),
             state_bytes=sum(worker.state_bytes for worker in self._workers),
+            worker_bytes=sum(worker.resident_bytes for worker in self._workers),
             healthy=self.healthy,
         )
 
@@ -114,44 +124,38 @@ class Engine:
         for worker in self._workers:
             worker.join(timeout)
 
-    def _worker(self, number: int, failures: int = 0) -> Worker:
-        limits, observer, clock = self._limits, self._observer, self._clock
-
-        def make_lane(beam: int) -> Lane:
-            return Lane(self._runner, beam, limits.slots(beam), observer=observer, clock=clock)
-
-        return Worker(
-            number, self._queue, make_lane, idle_lanes=limits.idle_lanes, observer=observer, name=self._name,
-            clock=clock, renew=self._renew, failures=failures,
-        )  # fmt: skip
-
-    def _renew(self) -> None:
-        """Load the model again, for lanes to come; if that fails, the old one stays."""
-        if self._reopen is None:
-            return
-        try:
-            self._runner = self._reopen()
-        except Exception:
-            _LOG.exception("engine %s: the model could not be loaded again", self._name)
-
     def _replace_hung(self) -> None:
-        """Put another worker in place of each whose run of the model does not come back, and end its sentences.
-
-        Those of the lane that hangs are suspects. A thread cannot be killed: it keeps what it has until it comes back.
-        """
+        """Replace each worker whose run of the model does not come back."""
         seconds = self._limits.run_seconds
         for number, worker in enumerate(self._workers):
-            if (beam := worker.abandon(seconds)) is None:
-                continue
-            jobs = self._queue.running_on(number)
-            ids = ", ".join(sorted({job.sentence.request_id for job in jobs}))
-            _LOG.critical("engine %s: a run of the model takes more than %g s, requests %s", self._name, seconds, ids)
-            suspects = [job for job in jobs if job.sentence.options.beam_size == beam]
-            self._queue.accuse(suspects, systematic=worker.failures + 1 >= UNHEALTHY_FAILURES)
-            for job in jobs:
-                self._queue.finish(job, EngineFailure("a run of the model took too long"))
-            self._observer.restarted()
-            self._renew()
-            replacement = self._worker(number, worker.failures + 1)
-            replacement.start()  # before it is seen: a worker whose thread does not run is not healthy
-            self._workers[number] = replacement
+            if suspects := worker.abandon(seconds):
+                self._replace(number, suspects, f"a run of the model takes more than {seconds:g} s")
+
+    def _replace_dead(self, number: int) -> None:
+        """Replace a worker that ended by itself, such as a process without memory."""
+        self._replace(number, None, "a worker died")
+
+    def _replace(self, number: int, suspects: Container[int] | None, problem: str) -> None:
+        """Put another worker in the place of one that is lost, and end its sentences.
+
+        Args:
+            number: Of the worker.
+            suspects: Beam sizes of the sentences that may be to blame; None for all.
+            problem: For the log.
+        """
+        worker, jobs = self._workers[number], self._queue.running_on(number)
+        ids = ", ".join(sorted({job.sentence.request_id for job in jobs}))
+        _LOG.critical("engine %s: %s, requests %s", self._name, problem, ids)
+        accused = [job for job in jobs if suspects is None or job.sentence.options.beam_size in suspects]
+        self._queue.accuse(accused, systematic=worker.failures + 1 >= UNHEALTHY_FAILURES)
+        for job in jobs:
+            self._queue.finish(job, EngineFailure(problem))
+        self._observer.restarted()
+        self._kind.renew(self._name)
+        replacement = self._kind.worker(number, self._queue, self._surroundings, worker.failures + 1)
+        try:
+            replacement.start()  # before it is seen: a worker that does not run is not healthy
+        except StartupError:
+            _LOG.critical("engine %s: a worker cannot be replaced", self._name, exc_info=True)
+            self._queue.close(EngineFailure("a worker could not be replaced"))
+        self._workers[number] = replacement

@@ -69,7 +69,7 @@ class JobQueue:
         """Whether everything has ended and nothing more is accepted."""
         return self._phase is QueuePhase.CLOSED
 
-    def snapshot(self, *, lanes: int, state_bytes: int, healthy: bool) -> EngineSnapshot:
+    def snapshot(self, *, lanes: int, state_bytes: int, worker_bytes: int, healthy: bool) -> EngineSnapshot:
         """Return what waits and runs now, together with what only the workers know."""
         with self._changed:
             scheduler = self._scheduler
@@ -82,6 +82,7 @@ class JobQueue:
                 running_tokens=scheduler.running_tokens,
                 lanes=lanes,
                 state_bytes=state_bytes,
+                worker_bytes=worker_bytes,
                 draining=self._phase is not QueuePhase.RUNNING,
                 healthy=healthy,
             )

@@ -50,6 +50,7 @@ class EngineSnapshot:
         running_tokens: Share of the running set's token budget in use, in tokens.
         lanes: Grids that exist, busy or idle.
         state_bytes: Bytes of memory and state held by the runner's grids.
+        worker_bytes: Bytes of main memory of the workers' own processes.
         draining: New work is refused.
         healthy: The engine's thread lives and its last steps did not all fail.
     """
@@ -62,6 +63,7 @@ class EngineSnapshot:
     running_tokens: int
     lanes: int
     state_bytes: int
+    worker_bytes: int
     draining: bool
     healthy: bool
 

@@ -52,7 +52,7 @@ class EngineLimits:
         encode_tokens: Source tokens encoded between two decoder steps, so that running sentences are not held up.
         patience_seconds: See the order of work above.
         idle_lanes: Beam sizes without work whose grids each worker keeps for the next sentence.
-        workers: Threads that encode and step at the same time, each with a lane for every beam size it is given.
+        workers: Threads or processes that decode at the same time, each with a lane for every beam size it is given.
         run_seconds: A run of the model that takes longer is given up; 0 for never.
     """
 

@@ -11,17 +11,15 @@ import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 
-from serving.engine.job_queue import JobQueue
-from serving.engine.lane import Clock, Lane
-from serving.engine.observer import EngineObserver
+from serving.engine.lane import Lane
 from serving.engine.scheduler import EncoderBatch
 from serving.engine.submission import Decoded, Job
+from serving.engine.workers import UNHEALTHY_FAILURES, Surroundings, WorkQueue
 from serving.errors import Cancelled, DeadlineExceeded, DragomanError, EngineFailure, Unavailable
 from serving.step import Ints
 
 _LOG = logging.getLogger(__name__)
 _RENEWING_FAILURES = 2  # in a row
-UNHEALTHY_FAILURES = 3  # in a row: the model fails, whatever it is given
 
 
 class _AbandonedError(BaseException):
@@ -34,18 +32,15 @@ class Worker:
     Attributes:
         failures: Runs of the model that failed, or did not come back, since the last good step.
         state_bytes: Held for memory and state by its lanes.
+        resident_bytes: It has no process of its own.
     """
 
     def __init__(
         self,
         number: int,
-        queue: JobQueue,
+        queue: WorkQueue,
+        surroundings: Surroundings,
         make_lane: Callable[[int], Lane],
-        *,
-        idle_lanes: int,
-        observer: EngineObserver,
-        name: str,
-        clock: Clock,
         renew: Callable[[], None],
         failures: int = 0,
     ) -> None:
@@ -54,16 +49,14 @@ class Worker:
         Args:
             number: Among the workers of the engine.
             queue: Where work comes from.
+            surroundings: Of all workers of the engine.
             make_lane: Makes the lane of a beam size.
-            idle_lanes: Beam sizes without work whose lanes are kept.
-            observer: Is told of everything.
-            name: Of the model.
-            clock: In seconds.
             renew: Loads the model again, for lanes to come.
             failures: Of the worker whose place it takes.
         """
-        self._number, self._queue, self._make_lane, self._idle_lanes = number, queue, make_lane, idle_lanes
-        self._observer, self._name, self._clock = observer, name, clock
+        self._number, self._queue, self._make_lane = number, queue, make_lane
+        self._idle_lanes, self._name = surroundings.limits.idle_lanes, surroundings.name
+        self._observer, self._clock = surroundings.observer, surroundings.clock
         self._lanes: dict[int, Lane] = {}  # by beam size, least recently used first; changed by the thread only
         self._cancellations = 0  # of the queue, when this worker last looked for cancelled sentences
         self._renew = renew
@@ -71,8 +64,8 @@ class Worker:
         self._since: tuple[float, int] | None = None  # when a run of the model began, and its beam size
         self._abandoned = False
         self.failures = failures
-        self.state_bytes = 0
-        self._thread = threading.Thread(target=self._run, name=f"engine-{name}-{number}", daemon=True)
+        self.state_bytes = self.resident_bytes = 0
+        self._thread = threading.Thread(target=self._run, name=f"engine-{self._name}-{number}", daemon=True)
 
     @property
     def alive(self) -> bool:
@@ -92,17 +85,17 @@ class Worker:
         """Wait until the thread has ended."""
         self._thread.join(timeout)
 
-    def abandon(self, seconds: float) -> int | None:
+    def abandon(self, seconds: float) -> frozenset[int]:
         """Give up on a run of the model that takes more than ``seconds``; the thread ends if it ever comes back.
 
         Returns:
-            The beam size of that run; None if there is none.
+            The beam size of that run; empty if there is none.
         """
         with self._running:
             if self._abandoned or self._since is None or self._clock() - self._since[0] <= seconds:
-                return None
+                return frozenset()
             self._abandoned = True
-            return self._since[1]
+            return frozenset({self._since[1]})
 
     # What follows runs on the thread.
 

@@ -22,6 +22,7 @@ _OF_ENGINES: tuple[tuple[str, str, Callable[[EngineSnapshot], float]], ...] = (
     ("dragoman_running_tokens", "Tokens of the running budget in use.", lambda s: s.running_tokens),
     ("dragoman_lanes", "Allocated decoding grids, one per beam size and worker.", lambda s: s.lanes),
     ("dragoman_kv_bytes", "Bytes allocated for encoder memory and decoder state.", lambda s: s.state_bytes),
+    ("dragoman_worker_resident_bytes", "Main memory of the workers' own processes.", lambda s: s.worker_bytes),
 )
 
 

@@ -35,8 +35,8 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def set_up_logs(level: str, stream: TextIO) -> None:
-    """Send every logger of the process to ``stream`` as JSON."""
+def set_up_logs(level: str, stream: TextIO | None = None) -> None:
+    """Send every logger of the process to ``stream``, by default the standard error, as JSON."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

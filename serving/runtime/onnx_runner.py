@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from serving.bundle.bundle import Bundle
+from serving.bundle.bundle import Bundle, load_bundle
 from serving.bundle.manifest import Manifest, Precision
 from serving.bundle.shortlist import Shortlist
 from serving.errors import StartupError
@@ -16,7 +17,7 @@ from serving.runtime.device_grid import DeviceGrid
 from serving.runtime.host_grid import HostGrid
 from serving.runtime.loaded_model import LoadedModel
 from serving.runtime.placement import placements
-from serving.runtime.session import PROVIDERS, open_session
+from serving.runtime.session import has_cuda, open_session
 from serving.step import Edits, StepPlan
 
 _LOG = logging.getLogger(__name__)
@@ -56,14 +57,25 @@ class OnnxRunner:
             StartupError: Precision or device is absent, the device cannot run the precision, or a graph does not load
                 or is not what the manifest declares.
         """
-        cuda = PROVIDERS["cuda"] in ort.get_available_providers()
-        *better, last = placements(bundle.manifest, precision=precision, device=device, cuda=cuda)
+        *better, last = placements(bundle.manifest, precision=precision, device=device, cuda=has_cuda())
         for chosen in better:
             try:
                 return cls._load(bundle, *chosen, threads, cuda_graphs)
             except StartupError as error:
                 _LOG.warning("CUDA does not work, running on the CPU", extra={"cause": str(error)})
         return cls._load(bundle, *last, threads, cuda_graphs)
+
+    @classmethod
+    def open_again(cls, directory: Path, manifest: Manifest, precision: str, device: str, threads: int) -> OnnxRunner:
+        """Load a bundle that was opened before; the options are those of :meth:`open`.
+
+        Raises:
+            StartupError: It is no longer the same, or as :meth:`open`.
+        """
+        bundle = load_bundle(directory)
+        if bundle.manifest != manifest:
+            raise StartupError(f"{directory} has changed since it was loaded; reload the model")
+        return cls.open(bundle, precision=precision, device=device, threads=threads)
 
     @classmethod
     def _load(cls, bundle: Bundle, device: str, precision: str, threads: int, cuda_graphs: bool) -> OnnxRunner:

@@ -89,6 +89,11 @@ def open_session(
     return session
 
 
+def has_cuda() -> bool:
+    """Tell whether ONNX Runtime was built for CUDA."""
+    return PROVIDERS["cuda"] in ort.get_available_providers()
+
+
 @cache
 def _share_arena() -> None:
     """Make all sessions share one arena in main memory."""
@@ -108,7 +113,7 @@ def _exact_int8_products() -> bool:
 
 
 def _prepare_cuda() -> None:
-    if PROVIDERS["cuda"] not in ort.get_available_providers():
+    if not has_cuda():
         raise StartupError(
             f"device is cuda, but this onnxruntime has only {ort.get_available_providers()}: install dragoman[gpu] in "
             "place of dragoman[cpu], or ask for device cpu"

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import psutil
 import pytest
 from google.rpc import error_details_pb2
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from loadtests.service.cores import resident
 from serving.api.admission import Phase
 from serving.api.loading import load_models
 from serving.api.watching import BundleWatch
@@ -205,7 +207,7 @@ async def test_statistics_are_those_of_the_metrics(operated: Operated) -> None:
 
 
 async def test_calls_in_flight_finish_on_the_model_that_took_them(operated: Operated) -> None:
-    text = "The weather is fine today, and we want to go to the park with all of our friends. " * 40
+    text = "The weather is fine today, and we want to go to the park with all of our friends. " * 200
     expected = (await operated.translate(text)).translations[0].hypotheses[0].text
     (old,) = operated.toy.server.models.models()
     calls = [asyncio.ensure_future(operated.translate(text)) for _ in range(4)]
@@ -221,11 +223,6 @@ async def test_calls_in_flight_finish_on_the_model_that_took_them(operated: Oper
     assert new.snapshot().healthy
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 RELOADS = int(os.environ.get("RELOADS", "12"))  # `make soak` does 100
 
 
@@ -239,11 +236,11 @@ async def test_reloads_under_load_fail_no_call_and_give_memory_back(operated: Op
 
     async def settled() -> int:
         await eventually(lambda: not operated.toy.server.lifecycle.busy)
-        return resident()
+        return resident(psutil.Process())
 
     callers = [asyncio.ensure_future(caller()) for _ in range(4)]
     await eventually(lambda: codes.total() > 100)
-    start, sizes = resident(), list[int]()
+    start, sizes = resident(psutil.Process()), list[int]()
     for _ in range(RELOADS):
         await operated.reload()
         sizes.append(await settled())

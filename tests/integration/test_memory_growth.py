@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from loadtests.service.cores import resident
 from serving.client import AsyncTranslationClient, CallError, Options
 from tests.integration.test_process import Running, server_process
 
@@ -80,7 +81,7 @@ async def work(running: Running, seconds: float) -> list[int]:
     async def watch() -> None:
         while time.monotonic() < until:
             await asyncio.sleep(seconds / 200)
-            sizes.append(process.memory_info().rss)
+            sizes.append(resident(process))
 
     async with AsyncTranslationClient(running.listen) as client:
         await asyncio.gather(watch(), *(caller(client, number) for number in range(CALLERS)))

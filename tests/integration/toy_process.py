@@ -10,6 +10,7 @@ import serving.cli
 from serving.api.loading import served
 from serving.api.models import ModelRegistry
 from serving.config import ServerConfig
+from serving.engine.threads import Threads
 from serving.observability.metrics import Metrics
 from serving.opening import OpenModel
 from tests.integration.toy_server import toy_manifest, toy_runner, toy_tokenizer
@@ -21,7 +22,11 @@ def load_toy(config: ServerConfig, registry: ModelRegistry, metrics: Metrics) ->
     runner = toy_runner(toy_manifest())
     step_seconds = float(os.environ.get("TOY_STEP_SECONDS", "0.03"))
     runner.before_step = lambda: time.sleep(step_seconds)
-    registry.add(served(OpenModel(toy_manifest(), toy_tokenizer(), runner), config=config, metrics=metrics))
+    registry.add(
+        served(
+            OpenModel(toy_manifest(), toy_tokenizer(), Threads(runner), "fp32", "cpu"), config=config, metrics=metrics
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from serving.api.server import Server
 from serving.bundle.manifest import Manifest
 from serving.bundle.tokenizer import SubwordTokenizer
 from serving.config import ServerConfig
+from serving.engine.threads import Threads
 from serving.opening import OpenModel
 from serving.pb import translation_service_pb2 as pb
 from serving.pb.translation_service_pb2_grpc import TranslationServiceStub
@@ -127,7 +128,11 @@ class Toy:
     def add(self, manifest: Manifest) -> ToyRunner:
         """Loads a toy model into the server."""
         runner = toy_runner(manifest)
-        model = served(OpenModel(manifest, toy_tokenizer(), runner), config=self.config, metrics=self.server.metrics)
+        model = served(
+            OpenModel(manifest, toy_tokenizer(), Threads(runner), "fp32", "cpu"),
+            config=self.config,
+            metrics=self.server.metrics,
+        )
         self.server.models.add(model)
         self.runners[model.label] = runner
         return runner

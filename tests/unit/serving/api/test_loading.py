@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from serving.api.loading import bundle_directories, load_models
 from serving.api.models import ModelRegistry
 from serving.bundle.bundle import Bundle
 from serving.engine.request import TranslationRequest
+from serving.engine.threads import Threads
 from serving.errors import StartupError
 from serving.observability.metrics import Metrics
-from serving.runtime.onnx_runner import OnnxRunner
+from serving.opening import OpenModel, open_tokenizer
 from tests.integration.toy_server import toy_config, toy_manifest, toy_runner, toy_sentencepiece
-from tests.toy_runner import ToyRunner
 
 EMPTY_GRAPH = onnx.ModelProto(graph=onnx.GraphProto(name="empty")).SerializeToString()
 
@@ -36,14 +36,15 @@ def write_bundle(models: Path, name: str = "toy", version: int = 1, directory: s
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """How runners were asked for."""
+    """How models were asked for."""
     calls: list[dict[str, Any]] = []
 
-    def toy_open(bundle: Bundle, **asked: Any) -> ToyRunner:
+    def toy_open(bundle: Bundle, *, set_up: Callable[[], object], **asked: Any) -> OpenModel:
         calls.append(asked)
-        return toy_runner(bundle.manifest)
+        workers = Threads(toy_runner(bundle.manifest))
+        return OpenModel(bundle.manifest, open_tokenizer(bundle), workers, asked["precision"], "cpu")
 
-    monkeypatch.setattr(OnnxRunner, "open", toy_open)
+    monkeypatch.setattr("serving.api.loading.open_processes", toy_open)
     return calls
 
 
@@ -65,7 +66,7 @@ def test_every_bundle_is_loaded_as_it_was_asked_for(
     metrics = Metrics()
     load_models(toy_config(models=tmp_path, device="cpu", threads=3, max_beam=5), registry, metrics)
     assert [model.label for model in registry.models()] == ["other/1", "toy/2", "toy/1"]
-    assert opened == [{"precision": "auto", "device": "cpu", "threads": 3}] * 3
+    assert opened == [{"precision": "fp32", "threads": 3}] * 3
     model = registry.resolve("toy", 1)
     assert (model.device, model.limits.max_beam_size) == ("cpu", 5)
     result = asyncio.run(model.translator.translate(TranslationRequest(("abc",))))

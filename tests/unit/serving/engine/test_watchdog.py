@@ -14,6 +14,7 @@ from serving.engine.engine import Engine
 from serving.engine.observer import Outcome, RejectReason
 from serving.engine.quarantine import Quarantine, Verdict
 from serving.engine.scheduler import EngineLimits
+from serving.engine.threads import Threads
 from serving.errors import EngineFailure, Quarantined
 from serving.step import Candidates, StepPlan
 from tests.toy_runner import ToyGrid, ToyRunner
@@ -62,7 +63,7 @@ class Fragile:
 def fragile_engine(mode: str, workers: int = 1) -> Iterator[tuple[Engine, Fragile]]:
     fragile = Fragile(mode)
     limits = EngineLimits(run_seconds=1.0, workers=workers)
-    engine = Engine(fragile.runner(), limits=limits, observer=fragile.seen, reopen=fragile.runner)
+    engine = Engine(Threads(fragile.runner(), fragile.runner), limits=limits, observer=fragile.seen)
     try:
         yield engine, fragile
     finally:
@@ -127,7 +128,7 @@ def test_a_model_that_cannot_be_loaded_again_stays() -> None:
     def reopen() -> ToyRunner:
         raise OSError("the disk is gone")
 
-    with Engine(fragile.runner(), reopen=reopen) as engine:
+    with Engine(Threads(fragile.runner(), reopen)) as engine:
         for token in (5, 6, 7):
             with pytest.raises(EngineFailure):
                 engine.submit([sentence(token, EVIL)]).future.result(PATIENCE)

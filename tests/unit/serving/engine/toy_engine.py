@@ -22,6 +22,7 @@ from serving.engine.engine import Engine
 from serving.engine.observer import DropReason, Observer, Outcome, RejectReason
 from serving.engine.scheduler import EngineLimits
 from serving.engine.submission import Decoded, Sentence
+from serving.engine.threads import Threads
 from serving.messages import FinishReason, QualityFlag, Sampling
 from tests.toy_runner import ToyModel, ToyRunner
 
@@ -161,12 +162,7 @@ def toy_engine(model: ToyModel = MODEL, *, gate: Gate | None = None, **limits: i
     runner, seen, clock = ToyRunner(model), Recorder(), Clock()
     if gate:
         runner.before_step = gate
-    engine = Engine(
-        runner,
-        limits=EngineLimits(**limits),
-        observer=seen,
-        clock=clock,
-    )
+    engine = Engine(Threads(runner), limits=EngineLimits(**limits), observer=seen, clock=clock)
     try:
         yield Toy(engine, runner, seen, clock)
     finally:
