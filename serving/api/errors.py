@@ -69,9 +69,10 @@ def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
     )
 
 
-def trailing_metadata(error: BaseException, request_id: str) -> tuple[tuple[str, str | bytes], ...]:
-    """Return the trailing metadata of a failed call: request id, details, and the delay of gRPC's own retry."""
-    status = status_of(error, request_id)
+def trailing_metadata(
+    error: BaseException, status: status_pb2.Status, request_id: str
+) -> tuple[tuple[str, str | bytes], ...]:
+    """Return the trailing metadata of a failed call: request id, its status, and the delay of gRPC's own retry."""
     metadata: tuple[tuple[str, str | bytes], ...] = (
         (REQUEST_ID_KEY, request_id),
         ("grpc-status-details-bin", status.SerializeToString()),

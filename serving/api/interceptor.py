@@ -134,7 +134,7 @@ class CallInterceptor(aio.ServerInterceptor):  # type: ignore[type-arg] # generi
 
 async def _abort(error: Exception, call: Call, context: Context) -> None:
     status = status_of(error, call.request_id)
-    await context.abort(code_of(error), status.message, trailing_metadata(error, call.request_id))
+    await context.abort(code_of(error), status.message, trailing_metadata(error, status, call.request_id))
 
 
 async def _write(context: Context, message: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
@@ -76,6 +76,10 @@ class ServedModel:
         )
 
 
+def _in_order(models: Mapping[tuple[str, int], ServedModel]) -> tuple[ServedModel, ...]:
+    return tuple(sorted(models.values(), key=lambda model: (model.manifest.name, -model.manifest.version)))
+
+
 def _only(tags: Collection[str]) -> str:
     return next(iter(tags)) if len(tags) == 1 else ""
 
@@ -90,6 +94,7 @@ class ModelRegistry:
         """Start empty; without a default name the only model is the default."""
         self._default_name = default_name
         self._models: dict[tuple[str, int], ServedModel] = {}
+        self._pairs: tuple[dict[tuple[str, int], ServedModel], tuple[str, ...]] = self._models, ()
 
     def add(self, model: ServedModel) -> ServedModel | None:
         """Add a model, and return the one of the same name and version whose place it takes."""
@@ -125,7 +130,7 @@ class ModelRegistry:
 
     def models(self) -> tuple[ServedModel, ...]:
         """Return all models, by name, the newest version first."""
-        return tuple(sorted(self._models.values(), key=lambda m: (m.manifest.name, -m.manifest.version)))
+        return _in_order(self._models)
 
     def check(self) -> None:
         """Make sure that something is served and that the default model exists.
@@ -179,8 +184,12 @@ class ModelRegistry:
         return found
 
     def served_pairs(self) -> tuple[str, ...]:
-        """Return every model with the languages it translates between, in words."""
-        return tuple(f"{model.manifest.languages.in_words} by {model.label}" for model in self.models())
+        """Return every model with the languages it translates between, in words; put together once for each table."""
+        table, pairs = self._pairs
+        if table is not (models := self._models):
+            pairs = tuple(f"{model.manifest.languages.in_words} by {model.label}" for model in _in_order(models))
+            self._pairs = models, pairs
+        return pairs
 
     def _of_languages(self, source: str, target: str) -> str:
         """Return the name of the model for some languages, either of which may be empty."""

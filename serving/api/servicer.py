@@ -29,6 +29,12 @@ from serving.pb import translation_service_pb2 as pb
 from serving.pb import translation_service_pb2_grpc as pb_grpc
 from serving.score_messages import ScoreResult
 
+# Names by value.
+_LONG_INPUT_POLICIES, _SEGMENTATIONS, _EARLY_STOPPINGS = (
+    {value: name for name, value in known.items()} for known in (pb.LongInputPolicy, pb.Segmentation, pb.EarlyStopping)
+)
+_MIME_TYPES = frozenset({"", *MimeType})
+
 
 def to_domain(
     request: pb.TranslateRequest, *, deadline: float | None, request_id: str, served: tuple[str, ...]
@@ -42,15 +48,15 @@ def to_domain(
         served: Language pairs that the server translates, in words.
     """
     violations = [
-        FieldViolation(field, f"is {value}, which is none of {', '.join(known.keys())}")
+        FieldViolation(field, f"is {value}, which is none of {', '.join(known.values())}")
         for field, value, known in (
-            ("long_input_policy", request.long_input_policy, pb.LongInputPolicy),
-            ("segmentation", request.segmentation, pb.Segmentation),
-            ("options.early_stopping", request.options.early_stopping, pb.EarlyStopping),
+            ("long_input_policy", request.long_input_policy, _LONG_INPUT_POLICIES),
+            ("segmentation", request.segmentation, _SEGMENTATIONS),
+            ("options.early_stopping", request.options.early_stopping, _EARLY_STOPPINGS),
         )
-        if value not in known.values()
+        if value not in known
     ]
-    if request.mime_type not in {"", *MimeType}:
+    if request.mime_type not in _MIME_TYPES:
         violations.append(FieldViolation("mime_type", f"is {request.mime_type!r}; give one of {', '.join(MimeType)}"))
     return TranslationRequest(
         texts=tuple(request.contents),

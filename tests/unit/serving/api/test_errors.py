@@ -64,8 +64,9 @@ def test_retry_later_says_when() -> None:
     error = errors.Overloaded("full", reason="queue_full", retry_after=2.5)
     delay = detail(status_of(error, "id"), error_details_pb2.RetryInfo).retry_delay
     assert (delay.seconds, delay.nanos) == (2, 500_000_000)
-    assert dict(trailing_metadata(error, "id"))["grpc-retry-pushback-ms"] == "2500"
-    assert "grpc-retry-pushback-ms" not in dict(trailing_metadata(errors.NotFound("x"), "id"))
+    assert dict(trailing_metadata(error, status_of(error, "id"), "id"))["grpc-retry-pushback-ms"] == "2500"
+    absent = errors.NotFound("x")
+    assert "grpc-retry-pushback-ms" not in dict(trailing_metadata(absent, status_of(absent, "id"), "id"))
 
 
 def test_every_bad_field_has_an_entry() -> None:
@@ -78,7 +79,7 @@ def test_every_bad_field_has_an_entry() -> None:
 def test_what_travels_stays_below_what_peers_take(filler: str) -> None:
     error = errors.InvalidRequest([errors.FieldViolation(f"contents[{n}]", filler * 900) for n in range(1000)])
     status = status_of(error, "i" * 128)
-    sizes = [len(key) + len(value) for key, value in trailing_metadata(error, "i" * 128)]
+    sizes = [len(key) + len(value) for key, value in trailing_metadata(error, status, "i" * 128)]
     assert sum(sizes) * 4 / 3 + 3 * len(status.message.encode()) < 8192
     entries = detail(status, error_details_pb2.BadRequest).field_violations
     assert entries[0].field == "contents[0]"
