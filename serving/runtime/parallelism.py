@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
 # Bytes of a bundle. A step of a model of 8 MB takes as long on one thread as on two, so that its cores are better used
 # by workers that do not wait for each other; a step of a large model is quicker on all of them.
@@ -15,7 +17,23 @@ def suitable_workers(nbytes: int) -> int:
     return min(_cores(), _MOST) if nbytes <= _SMALL else 1
 
 
+def cores_of_quota(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many cores the limit of a container is worth, rounded up; 0 where there is none.
+
+    Args:
+        groups: Where the control groups of the container are mounted, of version 2 or 1
+            (https://docs.kernel.org/admin-guide/cgroup-v2.html, ``cpu.max``).
+    """
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((groups / file).read_text(encoding="ascii") for file in files).split()
+        except (OSError, ValueError):
+            continue
+        if quota.isdecimal():  # not "max", and not -1
+            return max(1, math.ceil(int(quota) / int(period)))
+    return 0
+
+
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, cores_of_quota() or there)
