@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -65,10 +66,11 @@ class WorkerProcess:
         self._jobs: dict[int, Job] = {}  # in the process, by the key of their task; changed by the thread only
         self._cancellations = 0  # of the queue, when it was last looked at
         self._heard = self._clock()  # last report, or first order after a pause
-        self._lock = threading.Lock()  # guards the next
+        self._lock = threading.Lock()  # guards the next, and is held while sentences begin and end
         self._abandoned = self._ending = False
         self._process, self._connection, self._lifeline = _spawn()
-        self._connection.send(start)
+        with suppress(OSError):  # it has died: see start
+            self._connection.send(start)
         self._thread = threading.Thread(target=self._run, name=f"engine-{self._name}-{self._number}", daemon=True)
 
     @property
@@ -108,7 +110,7 @@ class WorkerProcess:
     def abandon(self, seconds: float) -> frozenset[int]:
         """Kill the process if no round has ended for more than ``seconds``; whatever it was decoding is suspect."""
         with self._lock:
-            beams = frozenset(job.sentence.options.beam_size for job in list(self._jobs.values()))
+            beams = frozenset(job.sentence.options.beam_size for job in self._jobs.values())
             if self._abandoned or not beams or self._clock() - self._heard <= seconds:
                 return frozenset()
             self._abandoned = True
@@ -126,9 +128,8 @@ class WorkerProcess:
         error: DragomanError = Unavailable("the server is stopping; try another one", reason="stopped", retry_after=1.0)
         try:
             while self._queue.wait(self._number, bool(self._jobs)):
-                self._order(self._queue.schedule(self._number))
-                if self._jobs:
-                    self._take(self._connection.recv())
+                if not self._begin() or (self._jobs and not self._hear(self._connection.recv())):
+                    return
         except (EOFError, OSError):
             if not self._ending:
                 self._lost()
@@ -148,6 +149,22 @@ class WorkerProcess:
         if not abandoned:
             _LOG.critical("engine %s: the process of a worker ended with status %d", self._name, status)
             self._died(self._number)
+
+    # Whoever gives up the process ends its sentences: nothing more is begun or taken from it then.
+
+    def _begin(self) -> bool:
+        """Give the process what the scheduler has for it; return False if it has been given up."""
+        with self._lock:
+            if not self._abandoned:
+                self._order(self._queue.schedule(self._number))
+            return not self._abandoned
+
+    def _hear(self, report: WorkerReport) -> bool:
+        """Take a report; return False if the process has been given up."""
+        with self._lock:
+            if not self._abandoned:
+                self._take(report)
+            return not self._abandoned
 
     def _order(self, turn: Turn[Job]) -> None:
         batches = tuple(self._tasks(batch) for batch in turn.batches)
