@@ -63,10 +63,7 @@ def environment(container: Object, objects: list[Object], fields: dict[str, str]
         found |= maps[source["configMapRef"]["name"]]
     for variable in container.get("env", ()):
         origin = variable.get("valueFrom", {})
-        if "resourceFieldRef" in origin:
-            assert origin["resourceFieldRef"]["resource"] == "limits.cpu"
-            found[variable["name"]] = container["resources"]["limits"]["cpu"]
-        elif "fieldRef" in origin:
+        if "fieldRef" in origin:
             found[variable["name"]] = fields[origin["fieldRef"]["fieldPath"]]
         else:
             found[variable["name"]] = variable["value"]
