@@ -19,8 +19,9 @@ from serving.observability.json_logs import set_up_logs
 from serving.token_cli import main as token_main
 
 _LOG = logging.getLogger(__name__)
-# How long the event loop waits for Python's lock while a worker searches. It gives the lock up many times a call, and
-# Python's own 5 ms each time would let no more than a hundred or two through a second.
+# How long the event loop waits for Python's lock while another thread has it: one that takes a worker's report, or a
+# worker on a GPU. The loop gives the lock up many times a call, and Python's own 5 ms each time would let no more than
+# a hundred or two through a second.
 _SWITCH_SECONDS = 0.0001
 
 

@@ -83,14 +83,16 @@ def open_model(bundle: Bundle, *, precision: str = "auto", device: str = "auto",
     return OpenModel(bundle.manifest, tokenizer, Threads(runner, again), runner.precision_name, runner.device)
 
 
-def open_processes(bundle: Bundle, *, precision: str, threads: int, set_up: Callable[[], object]) -> OpenModel:
+def open_processes(
+    bundle: Bundle, *, precision: str, threads: int, set_up: Callable[[], object] | None = None
+) -> OpenModel:
     """Prepare a bundle for processes, each of which loads it on the CPU.
 
     Args:
         bundle: What :func:`serving.bundle.bundle.load_bundle` returned.
         precision: One of the manifest's that runs on the CPU.
         threads: Threads of one operator; 0 takes one for each core.
-        set_up: Called first in each process; can be pickled.
+        set_up: Called first in each process, if it is given; can be pickled.
 
     Raises:
         StartupError: The tokenizer cannot be loaded.

@@ -1,7 +1,8 @@
 """An answer does not depend on who shares the batch: on the shipped model, with a leak that must be found.
 
-Each of 1,000 real sentences is translated alone; then all again, in random order, arriving at random times, with beams
-of 1, 2 and 4 in flight together and 800 other sentences among them.
+Each of 1,000 real sentences is translated alone, by a thread of this process; then all again, by two other processes,
+in random order, arriving at random times, with beams of 1, 2 and 4 in flight together and 800 other sentences among
+them.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from contextlib import closing
 import pytest
 
 from serving.engine.request import TranslationRequest
+from serving.engine.scheduler import EngineLimits
 from serving.engine.translator import Translator
 from serving.messages import Options
-from serving.opening import open_model
+from serving.opening import open_model, open_processes
 from serving.runtime.host_grid import HostGrid
 from serving.runtime.onnx_runner import OnnxRunner
 from serving.step import Candidates, StepPlan
@@ -72,6 +74,8 @@ def test_company_order_arrival_and_beams_change_no_bit_of_an_answer(precision: s
     jobs, others = jobs_and_others()
     with closing(open_model(shipped(), precision=precision, device="cpu").start()) as model:
         by_itself = alone(model.translator, jobs)
+    shared = open_processes(shipped(), precision=precision, threads=1)
+    with closing(shared.start(engine_limits=EngineLimits(workers=2))) as model:
         together = asyncio.run(in_company(model.translator, jobs, others))
     assert len(by_itself) == len(together) == 1000
     assert differences(by_itself, together) == 0
