@@ -163,8 +163,9 @@ def test_any_request(server: Background, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_a_request_with_some_bytes_changed(server: Background, data: st.DataObject) -> None:
     raw = bytearray(pb.TranslateRequest(contents=["a text", "b"], model="toy", version=1).SerializeToString())
+    changes = st.integers(0, 255).filter(lambda byte: byte != ord(NAN_TEXT))  # which the toy model fails at on purpose
     for _ in range(data.draw(st.integers(1, 5))):
-        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(changes)
     assert server.run(status(server.toy, "Translate", bytes(raw))) in CODES
 
 
