@@ -12,7 +12,8 @@ import random
 import statistics
 import sys
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,19 @@ WORDS = (
 LEAK = (1 << 16) if LONG else (4 << 20)  # bytes a call
 LEAKING_SECONDS = min(SECONDS, 300.0) or 6.0
 CALLERS = 8
+
+
+@asynccontextmanager
+async def read_server(*command: str, **environment: str) -> AsyncIterator[Running]:
+    """A server whose log is read: one that cannot write its log stands still."""
+    async with server_process(*command, **environment) as running:
+        assert running.process.stderr
+        reading = asyncio.create_task(running.process.stderr.read())
+        try:
+            yield running
+        finally:
+            running.process.kill()
+            await reading
 
 
 async def warm(running: Running) -> None:
@@ -105,7 +119,7 @@ def stays(ratio: float, more: float) -> bool:
 @pytest.mark.skipif(not SECONDS, reason="SOAK_SECONDS is not set; make soak sets it")
 @pytest.mark.timeout(SECONDS + 300)
 async def test_memory_stays() -> None:
-    async with server_process("-m", "serving", "--models", str(MODELS), "--threads", "1") as running:
+    async with read_server("-m", "serving", "--models", str(MODELS), "--threads", "1") as running:
         await warm(running)
         assert stays(*growth(await work(running, SECONDS)))
 
@@ -113,7 +127,7 @@ async def test_memory_stays() -> None:
 @pytest.mark.timeout(SECONDS + 300)
 async def test_a_leak_is_found() -> None:
     command = ("-m", "tests.integration.test_memory_growth", "--models", str(MODELS))
-    async with server_process(*command, TOY_STEP_SECONDS="0") as running:
+    async with read_server(*command, TOY_STEP_SECONDS="0") as running:
         if SECONDS:
             await warm(running)
         assert not stays(*growth(await work(running, LEAKING_SECONDS)))
