@@ -16,7 +16,7 @@ from serving.errors import StartupError
 from serving.observability.json_logs import set_up_logs
 from serving.observability.metrics import Metrics, ModelMetrics
 from serving.opening import OpenModel, open_model, open_processes
-from serving.runtime.parallelism import cores_of_quota, suitable_workers
+from serving.runtime.parallelism import suitable_threads, suitable_workers
 from serving.runtime.placement import placements
 from serving.runtime.session import has_cuda
 
@@ -100,7 +100,7 @@ def load_model(directory: Path, config: ServerConfig, metrics: Metrics) -> Serve
     if (directory.parent.name, directory.name) != (manifest.name, str(manifest.version)):
         raise StartupError(f"{directory} holds {manifest.name}/{manifest.version}; name the directories like the model")
     workers = config.workers or suitable_workers(bundle.nbytes)
-    threads = config.threads or (cores_of_quota() if workers == 1 else 1)
+    threads = config.threads or suitable_threads(workers)
     (device, precision), *_ = placements(manifest, precision=config.precision, device=config.device, cuda=has_cuda())
     if device == "cpu":
         set_up = partial(set_up_logs, config.log_level)

@@ -52,7 +52,7 @@ class EngineSnapshot:
         state_bytes: Bytes of memory and state held by the runner's grids.
         worker_bytes: Bytes of main memory of the workers' own processes.
         draining: New work is refused.
-        healthy: The engine's thread lives and its last steps did not all fail.
+        healthy: The workers live and none's last steps all failed.
     """
 
     queue_depth: int

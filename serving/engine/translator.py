@@ -58,7 +58,7 @@ class Translator:
         """Translate every text of a request.
 
         All sentences are accepted or none; if one fails, the others are cancelled. Cancelling the awaiting task cancels
-        the sentences in flight; their slots are free within two steps.
+        the sentences in flight; their slots are free within two steps, or a few milliseconds if these are shorter.
 
         Raises:
             InvalidRequest: With every bad field of the request.

@@ -17,6 +17,14 @@ def suitable_workers(nbytes: int) -> int:
     return min(_cores(), _MOST) if nbytes <= _SMALL else 1
 
 
+def suitable_threads(workers: int) -> int:
+    """Return the number of threads for an operator of each worker; 0 stands for one for each physical core."""
+    if workers > 1:
+        return 1
+    quota = cores_of_quota()
+    return quota if quota < _cores_there() else 0
+
+
 def cores_of_quota(groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many cores the limit of a container is worth, rounded up; 0 where there is none.
 
@@ -35,5 +43,8 @@ def cores_of_quota(groups: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def _cores() -> int:
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(there, cores_of_quota() or there)
+    return min(_cores_there(), cores_of_quota() or _cores_there())
+
+
+def _cores_there() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serving.runtime import parallelism
-from serving.runtime.parallelism import cores_of_quota, suitable_workers
+from serving.runtime.parallelism import cores_of_quota, suitable_threads, suitable_workers
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,17 @@ def test_workers_by_size_and_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
     monkeypatch.setattr(parallelism, "cores_of_quota", lambda: quota)
     assert suitable_workers(megabytes << 20) == workers
+
+
+@pytest.mark.parametrize(
+    ("workers", "cores", "quota", "threads"), [(1, 4, 0, 0), (1, 64, 4, 4), (1, 4, 8, 0), (2, 64, 4, 1)]
+)
+def test_threads_by_workers_and_limit(
+    workers: int, cores: int, quota: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    monkeypatch.setattr(parallelism, "cores_of_quota", lambda: quota)
+    assert suitable_threads(workers) == threads
 
 
 @pytest.mark.parametrize(
