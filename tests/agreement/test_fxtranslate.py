@@ -16,7 +16,7 @@ from tests.agreement.comparison import COUNT
 from tests.unit.export.readers.marian_native import PIECES, SENTENCES, STUDENT, bin_of, random_weights, spm
 from training import decode
 
-fxtranslate = pytest.importorskip("fxtranslate", reason="fxtranslate is not installed (extra student-peer)")
+fxtranslate = pytest.importorskip("fxtranslate", reason="fxtranslate is not installed (extra dev, on Linux on x86-64)")
 
 SHAPES: dict[str, dict[str, Any]] = {
     "student": {},
@@ -48,6 +48,6 @@ def test_students_translate_as_in_firefox(shape: str, tmp_path: Path) -> None:
         (ours,) = trained.decode([best.tokens])
         if ours != (wanted := theirs.translate(text)):
             different.append((text, ours, wanted))
-    print(f"\n{shape}: {len(texts) - len(different)} of {len(texts)} texts the same, lengths {sorted(lengths)[:9]} ...")
+    print(f"\n{shape}: {len(texts) - len(different)} of {len(texts)} texts the same")
     assert not different
     assert len(lengths) > 3
