@@ -64,11 +64,15 @@ async def read_server(*command: str, **environment: str) -> AsyncIterator[Runnin
 
 
 async def warm(running: Running) -> None:
-    """Have every buffer once: the longest texts, as many as come together, with every beam size."""
+    """Have every buffer once: the longest texts, with every beam size.
+
+    They are twice as many as come together later, as two workers share them evenly here and by chance then: what a
+    worker takes for the first time in the middle of the run would look like a leak.
+    """
     async with AsyncTranslationClient(running.listen, deadline=120) as client:
         for beam in (1, 2, 4):
             for text in (" ".join(WORDS * 32), " ".join(WORDS)):
-                await asyncio.gather(*(client.translate([text], Options(beam_size=beam)) for _ in range(CALLERS)))
+                await asyncio.gather(*(client.translate([text], Options(beam_size=beam)) for _ in range(2 * CALLERS)))
 
 
 async def work(running: Running, seconds: float) -> list[int]:
