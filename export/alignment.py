@@ -1,11 +1,13 @@
 """Choice of the attention head that is the word alignment: the one that best finds copied words.
 
-A target token that occurs once in the source (a name, a number, a full stop) has a known alignment; the share of those
-a head's most attended position hits is measured on real pairs, and the best head is declared in the bundle.
+A token that occurs once in the source and once in the target (a piece of a name, a number, a full stop) has a known
+alignment; the share of those a head's most attended position hits is measured on real pairs, and the best head is declared
+in the bundle. A token that the target has twice is left out: one of the two translates something else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +33,10 @@ def best_alignment_head(
     hits, total = torch.zeros(1, 1), 0
     vocabulary = model.vocabulary
     for source, target in zip(sources, targets, strict=True):
-        copied = [(t, source.index(token)) for t, token in enumerate(target) if list(source).count(token) == 1]
+        occurrences = Counter(source), Counter(target)
+        copied = [
+            (t, source.index(token)) for t, token in enumerate(target) if all(side[token] == 1 for side in occurrences)
+        ]
         if not copied:
             continue
         total += len(copied)

@@ -25,6 +25,8 @@ class AugmentationSettings:
 
     Attributes:
         variants: Copies of the corpus that are made, each changed in other places.
+        fragments: Of a text with punctuation inside it that both sides have in the same order, only one part is left,
+            so that single words and headings are seen.
         joined: One to three earlier pairs of the same label come first.
         figures: Digits of a number that both sides have become others.
         names: A word that both sides have and that begins with a capital becomes another.
@@ -45,6 +47,7 @@ class AugmentationSettings:
     """
 
     variants: int = 1
+    fragments: float = 0.0
     joined: float = 0.0
     figures: float = 0.0
     names: float = 0.0
@@ -122,6 +125,8 @@ def _join(pair: Pair, earlier: Iterable[Pair], max_words: int, random: Random) -
 
 _WORD = re.compile(r"(?<![^\s'\u2019«“\"(])\w(?:[\w-]*\w)?(?=[\s'\u2019.,;:!?»”\")]|$)")
 _MARK = re.compile(r"[,;:)](?=\s)")
+_LONGEST_FRAGMENT = 60  # characters
+_BREAK = re.compile(r"\s*([,;:.!?…])\s+")
 _FINAL = re.compile(r"\s*[.!?…]+\s*[\"”»]?$")
 _NUMBER = re.compile(r"(?<![\w-])\d(?:[\d.,:/ -]*\d)+(?![\w-])")
 
@@ -146,6 +151,20 @@ def _spots(pair: Pair) -> list[tuple[int, int]]:
     if [m[0] for m in marks[0]] == [m[0] for m in marks[1]]:
         spots += [(left.end(), right.end()) for left, right in zip(*marks, strict=True)]
     return spots + [(left.end(), right.end()) for left, right in _shared(pair)]
+
+
+def _cut_out(pair: Pair, random: Random) -> Pair:
+    """Leave one of the parts between marks of punctuation, as a text of its own."""
+    sides = [_BREAK.split(_FINAL.sub("", text)) for text in (pair.source, pair.target)]
+    if sides[0][1::2] != sides[1][1::2] or len(sides[0]) == 1:
+        return pair
+    part, end = random.randrange(len(sides[0]) // 2 + 1), random.choice((".", ""))
+    source, target = (side[2 * part].rstrip(" ,;:") for side in sides)
+    shorter, longer = sorted((len(source), len(target)))
+    # Long parts, and parts of unlike lengths, are often no translations of each other: the order was another.
+    if shorter == 0 or longer > min(2 * shorter + 4, _LONGEST_FRAGMENT):
+        return pair
+    return replace(pair, source=source[0].upper() + source[1:] + end, target=target[0].upper() + target[1:] + end)
 
 
 def _put(text: str, place: int, item: str) -> str:
@@ -261,6 +280,7 @@ def _capitalise(text: str) -> str:
 
 
 CHANGES: dict[str, Callable[[Pair, Random], Pair]] = {
+    "fragments": _cut_out,
     "figures": _change_figures,
     "names": _rename,
     **{name: _inserting(make) for name, make in KINDS.items()},

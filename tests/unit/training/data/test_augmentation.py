@@ -86,6 +86,28 @@ def test_typing_errors_are_the_sources() -> None:
     assert all(abs(len(pair.source) - len(PAIRS[2].source)) <= 2 for pair in new)
 
 
+def test_fragments_are_parts_that_correspond() -> None:
+    pair = Pair("Hello, how are you, Tom?", "Bonjour, comment allez-vous, Tom ?", "a")
+    found = {(new.source, new.target) for new in changed(pair, fragments=1.0)}
+    parts = [("Hello", "Bonjour"), ("How are you", "Comment allez-vous"), ("Tom", "Tom")]
+    assert found == {(source + end, target + end) for source, target in parts for end in ("", ".")}
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        Pair("No mark inside.", "Aucune marque dedans.", "a"),
+        Pair("Yes, Tom: it is.", "Oui : Tom, en effet.", "a"),
+        Pair("Ah, what a long, long way that was for us all.", "Ah, long, long.", "a"),
+        Pair(f"{'Far' * 21}, {'away' * 21}", f"{'Loin' * 21}, {'loin' * 21}", "a"),
+    ],
+    ids=["no mark", "other marks", "unlike lengths", "long"],
+)
+def test_where_parts_do_not_surely_correspond_the_text_stays_whole(pair: Pair) -> None:
+    whole = sum(new == pair for new in changed(pair, fragments=1.0))
+    assert whole == 40 if "Ah" not in pair.source else whole > 0
+
+
 def test_sentences_of_one_label_are_joined_up_to_a_length() -> None:
     settings = AugmentationSettings(joined=1.0)
     first, second, third = augment([PAIRS[0], PAIRS[1], PAIRS[2]], settings, 100, "0")
