@@ -1,8 +1,8 @@
 """Choice of the attention head that is the word alignment: the one that best finds copied words.
 
 A token that occurs once in the source and once in the target (a piece of a name, a number, a full stop) has a known
-alignment; the share of those a head's most attended position hits is measured on real pairs, and the best head is declared
-in the bundle. A token that the target has twice is left out: one of the two translates something else.
+alignment; the share of those a head's most attended position hits is measured on real pairs, and the best head is
+declared in the bundle. A token that the target has twice is left out: one of the two translates something else.
 """
 
 from __future__ import annotations
