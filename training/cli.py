@@ -21,6 +21,7 @@ COMMANDS = {
         "training.commands.evaluate",
         "Score a checkpoint, or translations in a file, on a test set.",
     ),
+    "lexicon": ("training.commands.lexicon", "Write the words of a corpus that translate each other, to train on."),
     "attention": ("training.commands.attention_maps", "Draw what a model looks at while it translates a sentence."),
     "average": ("training.commands.checkpoint_averaging", "Average the weights of checkpoints of one run."),
 }
