@@ -45,7 +45,9 @@ def run(options: argparse.Namespace) -> None:
 
 def write_lexicon(pairs: Iterable[Pair], path: Path) -> None:
     """Write each pair twice, tab-separated: as it is, and with a capital and a full stop, as words stand alone."""
-    forms = (form for pair in pairs for form in (pair, Pair(_sentence(pair.source), _sentence(pair.target), pair.label)))
+    forms = (
+        form for pair in pairs for form in (pair, Pair(_sentence(pair.source), _sentence(pair.target), pair.label))
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{form.source}\t{form.target}\n" for form in forms), encoding="utf-8")
 
