@@ -28,7 +28,7 @@ BEAMS = (1, 4)
 
 def add_options(add: Callable[..., object]) -> None:
     """Add the options that the checks and the benchmark share, to an argument parser or to pytest."""
-    add("--bundle", type=Path, default=Path("models/en-fr/4"), help="with fp32 and fp16 (default: models/en-fr/4)")
+    add("--bundle", type=Path, default=Path("models/en-fr/5"), help="with fp32 and fp16 (default: models/en-fr/5)")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses the code for GPUs (default: cuda)")
     add("--data", type=Path, help="corpora, or two files up to their languages (default: bundled sentences)")
     add("--sentences", type=int, default=1000, help="sentences of the text (default: 1000)")

@@ -8,8 +8,8 @@ from serving.client import Options, TranslationClient
 from tests.shipped import BUNDLE, shipped, tatoeba_test
 from tests.system.served import server
 
-FLOOR = 40.0
-PYTORCH_BLEU = 45.32  # the checkpoint's, on the same 800 lines with beam 4; models/en-fr/4/README.md says how
+FLOOR = 44.0
+PYTORCH_BLEU = 47.18  # the checkpoint's, on the same 800 lines with beam 4; models/en-fr/4/README.md says how
 CALL = 100
 
 
@@ -24,7 +24,7 @@ def test_bleu_of_everyday_sentences_with_beam_4() -> None:
     texts = [translation.hypotheses[0].text for result in results for translation in result.translations]
     bleu = sacrebleu.corpus_bleu(texts, [references]).score
     assert bleu >= FLOOR
-    assert abs(bleu - PYTORCH_BLEU) <= 0.5  # int8 and the shortlist lose 0.4 on these
+    assert abs(bleu - PYTORCH_BLEU) <= 1.0  # int8 and the shortlist lose 0.9 on these
 
 
 def test_the_record_of_the_shipped_bundle() -> None:
