@@ -40,7 +40,7 @@ def told(call: Callable[[], Any]) -> Any:
 def main(address: str, token: str, certificate: Path) -> dict[str, Any]:
     """Call every method in every way."""
     client = client_of(address, api_key.Credentials(token), certificate)
-    english, french = "A dog runs in the snow.", "Un chien courut dans la neige."
+    english, french = "A dog runs in the snow.", "Un chien court dans la neige."
 
     def translated(*texts: str, **more: Any) -> list[list[str]]:
         request = {"parent": PARENT, "contents": texts, "target_language_code": "fr", "mime_type": "text/plain"} | more

@@ -14,7 +14,7 @@ from tests.integration.certificates import issued
 from tests.shipped import BUNDLE, LABEL
 from tests.system.served import server
 
-ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien courut dans la neige."
+ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_list_with_detection(told: dict[str, Any]) -> None:
 
 
 def test_markup(told: dict[str, Any]) -> None:
-    assert told["markup"] == [["Un chien courut dans la <b>neige</b>.", "en", LABEL]]
+    assert told["markup"] == [["Un chien court dans la <b>neige</b>.", "en", LABEL]]
     assert told["default"] == told["markup"]
 
 

@@ -15,7 +15,7 @@ from serving.tokens import Role, new_token
 from tests.shipped import BUNDLE
 from tests.system.served import server
 
-ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien courut dans la neige."
+ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.system.chromium import browser, prefer
 from tests.system.served import server
 
 BEFORE_ATTENTION = Path(__file__).parents[1] / "golden" / "format-2"
-ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien courut dans la neige."
+ENGLISH, FRENCH = "A dog runs in the snow.", "Un chien court dans la neige."
 # Records what the translation's box shows, moment by moment.
 RECORD = """
 window.shown = [];
@@ -124,7 +124,7 @@ def test_the_map_has_a_row_for_each_word(page: Chrome) -> None:
     assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == [
         "Un",
         "chien",
-        "courut",
+        "court",
         "dans",
         "la",
         "neige",
