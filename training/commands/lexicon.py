@@ -11,6 +11,7 @@ from training.config import load_config
 from training.data.corpus import clean_corpus, sample_pairs
 from training.data.lexicon import word_pairs
 from training.data.parallel_text import Pair
+from training.errors import DataError
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,13 +33,15 @@ def run(options: argparse.Namespace) -> None:
     """Run the command.
 
     Raises:
-        TrainingError: If the configuration is wrong, or its corpus cannot be read.
+        TrainingError: If the configuration is wrong, or its corpus cannot be read or has no such words.
     """
     config = load_config(options.config, options.overrides)
     settings = config.corpus()
     text = clean_corpus(settings, config.cache_dir or config.run_dir / "cache")
     copies = settings.mixture.copies(text.report.labels)
     found = word_pairs(sample_pairs(text.pairs(), copies, options.pairs, config.seed))
+    if not found:
+        raise DataError("no two words of the corpus are seen together often enough; give more text, or raise --pairs.")
     write_lexicon(found, options.out)
     _LOG.info("%d words and their translations in %s", len(found), options.out)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import pytest
+
+from training.cli import main
 from training.commands.lexicon import write_lexicon
 from training.data.lexicon import word_pairs
 from training.data.parallel_text import Pair
@@ -52,3 +55,23 @@ def test_rare_words_and_words_that_are_everywhere_are_left_out() -> None:
 def test_a_lexicon_has_each_word_bare_and_as_a_sentence(tmp_path: Path) -> None:
     write_lexicon([Pair("frog", "grenouille", "")], tmp_path / "new" / "lexicon.tsv")
     assert (tmp_path / "new" / "lexicon.tsv").read_text() == "frog\tgrenouille\nFrog.\tGrenouille.\n"
+
+
+CONFIG = """
+run_dir: {folder}/run
+languages: [en, fr]
+data:
+  train: {{tsv: {folder}/train.tsv, name: a}}
+  valid: {{tsv: {folder}/train.tsv, name: a}}
+model: {{family: transformer, dim: 64, heads: 8}}
+"""
+
+
+def test_the_command_reads_the_corpus_of_a_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.tsv").write_text("".join(f"{pair.source}\t{pair.target}\n" for pair in text({})))
+    (tmp_path / "run.yaml").write_text(CONFIG.format(folder=tmp_path))
+    assert main(["lexicon", str(tmp_path / "run.yaml"), str(tmp_path / "lexicon.tsv")]) == 0
+    assert main(["lexicon", str(tmp_path / "run.yaml"), str(tmp_path / "none.tsv"), "--pairs", "3"]) == 1
+    assert "raise --pairs" in capsys.readouterr().err
+    lines = (tmp_path / "lexicon.tsv").read_text().splitlines()
+    assert lines[::2] == [f"{source}\t{target}" for source, target in sorted(WORDS)]
