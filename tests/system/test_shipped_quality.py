@@ -9,7 +9,7 @@ from tests.shipped import BUNDLE, shipped, tatoeba_test
 from tests.system.served import server
 
 FLOOR = 44.0
-PYTORCH_BLEU = 47.18  # the checkpoint's, on the same 800 lines with beam 4; models/en-fr/4/README.md says how
+PYTORCH_BLEU = 47.18  # the checkpoint's, on the same 800 lines with beam 4; its model card says how
 CALL = 100
 
 

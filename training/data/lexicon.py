@@ -3,7 +3,7 @@
 A small model copies or spells out a word that stands alone, or that it has seen only a few times, and corpora have few
 pairs of single words. Those that follow from how often words are seen together are pairs to train on. The measure is
 Dice's coefficient, and a link is kept if it is the strongest one of both its words (Melamed 2000, "Models of
-translational equivalence among words").
+translational equivalence among words"). The lexicon of a shortlist, many tokens for each token, is `export/lexicon.py`.
 """
 
 from __future__ import annotations
